@@ -24,7 +24,7 @@ impl Algorithm {
     }
 
     /// Raw length in bytes.
-    pub fn len(self) -> usize {
+    pub fn size(self) -> usize {
         match self {
             Self::Sha256 => 32,
             Self::Sha512 => 64,
@@ -54,12 +54,12 @@ impl Digest {
 
     /// The raw hash.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.algorithm.len()]
+        &self.bytes[..self.algorithm.size()]
     }
 
     /// The hexadecimal part, lower case.
     pub fn hex(&self) -> String {
-        let mut text = String::with_capacity(self.algorithm.len() * 2);
+        let mut text = String::with_capacity(self.algorithm.size() * 2);
         for byte in self.as_bytes() {
             text.push(char::from(HEX[usize::from(byte >> 4)]));
             text.push(char::from(HEX[usize::from(byte & 15)]));
@@ -90,7 +90,7 @@ impl FromStr for Digest {
             "sha512" => Algorithm::Sha512,
             _ => return Err(invalid()),
         };
-        if hex.len() != algorithm.len() * 2 {
+        if hex.len() != algorithm.size() * 2 {
             return Err(invalid());
         }
         let nibble = |c: u8| match c {
