@@ -1,1 +1,44 @@
-//! Placeholder while the house is being built.
+#![doc = include_str!("../README.md")]
+
+mod archive;
+mod attached;
+mod config;
+mod copy;
+mod doctor;
+mod engine;
+mod error;
+mod export;
+mod gc;
+mod graph;
+mod image;
+mod import;
+mod inspect;
+mod keychain;
+mod list;
+mod login;
+mod mount;
+mod place;
+mod pull;
+mod push;
+mod quantity;
+mod stats;
+mod tag;
+mod verify;
+
+pub use config::{Config, KEYS, Key, LayerOfValues, Origin, RegistryConfig};
+pub use copy::{Copied, CopyOptions};
+pub use doctor::{Check, Doctor};
+pub use engine::{Engine, Host};
+pub use error::{Error, Failure};
+pub use gc::{Collected, Policy};
+pub use inspect::{Inspection, LayerView, PlatformView};
+pub use list::Row;
+pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
+pub use place::Place;
+pub use pull::{Outcome, PullReport, PullRequest, Pulled};
+pub use push::{PushOptions, Pushed};
+pub use quantity::{Bytes, Span};
+pub use verify::{Damaged, Verified};
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;

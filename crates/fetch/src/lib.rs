@@ -1,1 +1,18 @@
-//! Placeholder while the house is being built.
+#![doc = include_str!("../README.md")]
+
+mod error;
+mod fetcher;
+mod flight;
+mod image;
+mod tier;
+mod transfer;
+
+pub use error::Error;
+pub use fetcher::{Fetcher, Request, ServedBy, Settings};
+pub use image::{Image, Layer, LayerReader, Metrics};
+pub use tier::{
+    Begin, BlobSink, BlobSource, BlobStream, DiskTier, Fill, MemoryTier, RegistryTier, Scope, SourceTier, Tap,
+};
+
+/// The result of everything in this crate.
+pub type Result<T> = std::result::Result<T, Error>;

@@ -1,0 +1,216 @@
+//! Errors of the product's verbs.
+
+use larder_core::{Classify, Digest, Kind, Platform};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Errors of this crate.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store failed.
+    #[error("{action}")]
+    Store {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: larder_store::Error,
+    },
+    /// Fetching failed.
+    #[error(transparent)]
+    Fetch(#[from] larder_fetch::Error),
+    /// A registry failed.
+    #[error("{action}")]
+    Remote {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: larder_remote::Error,
+    },
+    /// Unpacking or mounting failed.
+    #[error("{action}")]
+    Materialize {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: larder_materialize::Error,
+    },
+    /// A layer cannot be read.
+    #[error("{action}")]
+    Rootfs {
+        /// What was being done.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: larder_rootfs::Error,
+    },
+    /// A document cannot be parsed.
+    #[error("{what}")]
+    Document {
+        /// Which one.
+        what: String,
+        /// Why.
+        #[source]
+        source: larder_core::Error,
+    },
+    /// A file could not be read or written.
+    #[error("{action} {}", path.display())]
+    File {
+        /// What was being done.
+        action: &'static str,
+        /// With which file.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The store has no such image.
+    #[error("{reference} is not in the store")]
+    NoImage {
+        /// Which one.
+        reference: String,
+        /// Names that look alike.
+        similar: Vec<String>,
+    },
+    /// The image is there, but not whole.
+    #[error("{reference} is not complete in the store: {missing} of its blobs are missing")]
+    Incomplete {
+        /// Which one.
+        reference: String,
+        /// How many blobs.
+        missing: usize,
+    },
+    /// The image has no such platform.
+    #[error("{reference} has no image for {platform} in the store")]
+    NoPlatform {
+        /// Which one.
+        reference: String,
+        /// What was asked.
+        platform: Platform,
+        /// What there is.
+        present: Vec<Platform>,
+    },
+    /// An archive or layout that does not hold what it must.
+    #[error("{}: {problem}", path.display())]
+    Archive {
+        /// The file or directory.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// Something that is not an image where one is needed.
+    #[error("{what} is {found}, not an image")]
+    NotAnImage {
+        /// Which one.
+        what: String,
+        /// What it is instead.
+        found: &'static str,
+    },
+    /// A source or destination that cannot be parsed.
+    #[error("invalid place {input:?}: {reason}")]
+    Place {
+        /// What was given.
+        input: String,
+        /// The rule it breaks.
+        reason: String,
+    },
+    /// A configuration value that does not fit.
+    #[error("invalid configuration: {problem}")]
+    Config {
+        /// Origin, key and reason.
+        problem: String,
+    },
+    /// A blob that is missing where it must not be.
+    #[error("blob {digest} is not in the store")]
+    NoBlob {
+        /// Which one.
+        digest: Digest,
+    },
+    /// A background task ended without an answer.
+    #[error("{what} ended unexpectedly")]
+    Task {
+        /// Which one.
+        what: &'static str,
+    },
+}
+
+impl Classify for Error {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Store { source, .. } => source.kind(),
+            Self::Fetch(source) => source.kind(),
+            Self::Remote { source, .. } => source.kind(),
+            Self::Materialize { source, .. } => source.kind(),
+            Self::Rootfs { source, .. } => source.kind(),
+            Self::File { source, .. } => match source.kind() {
+                std::io::ErrorKind::NotFound => Kind::NotFound,
+                std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                std::io::ErrorKind::AlreadyExists => Kind::Conflict,
+                _ => Kind::Unavailable,
+            },
+            Self::NoImage { .. } | Self::NoPlatform { .. } | Self::Incomplete { .. } | Self::NoBlob { .. } => Kind::NotFound,
+            Self::Document { .. }
+            | Self::Archive { .. }
+            | Self::Place { .. }
+            | Self::Config { .. }
+            | Self::NotAnImage { .. } => Kind::Invalid,
+            Self::Task { .. } => Kind::Internal,
+        }
+    }
+
+    fn hints(&self) -> Vec<String> {
+        match self {
+            Self::Store { source, .. } => source.hints(),
+            Self::Fetch(source) => source.hints(),
+            Self::Remote { source, .. } => source.hints(),
+            Self::Materialize { source, .. } => source.hints(),
+            Self::Rootfs { source, .. } => source.hints(),
+            Self::NoImage { reference, similar } if similar.is_empty() => vec![format!("larder pull {reference}")],
+            Self::NoImage { similar, .. } => {
+                vec![format!("did you mean {}?", similar.join(" or "))]
+            }
+            Self::Incomplete { reference, .. } => vec![format!("larder pull {reference} brings what is missing")],
+            Self::NoPlatform { reference, platform, present } => {
+                let mut hints = vec![format!("larder pull --platform {platform} {reference}")];
+                if let Some(first) = present.first() {
+                    hints.push(format!("the store has it for {first}; choose that with --platform {first}"));
+                }
+                hints
+            }
+            Self::NoBlob { .. } => vec!["larder verify --repair fetches missing and damaged blobs again".into()],
+            _ => Vec::new(),
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Fetch(source) => source.retry_after(),
+            Self::Remote { source, .. } => source.retry_after(),
+            _ => None,
+        }
+    }
+}
+
+/// An error as data, for reports about many things of which some failed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Failure {
+    /// The whole chain, in one line.
+    pub message: String,
+    /// What it means, for the exit code.
+    #[serde(serialize_with = "as_word")]
+    pub kind: Kind,
+    /// What to do next.
+    pub hints: Vec<String>,
+}
+
+fn as_word<S: serde::Serializer>(kind: &Kind, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.collect_str(kind)
+}
+
+impl From<&Error> for Failure {
+    fn from(error: &Error) -> Self {
+        Self { message: larder_core::report(error), kind: error.kind(), hints: error.hints() }
+    }
+}

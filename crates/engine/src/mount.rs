@@ -1,0 +1,227 @@
+//! `mount`, `unmount`, `unpack`: images as file trees of this host.
+
+use crate::image::LocalImage;
+use crate::pull::{PullRequest, Pulled};
+use crate::{Engine, Error, Result};
+use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
+use larder_materialize::{Access, Materializer, Rootfs};
+use larder_remote::Auth;
+use larder_store::Admitted;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// Whether a registry is asked before an image is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum PullPolicy {
+    /// Only when the store does not have it whole.
+    #[default]
+    Missing,
+    /// Always: tags may have moved.
+    Always,
+    /// Never: what is not here is an error.
+    Never,
+}
+
+/// What to mount where.
+#[derive(Clone)]
+pub struct MountRequest {
+    /// The image.
+    pub reference: Reference,
+    /// An empty directory, made when it does not exist.
+    pub dir: PathBuf,
+    /// For which platform; `None` means this machine's.
+    pub platform: Option<Platform>,
+    /// A writable layer of this name on top; it outlives the mount.
+    pub writable: Option<String>,
+    /// `auto`, `erofs` or `overlay`; `None` means as configured.
+    pub driver: Option<String>,
+    /// Whether to pull first.
+    pub pull: PullPolicy,
+    /// Credentials in place of the configured chain.
+    pub auth: Option<Auth>,
+}
+
+/// A mounted image.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Mounted {
+    /// Where.
+    pub dir: PathBuf,
+    /// The manifest that is mounted.
+    pub digest: Digest,
+    /// By which driver.
+    pub driver: String,
+    /// The writable layer.
+    pub writable: Option<String>,
+    /// What was pulled for it.
+    pub pulled: Option<Pulled>,
+    /// How long it took.
+    #[serde(skip)]
+    pub elapsed: Duration,
+}
+
+/// What to unpack where.
+#[derive(Clone)]
+pub struct UnpackRequest {
+    /// The image.
+    pub reference: Reference,
+    /// An empty directory, made when it does not exist.
+    pub dir: PathBuf,
+    /// For which platform; `None` means this machine's.
+    pub platform: Option<Platform>,
+    /// Whether to pull first.
+    pub pull: PullPolicy,
+    /// Credentials in place of the configured chain.
+    pub auth: Option<Auth>,
+    /// Give files to the owners the image names (needs root); else to the caller.
+    pub keep_owner: bool,
+}
+
+/// An unpacked image.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Unpacked {
+    /// Where.
+    pub dir: PathBuf,
+    /// The manifest that was unpacked.
+    pub digest: Digest,
+    /// Files, directories, links and devices written.
+    pub entries: u64,
+    /// Bytes of file contents.
+    pub bytes: u64,
+    /// What could not be made without root, one line each.
+    pub skipped: Vec<String>,
+}
+
+impl Engine {
+    /// Mounts an image. On a cold store its layers are unpacked while they are still arriving.
+    pub async fn mount(&self, request: &MountRequest) -> Result<Mounted> {
+        let started = Instant::now();
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let materializer = self.materializer(request.driver.as_deref())?;
+        let _lease = self.lease("mount")?;
+        let pulled = self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true).await?;
+        let (engine, request) = (self.clone(), request.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer))?;
+            let access = match &request.writable {
+                Some(name) => Access::Writable(name.clone()),
+                None => Access::ReadOnly,
+            };
+            let record = materializer.mount(&rootfs, &request.dir, access).map_err(|source| Error::Materialize {
+                action: format!("cannot mount {} at {}", request.reference.familiar(), request.dir.display()),
+                source,
+            })?;
+            Ok(Mounted {
+                dir: record.dir,
+                digest: record.manifest,
+                driver: record.driver,
+                writable: record.writable,
+                pulled,
+                elapsed: started.elapsed(),
+            })
+        });
+        task.await.map_err(|_| Error::Task { what: "mounting" })?
+    }
+
+    /// Undoes [`Engine::mount`]. A writable layer stays, to be mounted again under its name.
+    pub fn unmount(&self, dir: &Path) -> Result<()> {
+        larder_materialize::unmount(self.store(), dir)
+            .map_err(|source| Error::Materialize { action: format!("cannot unmount {}", dir.display()), source })
+    }
+
+    /// Writes the merged file tree of an image into a directory.
+    pub async fn unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
+        let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        let _lease = self.lease("unpack")?;
+        self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false).await?;
+        let (engine, request) = (self.clone(), request.clone());
+        let task = tokio::task::spawn_blocking(move || {
+            let image = engine.complete(&request.reference, &platform)?;
+            let admitted = engine.admitted(&image)?;
+            let options = larder_materialize::UnpackOptions {
+                owner: match request.keep_owner {
+                    true => larder_materialize::Owner::Keep,
+                    false => larder_materialize::Owner::Ignore,
+                },
+            };
+            let source = image.source();
+            let report =
+                larder_materialize::unpack(engine.store(), &source, &admitted, &request.dir, &engine.limits(), &options)
+                    .map_err(|source| Error::Materialize {
+                        action: format!("cannot unpack {} into {}", request.reference.familiar(), request.dir.display()),
+                        source,
+                    })?;
+            Ok(Unpacked {
+                dir: request.dir,
+                digest: source.manifest,
+                entries: report.entries,
+                bytes: report.bytes,
+                skipped: report.skipped,
+            })
+        });
+        task.await.map_err(|_| Error::Task { what: "unpacking" })?
+    }
+
+    /// Whether an image can be mounted without unpacking anything. One indexed look-up.
+    pub fn is_materialized(&self, reference: &Reference, platform: &Platform, driver: Option<&str>) -> Result<bool> {
+        let image = self.local(reference, platform)?;
+        let digest = image.document.digest();
+        self.materializer(driver)?
+            .is_materialized(&digest)
+            .map_err(|source| Error::Materialize { action: format!("cannot look up {digest}"), source })
+    }
+
+    /// Unpacks what is missing and readies the image for mounting.
+    pub(crate) fn prepare(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        materializer: Option<&dyn Materializer>,
+    ) -> Result<Rootfs> {
+        let image = self.complete(reference, platform)?;
+        let admitted = self.admitted(&image)?;
+        let touched = |source| Error::Store { action: format!("cannot note the use of {reference}"), source };
+        self.store().touch(&[image.root.digest, image.document.digest()]).map_err(touched)?;
+        let failed = |source| Error::Materialize { action: format!("cannot unpack {}", reference.familiar()), source };
+        match materializer {
+            Some(materializer) => materializer.prepare(&image.source(), &admitted).map_err(failed),
+            None => self.materializer(None)?.prepare(&image.source(), &admitted).map_err(failed),
+        }
+    }
+
+    fn admitted(&self, image: &LocalImage) -> Result<Admitted> {
+        let digest = image.document.digest();
+        let failed = |source| Error::Store { action: format!("cannot read the verdict on {digest}"), source };
+        match self.store().admitted(&digest).map_err(failed)? {
+            Some(admitted) => Ok(admitted),
+            // Images that came by another way than a pull, while nothing is forbidden.
+            None => self.store().admit(&digest, "no policy is configured").map_err(failed),
+        }
+    }
+
+    /// Pulls as the policy says. A tag is not asked for again when the image is whole and the policy is `Missing`.
+    async fn bring_for(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        policy: PullPolicy,
+        auth: Option<Auth>,
+        unpack: bool,
+    ) -> Result<Option<Pulled>> {
+        match policy {
+            PullPolicy::Never => return Ok(None),
+            PullPolicy::Missing => match self.complete(reference, platform) {
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == Kind::NotFound => {}
+                Err(error) => return Err(error),
+            },
+            PullPolicy::Always => {}
+        }
+        let request = PullRequest {
+            selection: Some(Selection::Only(vec![platform.clone()])),
+            unpack: unpack.then(|| platform.clone()),
+            auth,
+            ..PullRequest::new(vec![reference.clone()])
+        };
+        self.pull_strict(&request).await.map(Some)
+    }
+}

@@ -1,0 +1,527 @@
+//! `pull`: bring images into the store, all at once; what fails does not stop the rest.
+
+use crate::graph::selected;
+use crate::{Engine, Error, Failure, Result};
+use larder_core::{Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier};
+use larder_fetch::{Fetcher, Scope};
+use larder_materialize::{ImportBegin, LayerImport, LayerSource};
+use larder_remote::Auth;
+use larder_store::Lease;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Images that are resolved and planned at the same time. Blobs have a budget of their own (`jobs`).
+const IMAGES: usize = 16;
+
+/// What to pull.
+#[derive(Clone)]
+pub struct PullRequest {
+    /// The images.
+    pub references: Vec<Reference>,
+    /// For which platforms; `None` means the configured ones.
+    pub selection: Option<Selection>,
+    /// Only say what would be downloaded.
+    pub dry_run: bool,
+    /// Unpack layers for this platform while they arrive.
+    pub unpack: Option<Platform>,
+    /// Bring signatures and other referrers; `None` means as configured.
+    pub attached: Option<bool>,
+    /// Credentials in place of the configured chain.
+    pub auth: Option<Auth>,
+}
+
+impl PullRequest {
+    /// Pulls `references` as configured.
+    pub fn new(references: Vec<Reference>) -> Self {
+        Self { references, selection: None, dry_run: false, unpack: None, attached: None, auth: None }
+    }
+}
+
+/// What became of a pull.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct PullReport {
+    /// In the order of the request.
+    pub images: Vec<Outcome>,
+}
+
+/// What became of one image.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Outcome {
+    /// The image.
+    pub reference: Reference,
+    /// What was pulled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pulled: Option<Pulled>,
+    /// Or why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+/// An image that is now in the store.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Pulled {
+    /// What the reference stands for.
+    pub digest: Digest,
+    /// The platforms that are here now.
+    pub platforms: Vec<Platform>,
+    /// Bytes of the image, compressed.
+    pub size: u64,
+    /// Blobs and manifests of it.
+    pub blobs: usize,
+    /// Blobs that had to be (or, in a dry run, would be) downloaded.
+    pub missing: usize,
+    /// Bytes of these.
+    pub missing_bytes: u64,
+    /// Bytes that came over the network.
+    pub downloaded: u64,
+    /// Signatures and other artifacts that came along.
+    pub attached: usize,
+    /// Nothing had to be done.
+    pub up_to_date: bool,
+    /// How long it took.
+    #[serde(serialize_with = "millis")]
+    pub elapsed: Duration,
+}
+
+fn millis<S: serde::Serializer>(elapsed: &Duration, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+    serializer.serialize_u64(elapsed.as_millis() as u64)
+}
+
+impl PullReport {
+    /// Whether everything asked for is here.
+    pub fn is_complete(&self) -> bool {
+        self.images.iter().all(|image| image.failure.is_none())
+    }
+
+    /// The failures, with their images.
+    pub fn failures(&self) -> impl Iterator<Item = (&Reference, &Failure)> {
+        self.images.iter().filter_map(|image| Some((&image.reference, image.failure.as_ref()?)))
+    }
+}
+
+/// What an image consists of, once its documents are here.
+#[derive(Default)]
+pub(crate) struct Plan {
+    pub(crate) documents: Vec<Document>,
+    pub(crate) blobs: Vec<Descriptor>,
+    pub(crate) seen: HashSet<Digest>,
+    pub(crate) downloaded: u64,
+    pub(crate) attached: usize,
+    /// Names under which attached artifacts are found again (`sha256-HEX.sig`).
+    pub(crate) tags: Vec<(Reference, Descriptor)>,
+}
+
+impl Engine {
+    /// Pulls all images of the request at once. One that fails does not stop the others; the report names it.
+    pub async fn pull(&self, request: &PullRequest) -> PullReport {
+        let slots = Arc::new(Semaphore::new(IMAGES));
+        let mut tasks = JoinSet::new();
+        for (at, reference) in request.references.iter().enumerate() {
+            let (engine, request, reference, slots) = (self.clone(), request.clone(), reference.clone(), slots.clone());
+            tasks.spawn(async move {
+                let _slot = slots.acquire().await;
+                (at, engine.pull_one(&request, &reference).await)
+            });
+        }
+        let mut images: Vec<Outcome> = request
+            .references
+            .iter()
+            .map(|reference| Outcome { reference: reference.clone(), pulled: None, failure: None })
+            .collect();
+        while let Some(ended) = tasks.join_next().await {
+            let (at, outcome) = match ended {
+                Ok(ended) => ended,
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            };
+            match outcome {
+                Ok(pulled) => images[at].pulled = Some(pulled),
+                Err(error) => images[at].failure = Some(Failure::from(&error)),
+            }
+        }
+        if let Err(error) = self.finish_pull() {
+            // The images are in the store, but what other tools read is not up to date: none of them is finished.
+            let failure = Failure::from(&error);
+            images.iter_mut().filter(|image| image.failure.is_none()).for_each(|image| image.failure = Some(failure.clone()));
+        }
+        PullReport { images }
+    }
+
+    /// Pulls the one image of the request; its failure is the error.
+    pub(crate) async fn pull_strict(&self, request: &PullRequest) -> Result<Pulled> {
+        let mut last = Err(Error::Task { what: "a pull of nothing" });
+        for reference in &request.references {
+            last = Ok(self.pull_one(request, reference).await?);
+        }
+        self.finish_pull()?;
+        last
+    }
+
+    fn finish_pull(&self) -> Result<()> {
+        if let Ok(fetcher) = self.fetcher() {
+            fetcher.flush();
+        }
+        self.store().flush().map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
+    }
+
+    async fn pull_one(&self, request: &PullRequest, reference: &Reference) -> Result<Pulled> {
+        let started = Instant::now();
+        let lease = self.lease("pull")?;
+        let scope = self.scope(reference, request.auth.clone(), &lease)?;
+        let (root, _) = self.fetcher()?.resolve(&scope).await?;
+        let selection = match &request.selection {
+            Some(selection) => selection.clone(),
+            None => self.default_selection()?,
+        };
+        let attached = request.attached.unwrap_or(self.config().attached);
+        if let Some(mut pulled) = self.up_to_date(reference, &root, &selection)? {
+            if !request.dry_run {
+                self.confirm(reference)?;
+                if let Some(platform) = &request.unpack {
+                    self.unpack_layers(reference, platform).await?;
+                }
+            }
+            pulled.elapsed = started.elapsed();
+            return Ok(pulled);
+        }
+        let mut plan = self.plan(&scope, &root, &selection).await?;
+        let failed = |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
+        let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
+        lease.add(&digests).map_err(failed)?;
+        let missing: HashSet<Digest> = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
+        let missing_bytes = plan.blobs.iter().filter(|blob| missing.contains(&blob.digest)).map(|blob| blob.size).sum();
+        let blobs = plan.blobs.clone();
+        if !request.dry_run {
+            let (moved, extra) = tokio::join!(
+                self.bring(&scope, &plan, &missing, request.unpack.as_ref()),
+                async {
+                    match attached {
+                        true => self.attached(&scope, &plan).await,
+                        false => Ok(Plan::default()),
+                    }
+                }
+            );
+            let extra = extra?;
+            plan.downloaded += moved? + extra.downloaded;
+            plan.attached = extra.attached;
+            self.admit(&plan)?;
+            for (name, descriptor) in &extra.tags {
+                self.name(name, descriptor)?;
+            }
+            self.name(reference, &root)?;
+        }
+        let documents: u64 = plan.documents.iter().map(|document| document.raw().len() as u64).sum();
+        Ok(Pulled {
+            digest: root.digest,
+            platforms: self.platforms(&plan.documents)?,
+            size: documents + blobs.iter().map(|blob| blob.size).sum::<u64>(),
+            blobs: plan.documents.len() + blobs.len(),
+            missing: missing.len(),
+            missing_bytes,
+            downloaded: plan.downloaded,
+            attached: plan.attached,
+            up_to_date: false,
+            elapsed: started.elapsed(),
+        })
+    }
+
+    /// The report of an image that is whole already, under the same name, at the same digest.
+    fn up_to_date(&self, reference: &Reference, root: &Descriptor, selection: &Selection) -> Result<Option<Pulled>> {
+        let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
+        let known = self.store().name(reference).map_err(failed)?;
+        if known.is_none_or(|name| name.descriptor.digest != root.digest) {
+            return Ok(None);
+        }
+        let graph = match self.graph(&root.digest, selection) {
+            Ok(graph) => graph,
+            // Something below was lost or damaged: pull it as if it were new.
+            Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let digests: Vec<Digest> = graph.blobs.iter().map(|blob| blob.digest).collect();
+        if !graph.absent.is_empty() || !self.store().missing(&digests).map_err(failed)?.is_empty() {
+            return Ok(None);
+        }
+        let index = graph.documents.last().map(Document::manifest);
+        if let (Some(Manifest::Index(index)), Selection::Only(_)) = (index, selection)
+            && index.select(selection).is_err()
+        {
+            return Ok(None);
+        }
+        Ok(Some(Pulled {
+            digest: root.digest,
+            platforms: self.platforms(&graph.documents)?,
+            size: graph.size(),
+            blobs: graph.documents.len() + graph.blobs.len(),
+            missing: 0,
+            missing_bytes: 0,
+            downloaded: 0,
+            attached: 0,
+            up_to_date: true,
+            elapsed: Duration::ZERO,
+        }))
+    }
+
+    /// Brings all documents that the selection needs and lists the blobs below them.
+    async fn plan(&self, scope: &Scope, root: &Descriptor, selection: &Selection) -> Result<Plan> {
+        let mut plan = Plan::default();
+        self.gather(scope, root, selection, &mut plan).await?;
+        let root_document = plan.documents.last();
+        if let Some(Manifest::Index(index)) = root_document.map(Document::manifest)
+            && let Selection::Only(_) = selection
+        {
+            let offered = index.platforms();
+            index.select(selection).map_err(|missing| larder_fetch::Error::Platform {
+                reference: scope.reference.familiar(),
+                missing,
+                offered,
+            })?;
+        }
+        Ok(plan)
+    }
+
+    pub(crate) async fn gather(&self, scope: &Scope, root: &Descriptor, selection: &Selection, plan: &mut Plan) -> Result<()> {
+        let fetcher = self.fetcher()?;
+        // Depth first, children before parents: when a parent is stored, its children are.
+        let mut stack = vec![(root.clone(), false, 0_u32)];
+        let mut parsed: Vec<Document> = Vec::new();
+        while let Some((descriptor, done, depth)) = stack.pop() {
+            if done {
+                if let Some(at) = parsed.iter().rposition(|document| document.digest() == descriptor.digest) {
+                    plan.documents.push(parsed.swap_remove(at));
+                }
+                continue;
+            }
+            if !plan.seen.insert(descriptor.digest) || depth > 8 {
+                continue;
+            }
+            let (document, served) = fetcher.document(scope, &descriptor).await?;
+            if served == Tier::Registry {
+                plan.downloaded += descriptor.size;
+            }
+            stack.push((descriptor, true, depth));
+            match document.manifest() {
+                Manifest::Index(index) => {
+                    for child in selected(index, selection) {
+                        if child.media_type.is_manifest() || child.media_type.is_index() {
+                            stack.push((child.clone(), false, depth + 1));
+                        } else if plan.seen.insert(child.digest) {
+                            plan.blobs.push(child.clone());
+                        }
+                    }
+                }
+                manifest => {
+                    for child in manifest.children() {
+                        if plan.seen.insert(child.digest) {
+                            plan.blobs.push(child.clone());
+                        }
+                    }
+                }
+            }
+            parsed.push(document);
+        }
+        Ok(())
+    }
+
+    /// Downloads the missing blobs, all at once within the budget; the layers of one platform are unpacked as they arrive.
+    async fn bring(&self, scope: &Scope, plan: &Plan, missing: &HashSet<Digest>, unpack: Option<&Platform>) -> Result<u64> {
+        let fetcher = self.fetcher()?;
+        let mut waiting: Vec<Descriptor> = plan.blobs.iter().filter(|b| missing.contains(&b.digest)).cloned().collect();
+        // Configs first, since unpacking needs them; then the largest, since it takes longest.
+        waiting.sort_by_key(|blob| (blob.media_type.is_layer(), std::cmp::Reverse(blob.size)));
+        let small = waiting.iter().take_while(|blob| !blob.media_type.is_layer()).count();
+        let layers = waiting.split_off(small);
+        let mut downloaded = self.fetch_all(fetcher, scope, waiting, &[]).await?;
+        let imports = match unpack {
+            Some(platform) => self.layer_sources(plan, platform)?,
+            None => Vec::new(),
+        };
+        downloaded += self.fetch_all(fetcher, scope, layers, &imports).await?;
+        Ok(downloaded)
+    }
+
+    pub(crate) async fn fetch_all(
+        &self,
+        fetcher: &Fetcher,
+        scope: &Scope,
+        blobs: Vec<Descriptor>,
+        imports: &[LayerSource],
+    ) -> Result<u64> {
+        let mut tasks = JoinSet::new();
+        for blob in blobs {
+            let (fetcher, scope, engine) = (fetcher.clone(), scope.clone(), self.clone());
+            let import = imports.iter().find(|layer| layer.blob == blob.digest).cloned();
+            tasks.spawn(async move {
+                match import {
+                    Some(layer) => engine.fetch_and_import(&fetcher, &scope, &blob, &layer).await,
+                    None => Ok(fetcher.blob(&scope, &blob, None).await?.bytes),
+                }
+            });
+        }
+        let mut downloaded = 0;
+        let mut first: Option<Error> = None;
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok(Ok(bytes)) => downloaded += bytes,
+                // The other blobs go on: what arrives now need not be fetched by the next attempt.
+                Ok(Err(error)) => first = first.or(Some(error)),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        first.map_or(Ok(downloaded), Err)
+    }
+
+    /// One layer: written to the store and, from the same chunks, unpacked.
+    async fn fetch_and_import(
+        &self,
+        fetcher: &Fetcher,
+        scope: &Scope,
+        blob: &Descriptor,
+        layer: &LayerSource,
+    ) -> Result<u64> {
+        let begin = LayerImport::begin(self.store(), &layer.diff_id, &self.limits())
+            .map_err(|source| Error::Materialize { action: format!("cannot unpack layer {}", blob.digest), source })?;
+        // A plain tar is used as it lies in the store; a layer somebody else unpacks is waited for when the image is prepared.
+        let plain = layer.diff_id == layer.blob;
+        let import = match begin {
+            ImportBegin::Import(import) if !plain => import,
+            _ => return Ok(fetcher.blob(scope, blob, None).await?.bytes),
+        };
+        let (sender, receiver) = tokio::sync::mpsc::channel(CHUNKS);
+        let (declared, diff_id) = (blob.media_type.compression(), layer.diff_id);
+        let worker = tokio::task::spawn_blocking(move || import.run(ChunkReader::new(receiver), declared));
+        let moved = fetcher.blob(scope, blob, Some(sender)).await;
+        let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;
+        let bytes = moved?.bytes;
+        if let Ok(unpacked) = unpacked {
+            (self.progress())(larder_core::Event::LayerReady { diff_id, size: unpacked.size() });
+        }
+        // A failed import is not an error here: preparing the image tries again from the stored blob, and that answer counts.
+        Ok(bytes)
+    }
+
+    /// Unpacks what is in the store already, for an image that did not need pulling.
+    async fn unpack_layers(&self, reference: &Reference, platform: &Platform) -> Result<()> {
+        let (engine, reference, platform) = (self.clone(), reference.clone(), platform.clone());
+        let task = tokio::task::spawn_blocking(move || engine.prepare(&reference, &platform, None).map(drop));
+        task.await.map_err(|_| Error::Task { what: "unpacking layers" })?
+    }
+
+    fn layer_sources(&self, plan: &Plan, platform: &Platform) -> Result<Vec<LayerSource>> {
+        let mut sources = Vec::new();
+        for document in &plan.documents {
+            let Manifest::Image(image) = document.manifest() else { continue };
+            let Ok(config) = self.image_config(image, &document.digest().to_string()) else { continue };
+            if config.platform.distance(platform).is_none() {
+                continue;
+            }
+            let layers = image.layers.iter().filter(|layer| layer.media_type.is_layer()).zip(&config.rootfs.diff_ids);
+            sources.extend(layers.map(|(layer, diff_id)| LayerSource {
+                blob: layer.digest,
+                media_type: layer.media_type.clone(),
+                diff_id: *diff_id,
+            }));
+        }
+        Ok(sources)
+    }
+
+    /// The platforms of the image manifests among `documents`.
+    fn platforms(&self, documents: &[Document]) -> Result<Vec<Platform>> {
+        let mut platforms = Vec::new();
+        for document in documents {
+            match document.manifest() {
+                Manifest::Index(index) => {
+                    let here = |child: &&Descriptor| documents.iter().any(|document| document.digest() == child.digest);
+                    let listed = index.manifests.iter().filter(here).filter_map(|child| child.platform.clone());
+                    platforms.extend(listed.filter(|platform| platform.os != "unknown").map(Platform::normalized));
+                }
+                Manifest::Image(image) if documents.len() == 1 => {
+                    if let Ok(config) = self.image_config(image, &document.digest().to_string()) {
+                        platforms.push(config.platform);
+                    }
+                }
+                _ => {}
+            }
+        }
+        platforms.dedup();
+        Ok(platforms)
+    }
+
+    /// Records that nothing forbids the image. Trust has a say here once a policy is configured.
+    fn admit(&self, plan: &Plan) -> Result<()> {
+        for document in &plan.documents {
+            let failed = |source| Error::Store { action: format!("cannot record a verdict for {}", document.digest()), source };
+            self.store().admit(&document.digest(), "no policy is configured").map_err(failed)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn name(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+        let failed = |source| Error::Store { action: format!("cannot name {reference}"), source };
+        self.store().set_name(reference, descriptor).map_err(failed)
+    }
+
+    fn confirm(&self, reference: &Reference) -> Result<()> {
+        let failed = |source| Error::Store { action: format!("cannot confirm {reference}"), source };
+        self.store().confirm_name(reference).map(drop).map_err(failed)
+    }
+
+    /// Pulls a graph into the store under a lease, without naming it. Used by copies.
+    pub(crate) async fn pull_unnamed(
+        &self,
+        reference: &Reference,
+        selection: &Selection,
+        attached: bool,
+        auth: Option<Auth>,
+        lease: &Lease,
+    ) -> Result<(Descriptor, u64)> {
+        let scope = self.scope(reference, auth, lease)?;
+        let (root, _) = self.fetcher()?.resolve(&scope).await?;
+        let plan = self.plan(&scope, &root, selection).await?;
+        let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
+        let failed = |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
+        lease.add(&digests).map_err(failed)?;
+        let missing = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
+        let mut downloaded = plan.downloaded + self.bring(&scope, &plan, &missing, None).await?;
+        if attached {
+            let extra = self.attached(&scope, &plan).await?;
+            downloaded += extra.downloaded;
+            for (name, descriptor) in &extra.tags {
+                self.name(name, descriptor)?;
+            }
+        }
+        self.admit(&plan)?;
+        Ok((root, downloaded))
+    }
+}
+
+/// Chunks between the transfer and the inflating thread.
+const CHUNKS: usize = 16;
+
+/// Reads the chunks of a channel from a blocking thread.
+pub(crate) struct ChunkReader {
+    receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>,
+    current: bytes::Bytes,
+}
+
+impl ChunkReader {
+    pub(crate) fn new(receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Self {
+        Self { receiver, current: bytes::Bytes::new() }
+    }
+}
+
+impl std::io::Read for ChunkReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        while self.current.is_empty() {
+            match self.receiver.blocking_recv() {
+                Some(chunk) => self.current = chunk,
+                None => return Ok(0),
+            }
+        }
+        let count = self.current.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&self.current.split_to(count));
+        Ok(count)
+    }
+}

@@ -1,0 +1,46 @@
+//! `tag`, `remove`, `pin`: names.
+
+use crate::{Engine, Error, Result};
+use larder_core::Reference;
+
+impl Engine {
+    /// Gives an image in the store another name. An existing name moves.
+    pub fn tag(&self, source: &Reference, target: &Reference) -> Result<()> {
+        let lease = self.lease("tag")?;
+        let root = self.root(source)?;
+        let failed = |source| Error::Store { action: format!("cannot tag {target}"), source };
+        lease.add(&[root.digest]).map_err(failed)?;
+        self.name(target, &root)?;
+        self.store().flush().map_err(failed)
+    }
+
+    /// Removes names. The bytes go with the next gc, unless another name, a mount or a running pull needs them.
+    /// All names are checked before the first is removed.
+    pub fn remove(&self, references: &[Reference]) -> Result<()> {
+        for reference in references {
+            let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
+            if self.store().name(reference).map_err(failed)?.is_none() {
+                self.root(reference)?;
+                // A digest without a name is held by other names only.
+                let digest = reference.digest().copied();
+                let names = digest.map(|digest| self.store().names_of(&digest)).transpose().map_err(failed)?;
+                let similar = names.unwrap_or_default().iter().map(Reference::familiar).collect();
+                return Err(Error::NoImage { reference: reference.familiar(), similar });
+            }
+        }
+        for reference in references {
+            let failed = |source| Error::Store { action: format!("cannot remove {reference}"), source };
+            self.store().remove_name(reference).map_err(failed)?;
+        }
+        self.store().flush().map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
+    }
+
+    /// Pins a name: no policy removes it.
+    pub fn pin(&self, reference: &Reference, pinned: bool) -> Result<()> {
+        let failed = |source| Error::Store { action: format!("cannot pin {reference}"), source };
+        if !self.store().pin(reference, pinned).map_err(failed)? {
+            return Err(Error::NoImage { reference: reference.familiar(), similar: Vec::new() });
+        }
+        Ok(())
+    }
+}

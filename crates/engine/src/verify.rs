@@ -1,0 +1,65 @@
+//! `verify`: hash everything again; set aside and fetch again what is damaged.
+
+use crate::{Engine, Error, Failure, Result};
+use larder_core::{Digest, Reference};
+
+/// The outcome of a verification.
+#[derive(Debug, Clone, Default, serde::Serialize)]
+pub struct Verified {
+    /// Things that were checked: blobs, unpacked layers, index files, database facts.
+    pub checked: u64,
+    /// Bytes that were hashed.
+    pub bytes: u64,
+    /// What is damaged.
+    pub damaged: Vec<Damaged>,
+}
+
+impl Verified {
+    /// Whether the store is whole: nothing was damaged, or everything was repaired.
+    pub fn is_whole(&self) -> bool {
+        self.damaged.iter().all(|damaged| damaged.repaired)
+    }
+}
+
+/// One damaged thing.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Damaged {
+    /// Which.
+    pub what: String,
+    /// What is wrong with it.
+    pub problem: String,
+    /// Images that need it.
+    pub part_of: Vec<Reference>,
+    /// Whether it is whole again.
+    pub repaired: bool,
+    /// Why it could not be repaired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+}
+
+impl Engine {
+    /// Hashes everything. With `repair`, damaged blobs are moved to `quarantine/` and fetched again from where their images came
+    /// from; damaged derived things (unpacked layers, indexes) are removed and made again when they are needed.
+    pub async fn verify(&self, repair: bool, progress: &mut (dyn FnMut(&Digest) + Send)) -> Result<Verified> {
+        let failed = |source| Error::Store { action: "cannot verify the store".into(), source };
+        let report = self.store().verify(progress).map_err(failed)?;
+        let mut verified = Verified { checked: report.checked, bytes: report.bytes, damaged: Vec::new() };
+        for damage in &report.damages {
+            let mut damaged = Damaged {
+                what: damage.what.to_string(),
+                problem: damage.problem.clone(),
+                part_of: damage.part_of.clone(),
+                repaired: false,
+                failure: None,
+            };
+            if repair {
+                match self.repair(damage).await {
+                    Ok(repaired) => damaged.repaired = repaired,
+                    Err(error) => damaged.failure = Some(Failure::from(&error)),
+                }
+            }
+            verified.damaged.push(damaged);
+        }
+        Ok(verified)
+    }
+}

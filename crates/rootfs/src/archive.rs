@@ -1,0 +1,129 @@
+//! Writes plain tar archives of regular files, reproducibly: root:root, 0644, no times (POSIX.1-1988 ustar with GNU long names
+//! and GNU base-256 sizes).
+
+use std::io::{Read, Result, Seek, SeekFrom, Write};
+
+const BLOCK: usize = 512;
+/// Sizes beyond eleven octal digits need GNU's base-256 form.
+const OCTAL_LIMIT: u64 = 0o7_777_777_7777;
+
+/// A tar being written.
+#[derive(Debug)]
+pub struct ArchiveWriter<W> {
+    out: W,
+}
+
+impl<W: Write + Seek> ArchiveWriter<W> {
+    /// Starts an archive at the writer's current position.
+    pub fn new(out: W) -> Self {
+        Self { out }
+    }
+
+    /// Appends a file of a known size.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the source ends early; the archive is not usable then.
+    pub fn file(&mut self, name: &str, size: u64, source: &mut dyn Read) -> Result<()> {
+        self.header(name, size)?;
+        let copied = std::io::copy(&mut source.take(size), &mut self.out)?;
+        if copied != size {
+            let message = format!("{name} ended after {copied} of {size} bytes");
+            return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message));
+        }
+        self.pad(size)
+    }
+
+    /// Appends everything a source yields; the header is written again once the size is known.
+    pub fn file_of_unknown_size(&mut self, name: &str, source: &mut dyn Read) -> Result<()> {
+        let start = self.out.stream_position()?;
+        self.header(name, 0)?;
+        let size = std::io::copy(source, &mut self.out)?;
+        self.pad(size)?;
+        let end = self.out.stream_position()?;
+        self.out.seek(SeekFrom::Start(start))?;
+        self.header(name, size)?;
+        self.out.seek(SeekFrom::Start(end)).map(drop)
+    }
+
+    /// Writes the end marker and gives the writer back.
+    pub fn finish(mut self) -> Result<W> {
+        self.out.write_all(&[0; 2 * BLOCK])?;
+        self.out.flush()?;
+        Ok(self.out)
+    }
+
+    fn header(&mut self, name: &str, size: u64) -> Result<()> {
+        if name.len() > 100 {
+            let long = name.len() as u64 + 1;
+            self.out.write_all(&block(b"././@LongLink", long, b'L'))?;
+            self.out.write_all(name.as_bytes())?;
+            self.out.write_all(&[0])?;
+            self.pad(long)?;
+        }
+        let end = name.len().min(100);
+        self.out.write_all(&block(&name.as_bytes()[..end], size, b'0'))
+    }
+
+    fn pad(&mut self, size: u64) -> Result<()> {
+        let rest = (size % BLOCK as u64) as usize;
+        if rest > 0 {
+            self.out.write_all(&[0; BLOCK][rest..])?;
+        }
+        Ok(())
+    }
+}
+
+fn block(name: &[u8], size: u64, kind: u8) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    block[..name.len()].copy_from_slice(name);
+    let mut field = |at: usize, text: &str| block[at..at + text.len()].copy_from_slice(text.as_bytes());
+    field(100, "0000644\0");
+    field(108, "0000000\0");
+    field(116, "0000000\0");
+    field(136, "00000000000\0");
+    field(148, "        ");
+    field(257, "ustar\x0000");
+    if size <= OCTAL_LIMIT {
+        field(124, &format!("{size:011o}\0"));
+    } else {
+        block[124] = 0x80;
+        block[128..136].copy_from_slice(&size.to_be_bytes());
+    }
+    block[156] = kind;
+    let sum: u32 = block.iter().map(|byte| u32::from(*byte)).sum();
+    block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Cursor;
+    use std::process::{Command, Stdio};
+
+    #[test]
+    fn gnu_tar_reads_it() {
+        let long = "d".repeat(90) + "/" + &"f".repeat(60);
+        let mut writer = ArchiveWriter::new(Cursor::new(Vec::new()));
+        writer.file("a", 3, &mut &b"abc"[..]).unwrap();
+        writer.file_of_unknown_size(&long, &mut &[7; 1000][..]).unwrap();
+        assert!(writer.file("short", 5, &mut &b"abc"[..]).is_err());
+        let mut writer = ArchiveWriter::new(Cursor::new(Vec::new()));
+        writer.file("a", 3, &mut &b"abc"[..]).unwrap();
+        writer.file_of_unknown_size(&long, &mut &[7; 1000][..]).unwrap();
+        let bytes = writer.finish().unwrap().into_inner();
+        let mut tar = Command::new("tar").args(["-tvf", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        tar.stdin.take().unwrap().write_all(&bytes).unwrap();
+        let listing = String::from_utf8(tar.wait_with_output().unwrap().stdout).unwrap();
+        let lines: Vec<&str> = listing.lines().collect();
+        assert!(lines[0].contains(" 3 ") && lines[0].ends_with(" a"), "{listing}");
+        assert!(lines[1].contains(" 1000 ") && lines[1].ends_with(&long), "{listing}");
+        assert_eq!(lines.len(), 2);
+    }
+
+    #[test]
+    fn large_sizes_are_base_256() {
+        let block = block(b"x", OCTAL_LIMIT + 1, b'0');
+        assert_eq!(block[124], 0x80);
+    }
+}
