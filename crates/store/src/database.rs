@@ -1,0 +1,359 @@
+//! The database: connections, schema, and how rows spell our types. SQL about a noun stands in the noun's own file.
+
+use crate::{Error, Result};
+use larder_core::{Algorithm, Digest};
+use rusqlite::config::DbConfig;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+/// FORMAT: kept in `PRAGMA user_version`. A change of [`SCHEMA`] needs the next number and a step in [`prepare`].
+pub(crate) const VERSION: i64 = 1;
+
+/// One writer at a time (further ones queue in this process instead of polling SQLite's lock), any number of readers.
+pub(crate) struct Database {
+    path: PathBuf,
+    writer: Mutex<Connection>,
+    readers: Mutex<Vec<Connection>>,
+}
+
+/// How long a write must live.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Survives a crash of the process; a power cut may undo it, together with everything later.
+    Process,
+    /// Survives a power cut once the call returns.
+    Disk,
+}
+
+impl Database {
+    /// Opens or creates the database. The caller holds the layout lock: SQLite's own creation and switch to WAL are not safe
+    /// against each other. `foreign` is asked before a new database is made.
+    pub(crate) fn open(path: &Path, foreign: impl FnOnce() -> Result<()>) -> Result<Self> {
+        if !path.try_exists().map_err(Error::io("open", path))? {
+            foreign()?;
+            // SQLite gives its side files the mode of the main one, so this keeps all of them private.
+            OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .open(path)
+                .map_err(Error::io("create", path))?;
+        }
+        let mut writer = connect(path)?;
+        prepare(&mut writer, path)?;
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
+    }
+
+    /// Runs `query` on a consistent state.
+    pub(crate) fn read<T>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let idle = lock(&self.readers).pop();
+        let connection = match idle {
+            Some(connection) => connection,
+            None => connect(&self.path)?,
+        };
+        let result = query(&connection).map_err(|source| Error::Database { operation, source });
+        let mut idle = lock(&self.readers);
+        if idle.len() < IDLE_READERS {
+            idle.push(connection);
+        }
+        result
+    }
+
+    /// Like [`Database::read`], for several queries that must see the same state.
+    pub(crate) fn snapshot<T>(
+        &self,
+        operation: &'static str,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        self.read(operation, |connection| {
+            let transaction = connection.unchecked_transaction()?;
+            query(&transaction)
+        })
+    }
+
+    /// Runs `change` alone: no other writer, in any process, between its first read and its last write. Nothing of it
+    /// happened if it fails.
+    pub(crate) fn write<T>(
+        &self,
+        operation: &'static str,
+        durability: Durability,
+        change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T> {
+        let failed = |source| Error::Database { operation, source };
+        let mut writer = lock(&self.writer);
+        if durability == Durability::Disk {
+            writer.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        }
+        let result = transact(&mut writer, change).map_err(failed);
+        if durability == Durability::Disk {
+            writer.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+        }
+        result
+    }
+
+    /// Moves the log into the main file and empties it, if no reader is in the way.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let failed = |source| Error::Database { operation: "tidy up the log", source };
+        lock(&self.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
+    }
+}
+
+fn transact<T>(
+    writer: &mut Connection,
+    change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<T> {
+    let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let value = change(&transaction)?;
+    transaction.commit()?;
+    Ok(value)
+}
+
+fn connect(path: &Path) -> Result<Connection> {
+    let open = || {
+        let mut connection = Connection::open_with_flags(
+            path,
+            OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+        )?;
+        // Other processes hold the write lock for microseconds, a collection for less than a second: look again soon.
+        connection.busy_handler(Some(|tries: i32| {
+            std::thread::sleep(Duration::from_millis(u64::from(tries.unsigned_abs()).clamp(1, 5)));
+            tries < BUSY_TRIES
+        }))?;
+        // Closing must not cost a checkpoint: most programs open the store, do one thing and leave.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.execute_batch(
+            "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=256; PRAGMA cache_size=-8000;
+             PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;",
+        )?;
+        Ok(connection)
+    };
+    open().map_err(|source| Error::Database { operation: "open a connection", source })
+}
+
+/// Brings the schema to [`VERSION`], or says why it cannot.
+fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
+    let failed = |source| Error::Database { operation: "read the layout version", source };
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    match found {
+        VERSION => return Ok(()),
+        0 => {}
+        _ => {
+            let home = path.parent().unwrap_or(path).to_owned();
+            return Err(Error::Newer { path: home, found, known: VERSION });
+        }
+    }
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if tables != 0 {
+        return Err(Error::Foreign { path: path.to_owned() });
+    }
+    let mut create = || {
+        connection.pragma_update(None, "journal_mode", "WAL")?;
+        // Whoever finds the file finds all of it: the version is part of the transaction.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(SCHEMA)?;
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    };
+    create().map_err(|source| Error::Database { operation: "create the tables", source })
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing in here is left half-done by a panic: transactions roll back, lists are lists.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// FORMAT: a digest in a row is one byte for the algorithm (1 SHA-256, 2 SHA-512) and the raw hash.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Key {
+    bytes: [u8; 65],
+    length: u8,
+}
+
+impl Key {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    pub(crate) fn digest(bytes: &[u8]) -> Option<Digest> {
+        let (algorithm, hash) = bytes.split_first()?;
+        let algorithm = match algorithm {
+            1 => Algorithm::Sha256,
+            2 => Algorithm::Sha512,
+            _ => return None,
+        };
+        let mut text = String::with_capacity(7 + hash.len() * 2);
+        text.push_str(algorithm.as_str());
+        text.push(':');
+        for byte in hash {
+            text.push(char::from_digit(u32::from(byte >> 4), 16)?);
+            text.push(char::from_digit(u32::from(byte & 15), 16)?);
+        }
+        text.parse().ok()
+    }
+}
+
+impl From<&Digest> for Key {
+    fn from(digest: &Digest) -> Self {
+        let hash = digest.as_bytes();
+        let mut bytes = [0; 65];
+        bytes[0] = match digest.algorithm() {
+            Algorithm::Sha256 => 1,
+            Algorithm::Sha512 => 2,
+        };
+        bytes[1..=hash.len()].copy_from_slice(hash);
+        Self { bytes, length: hash.len() as u8 + 1 }
+    }
+}
+
+impl ToSql for Key {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(ValueRef::Blob(self.as_bytes())))
+    }
+}
+
+/// A digest read from a row.
+pub(crate) struct Stored(pub(crate) Digest);
+
+impl FromSql for Stored {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        Key::digest(value.as_blob()?).map(Self).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// FORMAT: a time in a row is nanoseconds since 1970, UTC.
+#[derive(Clone, Copy)]
+pub(crate) struct Nanos(pub(crate) i64);
+
+impl From<SystemTime> for Nanos {
+    fn from(time: SystemTime) -> Self {
+        Self(match time.duration_since(SystemTime::UNIX_EPOCH) {
+            Ok(after) => i64::try_from(after.as_nanos()).unwrap_or(i64::MAX),
+            Err(before) => i64::try_from(before.duration().as_nanos()).map_or(i64::MIN, |nanos| -nanos),
+        })
+    }
+}
+
+impl From<Nanos> for SystemTime {
+    fn from(Nanos(nanos): Nanos) -> Self {
+        let distance = Duration::from_nanos(nanos.unsigned_abs());
+        let time = if nanos < 0 {
+            Self::UNIX_EPOCH.checked_sub(distance)
+        } else {
+            Self::UNIX_EPOCH.checked_add(distance)
+        };
+        time.unwrap_or(Self::UNIX_EPOCH)
+    }
+}
+
+impl ToSql for Nanos {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for Nanos {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self)
+    }
+}
+
+/// A size in bytes. SQLite's integers have a sign; sizes beyond 2^63 do not exist on disks.
+pub(crate) fn stored_size(bytes: u64) -> i64 {
+    i64::try_from(bytes).unwrap_or(i64::MAX)
+}
+
+const IDLE_READERS: usize = 16;
+/// 5 ms each: about 30 seconds.
+const BUSY_TRIES: i32 = 6_000;
+/// FORMAT: `PRAGMA application_id`, shown by file(1): "lard".
+const APPLICATION: i64 = 0x6c61_7264;
+
+/// FORMAT: version 1.
+const SCHEMA: &str = "
+CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+INSERT INTO facts VALUES ('names', 1), ('index', 0);
+
+CREATE TABLE blobs (
+    digest BLOB PRIMARY KEY, size INTEGER NOT NULL, kind INTEGER NOT NULL, media_type TEXT,
+    expanded INTEGER, created INTEGER NOT NULL, used INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- relation 0: parent is a document and names child. relation 1: child is a document attached to parent, its subject.
+CREATE TABLE edges (
+    parent BLOB NOT NULL, child BLOB NOT NULL, relation INTEGER NOT NULL, PRIMARY KEY (parent, child, relation)
+) WITHOUT ROWID;
+CREATE INDEX edges_by_child ON edges (child, relation);
+
+CREATE TABLE names (
+    reference TEXT PRIMARY KEY, digest BLOB NOT NULL, descriptor TEXT NOT NULL, updated INTEGER NOT NULL,
+    checked INTEGER NOT NULL, used INTEGER NOT NULL, pinned INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX names_by_digest ON names (digest);
+
+CREATE TABLE leases (id TEXT PRIMARY KEY, purpose TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE leased_blobs (lease TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (lease, digest)) WITHOUT ROWID;
+CREATE TABLE leased_derived (
+    lease TEXT NOT NULL, area INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (lease, area, name)
+) WITHOUT ROWID;
+
+CREATE TABLE derived (
+    area INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, checksum BLOB, boot TEXT NOT NULL,
+    created INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (area, name)
+) WITHOUT ROWID;
+CREATE TABLE derived_uses (
+    area INTEGER NOT NULL, name TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (area, name, manifest)
+) WITHOUT ROWID;
+
+CREATE TABLE mounts (
+    dir BLOB PRIMARY KEY, manifest BLOB NOT NULL, driver TEXT NOT NULL, writable TEXT, extra BLOB NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE verdicts (digest BLOB PRIMARY KEY, reason TEXT NOT NULL, decided INTEGER NOT NULL) WITHOUT ROWID;
+
+CREATE TABLE served (
+    tier TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
+    PRIMARY KEY (tier, outcome)
+) WITHOUT ROWID;
+CREATE TABLE latencies (
+    tier TEXT NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (tier, bucket)
+) WITHOUT ROWID;
+";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_go_both_ways() {
+        let sha512: Digest = format!("sha512:{}", "ab".repeat(64)).parse().unwrap();
+        for digest in [Digest::of(b"x"), sha512] {
+            assert_eq!(Key::digest(Key::from(&digest).as_bytes()), Some(digest));
+        }
+        assert_eq!(Key::digest(&[]), None);
+        assert_eq!(Key::digest(&[3; 33]), None);
+        assert_eq!(Key::digest(&[1; 32]), None);
+    }
+
+    #[test]
+    fn times_go_both_ways() {
+        for time in [
+            SystemTime::UNIX_EPOCH,
+            SystemTime::UNIX_EPOCH + Duration::new(1_800_000_000, 123),
+            SystemTime::UNIX_EPOCH - Duration::from_secs(5),
+        ] {
+            assert_eq!(SystemTime::from(Nanos::from(time)), time);
+        }
+    }
+}

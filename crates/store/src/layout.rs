@@ -1,0 +1,215 @@
+//! Where everything is: the only file that knows a path of the store.
+
+use crate::{Area, Error, Result};
+use larder_core::{Algorithm, Digest};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// FORMAT: the whole content of `oci-layout` (OCI image-spec, image-layout.md).
+pub(crate) const OCI_LAYOUT: &str = r#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// The paths of one store.
+#[derive(Debug)]
+pub(crate) struct Layout {
+    home: PathBuf,
+}
+
+impl Layout {
+    pub(crate) fn new(home: &Path) -> Self {
+        Self { home: home.to_owned() }
+    }
+
+    /// Makes the directories that are missing. Nobody but the owner may look inside: images can be private.
+    pub(crate) fn create_directories(&self) -> Result<()> {
+        let mut builder = DirBuilder::new();
+        builder.mode(0o700).recursive(true);
+        builder.create(&self.home).map_err(Error::io("create", &self.home))?;
+        builder.recursive(false);
+        for name in DIRECTORIES {
+            let path = self.home.join(name);
+            match builder.create(&path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(Error::io("create", path)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        &self.home
+    }
+
+    pub(crate) fn oci_layout(&self) -> PathBuf {
+        self.home.join("oci-layout")
+    }
+
+    pub(crate) fn index_json(&self) -> PathBuf {
+        self.home.join("index.json")
+    }
+
+    pub(crate) fn index_yaml(&self) -> PathBuf {
+        self.home.join("index.yaml")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.home.join("larder.db")
+    }
+
+    /// Held while the layout is made or checked, and while the indexes are written.
+    pub(crate) fn layout_lock(&self) -> PathBuf {
+        self.home.join("layout.lock")
+    }
+
+    /// Shared by commits, exclusive for sweeps.
+    pub(crate) fn store_lock(&self) -> PathBuf {
+        self.home.join("store.lock")
+    }
+
+    /// Passed through on the way to `store.lock`, so that a waiting sweep is not overtaken for ever.
+    pub(crate) fn store_gate(&self) -> PathBuf {
+        self.home.join("store.gate")
+    }
+
+    pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
+        self.home.join("blobs").join(algorithm.as_str())
+    }
+
+    pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
+        let mut path = self.blobs(digest.algorithm());
+        path.push(digest.hex());
+        path
+    }
+
+    pub(crate) fn ingest(&self) -> PathBuf {
+        self.home.join("ingest")
+    }
+
+    pub(crate) fn part(&self, digest: &Digest) -> PathBuf {
+        self.home.join("ingest").join(format!("{}-{}{PART}", digest.algorithm().as_str(), digest.hex()))
+    }
+
+    pub(crate) fn leases(&self) -> PathBuf {
+        self.home.join("leases")
+    }
+
+    pub(crate) fn lease(&self, id: &str) -> PathBuf {
+        self.home.join("leases").join(id)
+    }
+
+    pub(crate) fn area(&self, area: Area) -> PathBuf {
+        self.home.join(area.as_str())
+    }
+
+    pub(crate) fn derived(&self, area: Area, name: &str) -> PathBuf {
+        self.home.join(area.as_str()).join(name)
+    }
+
+    /// Where a derived thing grows. Names of derived things do not start with a dot, so the two never meet.
+    pub(crate) fn building(&self, area: Area, name: &str) -> PathBuf {
+        self.home.join(area.as_str()).join(format!(".{name}{BUILDING}"))
+    }
+
+    pub(crate) fn building_lock(&self, area: Area, name: &str) -> PathBuf {
+        self.home.join(area.as_str()).join(format!(".{name}{LOCK}"))
+    }
+
+    /// A free name for a damaged blob.
+    pub(crate) fn quarantine(&self, digest: &Digest) -> PathBuf {
+        let base = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
+        let directory = self.home.join("quarantine");
+        (0u32..)
+            .map(|n| directory.join(if n == 0 { base.clone() } else { format!("{base}.{n}") }))
+            .find(|path| fs::symlink_metadata(path).is_err())
+            .expect("fewer than 2^32 files have the same name")
+    }
+}
+
+/// The digest a file under `blobs/` or `ingest/` is named after.
+pub(crate) fn digest_of_blob(algorithm: Algorithm, file_name: &str) -> Option<Digest> {
+    format!("{}:{file_name}", algorithm.as_str()).parse().ok()
+}
+
+pub(crate) fn digest_of_part(file_name: &str) -> Option<Digest> {
+    file_name.strip_suffix(PART)?.replacen('-', ":", 1).parse().ok()
+}
+
+/// The name of the thing that grows in `.NAME.building`, or is guarded by `.NAME.lock`.
+pub(crate) fn name_of_building(file_name: &str) -> Option<&str> {
+    let name = file_name.strip_prefix('.')?;
+    name.strip_suffix(BUILDING).or_else(|| name.strip_suffix(LOCK))
+}
+
+/// Replaces a file so that a reader, and a start after a crash, sees the old content or the new one, never a part.
+pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    static COUNTER: AtomicU64 = AtomicU64::new(0);
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}-{number}", std::process::id()));
+    let write = || {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(content)?;
+        file.sync_data()?;
+        fs::rename(&temporary, path)
+    };
+    if let Err(error) = write() {
+        // The error that matters is the first one.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::io("write", path)(error));
+    }
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Whether `name` is a leftover of [`replace`] of the files at the top of the store.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    [".index.json.", ".index.yaml.", ".oci-layout."].iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync_directory(path: &Path) -> Result<()> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(Error::io("sync", path))
+}
+
+/// Removes a file or a whole directory; one that is gone already is fine.
+pub(crate) fn remove(path: &Path) -> Result<()> {
+    let result = match fs::symlink_metadata(path) {
+        Ok(metadata) if metadata.is_dir() => fs::remove_dir_all(path),
+        Ok(_) => fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path)(error)),
+        _ => Ok(()),
+    }
+}
+
+const DIRECTORIES: [&str; 9] =
+    ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "layers", "disks", "rw", "leases", "quarantine"];
+
+const PART: &str = ".part";
+const BUILDING: &str = ".building";
+const LOCK: &str = ".lock";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_digests_go_both_ways() {
+        let layout = Layout::new(Path::new("/s"));
+        let digest = Digest::of(b"x");
+        let part = layout.part(&digest);
+        assert_eq!(digest_of_part(part.file_name().unwrap().to_str().unwrap()), Some(digest));
+        assert_eq!(digest_of_blob(Algorithm::Sha256, &digest.hex()), Some(digest));
+        assert_eq!(digest_of_blob(Algorithm::Sha512, &digest.hex()), None);
+        assert_eq!(digest_of_part("sha256-x.part"), None);
+        let building = layout.building(Area::Layers, "a.tar");
+        assert_eq!(name_of_building(building.file_name().unwrap().to_str().unwrap()), Some("a.tar"));
+        assert_eq!(name_of_building("a.tar"), None);
+    }
+}

@@ -1,0 +1,102 @@
+//! Advisory locks between processes and threads (flock: they end with the process that holds them, however it ends).
+
+use crate::layout::Layout;
+use crate::{Error, Result};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+/// A lock that is held until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Held {
+    _file: File,
+}
+
+/// Held by commits: no sweep runs meanwhile.
+pub(crate) fn commit(layout: &Layout) -> Result<Held> {
+    let _gate = lock(&layout.store_gate(), File::lock_shared)?;
+    lock(&layout.store_lock(), File::lock_shared)
+}
+
+/// Held by sweeps: no commit runs meanwhile, and new ones queue behind the gate while this waits.
+pub(crate) fn sweep(layout: &Layout) -> Result<Held> {
+    let _gate = lock(&layout.store_gate(), File::lock)?;
+    lock(&layout.store_lock(), File::lock)
+}
+
+/// Held while the layout is made or the indexes are written. Taken after `store.lock`, never before it.
+pub(crate) fn layout(layout: &Layout) -> Result<Held> {
+    lock(&layout.layout_lock(), File::lock)
+}
+
+fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Held> {
+    let file = open(path, true).map_err(Error::io("open", path))?;
+    how(&file).map_err(Error::io("lock", path))?;
+    Ok(Held { _file: file })
+}
+
+/// Opens `path`, creating it, and becomes its only owner; `None` if somebody else is. The file is locked until it is
+/// closed, and is the one the path names: one that was removed or renamed while we were getting the lock is let go.
+pub(crate) fn try_own(path: &Path) -> io::Result<Option<File>> {
+    loop {
+        let file = open(path, true)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(None),
+            Err(TryLockError::Error(error)) => return Err(error),
+        }
+        if is_named(&file, path)? {
+            return Ok(Some(file));
+        }
+    }
+}
+
+/// Like [`try_own`], but waits for the owner to leave.
+pub(crate) fn own(path: &Path) -> io::Result<File> {
+    loop {
+        let file = open(path, true)?;
+        file.lock()?;
+        if is_named(&file, path)? {
+            return Ok(file);
+        }
+    }
+}
+
+/// What became of a file that may have an owner.
+pub(crate) enum Claim {
+    /// Somebody lives.
+    Owned,
+    /// Nobody; it is ours until the file is closed.
+    Free(File),
+    /// There is no such file.
+    Gone,
+}
+
+/// Takes over a file whose owner has died, without creating it.
+pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
+    let file = match open(path, false) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Claim::Gone),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        Ok(()) if is_named(&file, path)? => Ok(Claim::Free(file)),
+        Ok(()) => Ok(Claim::Gone),
+        Err(TryLockError::WouldBlock) => Ok(Claim::Owned),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn open(path: &Path, create: bool) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(create).mode(0o600).open(path)
+}
+
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(named) => Ok(named.dev() == ours.dev() && named.ino() == ours.ino()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}

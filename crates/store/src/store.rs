@@ -1,0 +1,115 @@
+//! The store itself: what every operation needs.
+
+use crate::database::{Database, Nanos, lock};
+use crate::layout::{self, Layout};
+use crate::lease::Held;
+use crate::{Error, Result, index, lock as file_lock};
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+use std::time::SystemTime;
+
+/// Tells the time.
+pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
+
+/// What the store cannot know by itself.
+#[derive(Clone)]
+pub struct Options {
+    /// Identifies the running kernel, and changes with every start of the machine. Derived things that were not made durable
+    /// are trusted only as long as it stays the same.
+    pub boot_id: String,
+    /// The time for last use, ages and reports.
+    pub clock: Clock,
+}
+
+/// A store: one directory, used by any number of threads and processes at once. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pub(crate) layout: Arc<Layout>,
+    pub(crate) database: Arc<Database>,
+    pub(crate) options: Arc<Options>,
+    /// Leases held through this handle and its clones; what is derived meanwhile is put under them.
+    pub(crate) leases: Arc<Mutex<Vec<Weak<Held>>>>,
+}
+
+impl Store {
+    /// Opens the store in `home`, creating what is missing. After a crash it finishes what was cut off: an index that was
+    /// not written is written. Everything else that a crash leaves behind is taken over where it is wanted again (whole
+    /// blobs, partial downloads) or swept by [`Store::gc`].
+    ///
+    /// Refused: a store of a newer layout, and an image layout that larder did not make.
+    pub fn open(home: &Path, options: Options) -> Result<Self> {
+        let layout = Layout::new(home);
+        layout.create_directories()?;
+        let database = {
+            let _alone = file_lock::layout(&layout)?;
+            let database = Database::open(&layout.database(), || refuse_foreign(&layout))?;
+            let marker = layout.oci_layout();
+            if !marker.try_exists().map_err(Error::io("open", &marker))? {
+                // The database is durable before anything says that this is an image layout: a power cut in between must not
+                // leave a layout that looks foreign.
+                layout::sync_directory(home)?;
+                layout::replace(&marker, layout::OCI_LAYOUT.as_bytes())?;
+            }
+            database
+        };
+        let store = Self {
+            layout: Arc::new(layout),
+            database: Arc::new(database),
+            options: Arc::new(options),
+            leases: Arc::default(),
+        };
+        if !store.layout.index_json().exists() || !store.layout.index_yaml().exists() {
+            index::invalidate(&store)?;
+        }
+        store.flush()?;
+        Ok(store)
+    }
+
+    /// The directory.
+    pub fn home(&self) -> &Path {
+        self.layout.home()
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        (self.options.clock)().into()
+    }
+
+    /// The live leases taken through this handle.
+    pub(crate) fn held_leases(&self) -> Vec<Arc<Held>> {
+        let mut leases = lock(&self.leases);
+        leases.retain(|lease| lease.strong_count() > 0);
+        leases.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Store").field(&self.home()).finish()
+    }
+}
+
+impl fmt::Debug for Options {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Options").field("boot_id", &self.boot_id).finish_non_exhaustive()
+    }
+}
+
+/// An image layout with names in it but without our database belongs to somebody; writing our index would lose them.
+fn refuse_foreign(layout: &Layout) -> Result<()> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        #[serde(default)]
+        manifests: Vec<serde::de::IgnoredAny>,
+    }
+    let path = layout.index_json();
+    match fs::read(&path) {
+        Ok(raw) => match serde_json::from_slice::<Index>(&raw) {
+            Ok(index) if index.manifests.is_empty() => Ok(()),
+            _ => Err(Error::Foreign { path }),
+        },
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(Error::io("read", path)(error)),
+    }
+}
