@@ -1,0 +1,67 @@
+//! `bench`: figures, taken on real input in one run beside the peers and the floor, as ratios into docs/benchmarks.md.
+
+mod disk;
+mod floor;
+mod peer;
+mod pull;
+mod report;
+mod suite;
+mod usage;
+
+use crate::workspace::{Workspace, cargo};
+use crate::{enclosure, packages, program};
+use anyhow::{Context, Result};
+use std::path::PathBuf;
+use std::process::Command;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    bench: Bench,
+    /// Set on the command that runs inside the enclosure.
+    #[arg(long, hide = true, global = true)]
+    inside: bool,
+    /// Set on the command that is built for release.
+    #[arg(long, hide = true, global = true)]
+    optimized: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Bench {
+    /// From the command to a usable root file system: larder, containerd, buildah, skopeo with umoci, and the floor.
+    Pull(pull::Arguments),
+    /// Only the floor; used by `pull`.
+    #[command(hide = true)]
+    Floor(floor::Arguments),
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    if !arguments.optimized {
+        return optimized();
+    }
+    if !arguments.inside {
+        packages::require(packages::FOR_BENCH)?;
+        return enclosure::enter();
+    }
+    match arguments.bench {
+        Bench::Pull(pull) => pull::run(&pull),
+        Bench::Floor(floor) => floor::run(&floor),
+    }
+}
+
+/// Builds larder and this program for release and hands over: what is measured in process must be optimized too.
+fn optimized() -> Result<()> {
+    let mut build = cargo();
+    build.args(["build", "--release", "--workspace", "--bin", "larder", "--bin", "xtask"]);
+    program::run(&mut build)?;
+    let this = Workspace::read()?.target.join("release/xtask");
+    let mut again = Command::new(this);
+    program::run(again.args(std::env::args_os().skip(1)).arg("--optimized"))
+}
+
+/// Where benchmarks keep what they build.
+fn directory() -> Result<PathBuf> {
+    let directory = Workspace::read()?.target.join("bench");
+    std::fs::create_dir_all(&directory).with_context(|| format!("cannot create {}", directory.display()))?;
+    Ok(directory)
+}

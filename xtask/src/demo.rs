@@ -1,0 +1,208 @@
+//! `demo`: the product shown on a fresh machine with no registry in reach, on a real image, with real output.
+
+use crate::image::{Image, Recipe};
+use crate::larder::{Larder, Profile};
+use crate::relay::Relay;
+use crate::workspace::Workspace;
+use crate::{enclosure, packages, program};
+use anyhow::{Context, Result, bail, ensure};
+use larder_testkit::DockerRegistry;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Set on the command that runs inside the enclosure.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+const IMAGE: Recipe = Recipe {
+    name: "demo",
+    version: 1,
+    variant: "minbase",
+    packages: &[&["python3-minimal", "libpython3-stdlib"], &["git"]],
+};
+/// A line slow enough that progress can be watched and a pull be killed in its middle.
+const LINE_BYTES_PER_SECOND: u64 = 16 << 20;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if !arguments.inside {
+        packages::require(packages::FOR_DEMO)?;
+        Larder::build(Profile::Development)?;
+        // From here on nothing can be left behind: mounts and processes end with the enclosure.
+        return enclosure::enter();
+    }
+    let start = Instant::now();
+    let demo = Demo::prepare()?;
+    demo.pull()?;
+    demo.look()?;
+    demo.run_from_it()?;
+    demo.kill_and_resume()?;
+    demo.check()?;
+    demo.close(start.elapsed());
+    Ok(())
+}
+
+struct Demo {
+    larder: Larder,
+    place: tempfile::TempDir,
+    registry: DockerRegistry,
+    relay: Relay,
+    image: Image,
+    reference: String,
+}
+
+impl Demo {
+    fn prepare() -> Result<Self> {
+        title("A registry on this machine, and a real image in it");
+        let target = Workspace::read()?.target;
+        let binary = target.join("debug/larder");
+        let place = tempfile::Builder::new().prefix("larder-demo").tempdir()?;
+        let image = IMAGE.build(&target.join("demo"))?;
+        let registry = DockerRegistry::start().context("docker-registry does not start")?;
+        image.push(&format!("{}/demo/debian:12", registry.address()))?;
+        let relay = Relay::start(registry.address())?;
+        let reference = format!("{}/demo/debian:12", relay.address());
+        println!(
+            "Debian's docker-registry serves {reference}: {} layers, {}",
+            image.layers()?.len(),
+            megabytes(size(&image)?)
+        );
+        println!(
+            "(a relay in front of it makes the line {} a second, so that there is something to watch)",
+            megabytes(LINE_BYTES_PER_SECOND)
+        );
+        let larder = Larder::new(binary, place.path().join("larder"));
+        Ok(Self { larder, place, registry, relay, image, reference })
+    }
+
+    fn pull(&self) -> Result<()> {
+        title("Pull: every layer is hashed, inflated and indexed while it arrives");
+        self.relay.limit(Some(LINE_BYTES_PER_SECOND));
+        self.show(&["pull", &self.reference])?;
+        println!("\nAgain: nothing to do.");
+        self.relay.limit(None);
+        self.show(&["pull", &self.reference])
+    }
+
+    fn look(&self) -> Result<()> {
+        title("What is in the store");
+        self.show(&["list"])?;
+        self.show(&["inspect", &self.reference])?;
+        self.show(&["stats"])
+    }
+
+    fn run_from_it(&self) -> Result<()> {
+        title("Mount it and run a program from inside");
+        let root = self.place.path().join("rootfs");
+        let path = root.to_string_lossy().into_owned();
+        self.show(&["mount", &self.reference, &path])?;
+        let script = "import platform,sys; print('Python', sys.version.split()[0], 'on', \
+                      platform.freedesktop_os_release()['PRETTY_NAME'])";
+        show(Command::new("chroot").arg(&root).args(["/usr/bin/python3", "-c", script]))?;
+        show(Command::new("chroot").arg(&root).args(["/usr/bin/git", "--version"]))?;
+        self.show(&["unmount", &path])
+    }
+
+    /// In a second, empty store.
+    fn kill_and_resume(&self) -> Result<()> {
+        title("Kill a pull half-way, then pull again: it goes on where it stopped");
+        let second = self.larder.at(self.place.path().join("second"));
+        let total = size(&self.image)?;
+        self.relay.limit(Some(LINE_BYTES_PER_SECOND / 2));
+        let before = self.relay.received();
+        let mut pull = second.command(["pull", &self.reference]);
+        println!("$ {}", shown(&pull));
+        let mut child = pull.stdin(Stdio::null()).spawn()?;
+        while self.relay.received() - before < total / 2 {
+            if let Some(status) = child.try_wait()? {
+                bail!("the pull ended before it could be killed: {status}");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill()?;
+        child.wait()?;
+        let first = self.relay.received() - before;
+        println!(
+            "\n  killed with SIGKILL after {} of {} had come over the line",
+            megabytes(first),
+            megabytes(total)
+        );
+        self.relay.settle();
+        let before = self.relay.received();
+        show(&mut second.command(["pull", &self.reference]))?;
+        let rest = self.relay.received() - before;
+        self.relay.limit(None);
+        println!("\n  the second pull needed {} more", megabytes(rest));
+        ensure!(rest < total * 3 / 4, "the second pull fetched {rest} of {total} bytes; it did not resume");
+        Ok(())
+    }
+
+    fn check(&self) -> Result<()> {
+        title("Nothing is believed: every byte in both stores is hashed again");
+        self.show(&["verify"])?;
+        show(&mut self.larder.at(self.place.path().join("second")).command(["verify"]))?;
+        println!("\nOther tools read the store as it is:");
+        let layout = format!("oci:{}:{}", self.larder.home().display(), self.reference);
+        show(Command::new("skopeo").args([
+            "--insecure-policy",
+            "inspect",
+            "--format",
+            "{{.Digest}} {{.Os}}/{{.Architecture}}",
+            &layout,
+        ]))
+    }
+
+    fn close(&self, took: Duration) {
+        println!(
+            "\n── That was larder, in {:.0} seconds ──\n\
+             Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount without\n\
+             unpacking a single file, with programs run from it; a pull killed half-way and resumed; a store that\n\
+             verifies and that skopeo reads.\n\n\
+             Try next, with target/debug/larder:\n  \
+             larder pull debian:12                  from Docker Hub, if you are online\n  \
+             larder copy docker://SRC oci:DIR:TAG   between registries, layouts and archives\n  \
+             larder gc --dry-run                    what could go\n  \
+             larder doctor                          which way of mounting this machine can do, and why\n  \
+             cargo xtask bench pull                 how fast, beside containerd, buildah and skopeo with umoci\n\n\
+             The guide is in docs/guide.",
+            took.as_secs_f64()
+        );
+        // The registry is named here so that it lives until the end.
+        let _ = &self.registry;
+    }
+
+    fn show(&self, arguments: &[&str]) -> Result<()> {
+        show(&mut self.larder.command(arguments))
+    }
+}
+
+/// Shows the command line, runs it with our own terminal.
+fn show(command: &mut Command) -> Result<()> {
+    println!("\n$ {}", shown(command));
+    program::run(command)
+}
+
+/// The command line, with the program's name for its path.
+fn shown(command: &Command) -> String {
+    let line = program::line(command);
+    let (program, rest) = line.split_once(' ').unwrap_or((&line, ""));
+    let name = Path::new(program).file_name().map_or(program.into(), |name| name.to_string_lossy());
+    format!("{name} {rest}")
+}
+
+fn title(text: &str) {
+    println!("\n── {text} ──");
+}
+
+/// Everything a pull has to fetch.
+fn size(image: &Image) -> Result<u64> {
+    let files: Vec<PathBuf> = image.layers()?;
+    files.iter().try_fold(0, |sum, file| Ok(sum + file.metadata()?.len()))
+}
+
+fn megabytes(bytes: u64) -> String {
+    format!("{:.1} MB", bytes as f64 / 1e6)
+}
