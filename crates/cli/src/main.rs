@@ -1,2 +1,25 @@
-//! x
-fn main() {}
+//! The `larder` command: reads arguments and environment, calls the engine, prints, and decides the exit code.
+//!
+//! One file per verb in `commands`. Nothing is opened, read or started before a verb needs it.
+
+mod args;
+mod commands;
+mod credentials;
+mod exit;
+mod invocation;
+mod problem;
+mod settings;
+mod table;
+mod terminal;
+mod words;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match args::Cli::try_parse_from(&arguments) {
+        Ok(cli) => invocation::run(cli).into(),
+        Err(error) => invocation::refuse(&error, &arguments).into(),
+    }
+}
