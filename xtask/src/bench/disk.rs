@@ -68,7 +68,7 @@ pub(crate) fn drop_caches() -> Result<bool> {
 
 /// The type of the file system a path is on, for the report.
 pub(crate) fn kind(path: &Path) -> String {
-    let mut stat = Command::new("stat");
-    program::output(stat.args(["--file-system", "--format", "%T"]).arg(path))
+    let mut find = Command::new("findmnt");
+    program::output(find.args(["--noheadings", "--output", "FSTYPE", "--target"]).arg(path))
         .map_or_else(|_| "unknown".into(), |text| text.trim().to_owned())
 }

@@ -3,6 +3,7 @@
 use crate::larder::Larder;
 use crate::program;
 use anyhow::{Context, Result, bail};
+use std::ffi::OsString;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -114,11 +115,9 @@ impl Session<'_> {
             }
             Peer::Buildah => {
                 let name = format!("rootfs{round}");
-                quiet(
-                    self.buildah()
-                        .args(["from", "--quiet", "--tls-verify=false", "--name", &name])
-                        .arg(reference),
-                )?;
+                let mut from = self.buildah();
+                from.args(["from", "--quiet", "--tls-verify=false"]).args(self.policy());
+                quiet(from.args(["--name", &name, reference]))?;
                 Ok(program::output(self.buildah().args(["mount", &name]))?.trim().into())
             }
             Peer::Skopeo => {
@@ -141,8 +140,10 @@ impl Session<'_> {
                 quiet(self.ctr(client).args(arguments))
             }
             Peer::Buildah => {
-                let arguments = ["pull", "--quiet", "--policy", "always", "--tls-verify=false", reference];
-                quiet(self.buildah().args(arguments))
+                let mut pull = self.buildah();
+                pull.args(["pull", "--quiet", "--policy", "always", "--tls-verify=false"])
+                    .args(self.policy());
+                quiet(pull.arg(reference))
             }
             Peer::Skopeo => {
                 let target = format!("oci:{}:image", self.disk.join("oci").display());
@@ -163,10 +164,14 @@ impl Session<'_> {
         let mut command = Command::new("buildah");
         command.args(["--storage-driver", "overlay", "--root"]).arg(self.disk.join("buildah"));
         command.arg("--runroot").arg(self.run.path().join("buildah"));
-        // A file of its own, since a machine need not have one; and no short names from elsewhere.
+        // No short names and mirrors from the machine's own configuration.
         command.env("CONTAINERS_REGISTRIES_CONF", "/dev/null").env("BUILDAH_ISOLATION", "chroot");
-        command.arg("--signature-policy").arg(self.run.path().join("policy.json"));
         command
+    }
+
+    /// A policy of our own, since a machine need not have one.
+    fn policy(&self) -> [OsString; 2] {
+        ["--signature-policy".into(), self.run.path().join("policy.json").into()]
     }
 
     fn start_containerd(&self, daemon: &Path, client: &Path) -> Result<Child> {
