@@ -21,6 +21,7 @@ mod place;
 mod pull;
 mod push;
 mod quantity;
+mod repair;
 mod stats;
 mod tag;
 mod verify;

@@ -6,8 +6,10 @@ use larder_core::{Digest, Reference};
 /// The outcome of a verification.
 #[derive(Debug, Clone, Default, serde::Serialize)]
 pub struct Verified {
-    /// Things that were checked: blobs, unpacked layers, index files, database facts.
-    pub checked: u64,
+    /// Blobs that were hashed.
+    pub blobs: u64,
+    /// Unpacked layers and indexes that were hashed.
+    pub derived: u64,
     /// Bytes that were hashed.
     pub bytes: u64,
     /// What is damaged.
@@ -43,8 +45,8 @@ impl Engine {
     pub async fn verify(&self, repair: bool, progress: &mut (dyn FnMut(&Digest) + Send)) -> Result<Verified> {
         let failed = |source| Error::Store { action: "cannot verify the store".into(), source };
         let report = self.store().verify(progress).map_err(failed)?;
-        let mut verified = Verified { checked: report.checked, bytes: report.bytes, damaged: Vec::new() };
-        for damage in &report.damages {
+        let mut verified = Verified { blobs: report.blobs, derived: report.derived, bytes: report.bytes, damaged: Vec::new() };
+        for damage in &report.damage {
             let mut damaged = Damaged {
                 what: damage.what.to_string(),
                 problem: damage.problem.clone(),
