@@ -6,7 +6,8 @@ use crate::larder::Larder;
 use crate::program;
 use crate::relay::Relay;
 use anyhow::{Context, Result, bail, ensure};
-use larder_testkit::{DockerRegistry, Random};
+use larder_core::Compression;
+use larder_testkit::{DockerRegistry, ImageBuilder, Layer, Random};
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::os::unix::process::ExitStatusExt;
@@ -23,7 +24,7 @@ pub(crate) struct Arguments {
 
 /// Images, each with a layer of its own and one that it shares with all.
 const IMAGES: usize = 4;
-const LAYER_BYTES: u64 = 12 << 20;
+const LAYER_BYTES: usize = 12 << 20;
 /// Slow enough that most kills land in the middle of a layer.
 const LINE_BYTES_PER_SECOND: u64 = 64 << 20;
 /// What a pull may fetch again for each layer that was under way: the range in which it was cut off.
@@ -82,27 +83,20 @@ impl Trial {
         let registry = DockerRegistry::start()?;
         let relay = Relay::start(registry.address())?;
         let mut references = Vec::new();
-        let mut total_bytes = 0;
-        let shared = directory.join("shared.tar");
-        total_bytes += tar_of_noise(&shared, random)?;
+        let noise = |random: &mut Random| Layer::random(random, LAYER_BYTES, Compression::Gzip);
+        let shared = noise(random);
+        let mut total_bytes = shared.blob.len() as u64;
         for number in 0..IMAGES {
-            let own = directory.join("own.tar");
-            total_bytes += tar_of_noise(&own, random)?;
+            let own = noise(random);
+            total_bytes += own.blob.len() as u64;
+            let image = ImageBuilder::new(random.next_u64()).layer(shared.clone()).layer(own).build();
             let layout = directory.join("layout");
-            let layers = [&shared, &own].map(|layer| layer.to_string_lossy().into_owned());
-            let tagged = format!("{}:image", layout.display());
-            let umoci = |arguments: &[&str]| program::output(Command::new("umoci").args(arguments));
-            umoci(&["init", "--layout", &layout.to_string_lossy()])?;
-            umoci(&["new", "--image", &tagged])?;
-            for layer in &layers {
-                umoci(&["raw", "add-layer", "--image", &tagged, layer])?;
-            }
+            image.write_layout(&layout, Some("image"))?;
             let name = format!("soak/image{number}:1");
             let mut copy = Command::new("skopeo");
             copy.args(["--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]);
-            program::output(
-                copy.arg(format!("oci:{tagged}")).arg(format!("docker://{}/{name}", registry.host())),
-            )?;
+            copy.arg(format!("oci:{}:image", layout.display()));
+            program::output(copy.arg(format!("docker://{}/{name}", registry.host())))?;
             references.push(format!("{}/{name}", relay.address()));
             std::fs::remove_dir_all(&layout)?;
         }
@@ -288,21 +282,6 @@ impl Running {
 }
 
 const SIGKILL: i32 = 9;
-
-/// A tar archive with one file that does not compress; returns its size.
-fn tar_of_noise(file: &Path, random: &mut Random) -> Result<u64> {
-    let mut noise = Vec::with_capacity(LAYER_BYTES as usize + 8);
-    while (noise.len() as u64) < LAYER_BYTES {
-        noise.extend(random.next_u64().to_le_bytes());
-    }
-    let content = file.with_file_name(format!("noise{:016x}", random.next_u64()));
-    std::fs::write(&content, noise)?;
-    let mut tar = Command::new("tar");
-    let name = content.file_name().context("the file has a name")?;
-    program::output(tar.arg("-cf").arg(file).arg("-C").arg(file.with_file_name("")).arg(name))?;
-    std::fs::remove_file(content)?;
-    Ok(LAYER_BYTES)
-}
 
 /// Size of what is below a directory that others are changing.
 fn size(directory: &Path) -> Result<u64> {
