@@ -5,7 +5,7 @@ use std::io::{Read, Result, Seek, SeekFrom, Write};
 
 const BLOCK: usize = 512;
 /// Sizes beyond eleven octal digits need GNU's base-256 form.
-const OCTAL_LIMIT: u64 = 0o7_777_777_7777;
+const OCTAL_LIMIT: u64 = 0o77_777_777_777;
 
 /// A tar being written.
 #[derive(Debug)]
@@ -112,7 +112,12 @@ mod tests {
         writer.file("a", 3, &mut &b"abc"[..]).unwrap();
         writer.file_of_unknown_size(&long, &mut &[7; 1000][..]).unwrap();
         let bytes = writer.finish().unwrap().into_inner();
-        let mut tar = Command::new("tar").args(["-tvf", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut tar = Command::new("tar")
+            .args(["-tvf", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         tar.stdin.take().unwrap().write_all(&bytes).unwrap();
         let listing = String::from_utf8(tar.wait_with_output().unwrap().stdout).unwrap();
         let lines: Vec<&str> = listing.lines().collect();
