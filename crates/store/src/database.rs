@@ -101,10 +101,13 @@ impl Database {
         result
     }
 
-    /// Moves the log into the main file and empties it, if no reader is in the way.
+    /// Moves the log into the main file and empties it, unless somebody is in the way: nobody waits for this, and nothing
+    /// depends on it but the time that the next opening takes.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let failed = |source| Error::Database { operation: "tidy up the log", source };
-        lock(&self.writer).query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
+        let connection = connect(&self.path)?;
+        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::database::{Durability, Key, Nanos, Stored, stored_size};
 use crate::{Error, Result, Store, layout, lock};
 use larder_core::Digest;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -53,8 +53,7 @@ pub struct Building {
     store: Store,
     key: DerivedKey,
     path: PathBuf,
-    /// Locked until closed.
-    _lock: File,
+    _lock: lock::Held,
 }
 
 /// What the store knows about a derived thing.

@@ -168,7 +168,7 @@ impl Classify for Error {
                 vec!["Run as the owner of the store, or choose another one.".into()]
             }
             Self::Database { .. } if self.is_broken_database() => vec![
-                "The blobs are intact without the database: move larder.db away, and pull again; what is there is taken over."
+                "Move larder.db, index.json and index.yaml of the store away and pull again: blobs that are whole are taken over."
                     .into(),
             ],
             Self::Newer { .. } => {

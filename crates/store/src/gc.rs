@@ -79,18 +79,21 @@ impl Store {
             let survey = self.database.snapshot("survey the store", |db| self.survey(db, plan))?;
             return self.sweep(plan, survey);
         }
-        let _no_commit = lock::sweep(&self.layout)?;
-        // INVARIANT: rows are gone for good, even after a power cut, before the first byte goes. A crash in between leaves files
-        // without rows, which the next collection removes.
-        let survey = self.database.write("collect", Durability::Disk, |db| {
-            let survey = self.survey(db, plan)?;
-            self.forget_dead(db, &survey)?;
-            Ok(survey)
-        })?;
-        // Other tools must not be led to blobs that are about to go.
-        self.flush()?;
-        let report = self.sweep(plan, survey);
-        self.database.checkpoint()?;
+        let report = {
+            let _no_commit = lock::sweep(&self.layout)?;
+            // INVARIANT: rows are gone for good, even after a power cut, before the first byte goes. A crash in between leaves
+            // files without rows, which the next collection removes.
+            let survey = self.database.write("collect", Durability::Disk, |db| {
+                let survey = self.survey(db, plan)?;
+                self.forget_dead(db, &survey)?;
+                Ok(survey)
+            })?;
+            // Other tools must not be led to blobs that are about to go.
+            self.flush()?;
+            self.sweep(plan, survey)
+        };
+        // A failure here would come again, and be told, with the next write.
+        let _ = self.database.checkpoint();
         report
     }
 

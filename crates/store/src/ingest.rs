@@ -3,12 +3,13 @@
 use crate::blob::{self, Blob, BlobKind};
 use crate::database::Durability;
 use crate::document;
-use crate::{Error, Lease, Result, Store, layout, lock};
+use crate::lock::{self, Held};
+use crate::{Error, Lease, Result, Store, layout};
 use larder_core::{Digest, Hasher};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What [`Store::begin`] found.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ pub struct Ingest {
     digest: Digest,
     size: Option<u64>,
     part: PathBuf,
-    /// Locked until closed. Reads and writes give their offset.
-    file: File,
+    /// Reads and writes give their offset.
+    file: Held,
     offset: u64,
     /// Bytes kept from an earlier attempt.
     resumed: u64,
@@ -60,7 +61,7 @@ impl Store {
         digest: &Digest,
         size: Option<u64>,
         lease: &Lease,
-        own: impl FnOnce(&std::path::Path) -> io::Result<Option<File>>,
+        own: impl FnOnce(&Path) -> io::Result<Option<Held>>,
     ) -> Result<Begin> {
         // The lease row comes before every look at the store: a collection that does not see it has deleted its rows already,
         // so that what is found below stays.

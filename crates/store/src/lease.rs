@@ -5,7 +5,6 @@ use crate::{Error, Result, Store, layout, lock as file_lock};
 use larder_core::Digest;
 use rusqlite::{Transaction, params};
 use std::collections::HashSet;
-use std::fs::File;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -21,8 +20,7 @@ pub(crate) struct Held {
     pub(crate) id: String,
     /// What is already recorded.
     digests: Mutex<HashSet<Digest>>,
-    /// Locked until closed.
-    file: Option<File>,
+    _file: file_lock::Held,
 }
 
 impl Store {
@@ -41,7 +39,7 @@ impl Store {
             db.prepare_cached("INSERT OR REPLACE INTO leases (id, purpose, created) VALUES (?1, ?2, ?3)")?
                 .execute(params![id, purpose, now])
         })?;
-        let held = Arc::new(Held { store: self.clone(), id, digests: Mutex::default(), file: Some(file) });
+        let held = Arc::new(Held { store: self.clone(), id, digests: Mutex::default(), _file: file });
         lock(&self.leases).push(Arc::downgrade(&held));
         Ok(Lease(held))
     }
@@ -84,7 +82,7 @@ impl Drop for Held {
     fn drop(&mut self) {
         // If this fails the lease is dead all the same once the lock is gone, and the next collection sweeps it.
         let _ = self.store.database.write("end a lease", Durability::Process, |db| forget(db, &self.id));
+        // Still locked, so that nobody has taken the path over.
         let _ = layout::remove(&self.store.layout.lease(&self.id));
-        drop(self.file.take());
     }
 }

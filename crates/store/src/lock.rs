@@ -7,10 +7,24 @@ use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-/// A lock that is held until it is dropped.
+/// A locked file; the lock ends when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Held {
-    _file: File,
+pub(crate) struct Held(File);
+
+impl std::ops::Deref for Held {
+    type Target = File;
+
+    fn deref(&self) -> &File {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // Closing is not enough: a child process that another thread is just starting has a copy of the descriptor until it
+        // executes its program, and the lock would last as long. Unlocking counts for all copies.
+        let _ = self.0.unlock();
+    }
 }
 
 /// Held by commits: no sweep runs meanwhile.
@@ -33,12 +47,11 @@ pub(crate) fn layout(layout: &Layout) -> Result<Held> {
 fn lock(path: &Path, how: impl Fn(&File) -> io::Result<()>) -> Result<Held> {
     let file = open(path, true).map_err(Error::io("open", path))?;
     how(&file).map_err(Error::io("lock", path))?;
-    Ok(Held { _file: file })
+    Ok(Held(file))
 }
 
-/// Opens `path`, creating it, and becomes its only owner; `None` if somebody else is. The file is locked until it is
-/// closed, and is the one the path names: one that was removed or renamed while we were getting the lock is let go.
-pub(crate) fn try_own(path: &Path) -> io::Result<Option<File>> {
+/// Opens `path`, creating it, and becomes its only owner; `None` if somebody else is. The file is the one the path names: one that was removed or renamed while we were getting the lock is let go.
+pub(crate) fn try_own(path: &Path) -> io::Result<Option<Held>> {
     loop {
         let file = open(path, true)?;
         match file.try_lock() {
@@ -46,19 +59,21 @@ pub(crate) fn try_own(path: &Path) -> io::Result<Option<File>> {
             Err(TryLockError::WouldBlock) => return Ok(None),
             Err(TryLockError::Error(error)) => return Err(error),
         }
-        if is_named(&file, path)? {
-            return Ok(Some(file));
+        let held = Held(file);
+        if is_named(&held, path)? {
+            return Ok(Some(held));
         }
     }
 }
 
 /// Like [`try_own`], but waits for the owner to leave.
-pub(crate) fn own(path: &Path) -> io::Result<File> {
+pub(crate) fn own(path: &Path) -> io::Result<Held> {
     loop {
         let file = open(path, true)?;
         file.lock()?;
-        if is_named(&file, path)? {
-            return Ok(file);
+        let held = Held(file);
+        if is_named(&held, path)? {
+            return Ok(held);
         }
     }
 }
@@ -67,8 +82,8 @@ pub(crate) fn own(path: &Path) -> io::Result<File> {
 pub(crate) enum Claim {
     /// Somebody lives.
     Owned,
-    /// Nobody; it is ours until the file is closed.
-    Free(File),
+    /// Nobody; it is ours until this is dropped.
+    Free(Held),
     /// There is no such file.
     Gone,
 }
@@ -81,8 +96,10 @@ pub(crate) fn claim(path: &Path) -> io::Result<Claim> {
         Err(error) => return Err(error),
     };
     match file.try_lock() {
-        Ok(()) if is_named(&file, path)? => Ok(Claim::Free(file)),
-        Ok(()) => Ok(Claim::Gone),
+        Ok(()) => {
+            let held = Held(file);
+            Ok(if is_named(&held, path)? { Claim::Free(held) } else { Claim::Gone })
+        }
         Err(TryLockError::WouldBlock) => Ok(Claim::Owned),
         Err(TryLockError::Error(error)) => Err(error),
     }

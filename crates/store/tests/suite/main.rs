@@ -1,0 +1,24 @@
+//! What the store promises, tried from outside. One program, so that SQLite is linked once.
+
+#[cfg(test)]
+mod collection;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod derived;
+#[cfg(test)]
+mod full_disk;
+#[cfg(test)]
+mod ingest;
+#[cfg(test)]
+mod names;
+#[cfg(test)]
+mod opening;
+#[cfg(test)]
+mod speed;
+#[cfg(test)]
+mod statistics;
+#[cfg(test)]
+mod verification;
+#[cfg(test)]
+mod world;
