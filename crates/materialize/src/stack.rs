@@ -1,0 +1,168 @@
+//! Whether layers, stacked by overlayfs, show the tree that they add up to.
+//!
+//! Layers are unpacked one by one and shared between images, but some only mean the right thing together: a directory
+//! that a layer needs but does not describe gets its attributes from below; overlayfs shows a whiteout where there is
+//! nothing to hide. So the stack is played through in memory and compared with the merged tree.
+
+use larder_rootfs::{Kind, Layer, Meta, Namespace, NodeId, Tree, Xattrs};
+use larder_rootfs::{Body, Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// How to show an image by overlayfs.
+#[derive(Debug)]
+pub(crate) enum Plan {
+    /// The layers as they are.
+    Exact,
+    /// The layers, and one of directories on top that sets attributes right.
+    Fixed(Layer),
+    /// Not at all: the merged tree has to be one directory. The reason is for people.
+    Flat(&'static str),
+}
+
+/// Plays the stack through. `layers` are the trees of [`Tree::overlay`], the top one first.
+pub(crate) fn plan(merged: &Tree, layers: &[&Tree], namespace: Namespace) -> Plan {
+    let mut stack = Stack { merged, layers, namespace, wrong: BTreeSet::new() };
+    match stack.check() {
+        Err(reason) => Plan::Flat(reason),
+        Ok(()) if stack.wrong.is_empty() => Plan::Exact,
+        Ok(()) => Plan::Fixed(stack.fix()),
+    }
+}
+
+struct Stack<'a> {
+    merged: &'a Tree,
+    layers: &'a [&'a Tree],
+    namespace: Namespace,
+    /// Paths of directories that need an entry on top.
+    wrong: BTreeSet<Vec<u8>>,
+}
+
+/// What the layers that were looked at so far make of a name.
+enum Seen {
+    Hidden,
+    File(usize, NodeId),
+    Directory {
+        parts: Vec<(usize, NodeId)>,
+        /// Lower layers still count.
+        open: bool,
+    },
+}
+
+impl<'a> Stack<'a> {
+    fn check(&mut self) -> Result<(), &'static str> {
+        let roots: Vec<_> = self.layers.iter().enumerate().map(|(at, tree)| (at, tree.root())).collect();
+        if roots.iter().any(|(at, root)| self.is_opaque(*at, *root)) {
+            return Err("a layer hides everything below it");
+        }
+        let mut directories = vec![(Vec::new(), self.merged.root(), roots)];
+        while let Some((path, node, parts)) = directories.pop() {
+            let meta = self.merged.node(node).meta;
+            if parts.first().is_none_or(|(at, part)| !self.same(meta, self.layers[*at].node(*part).meta)) {
+                self.wrong.insert(path.clone());
+            }
+            let (seen, whiteouts) = self.look(&parts);
+            // Only in merged directories does overlayfs leave the whiteouts out; the root always is one.
+            if whiteouts && parts.len() == 1 && !path.is_empty() {
+                self.wrong.insert(path.clone());
+            }
+            let children: HashMap<&[u8], NodeId> = self.merged.children(node).collect();
+            let visible = seen.values().filter(|seen| !matches!(seen, Seen::Hidden)).count();
+            if visible != children.len() {
+                return Err("a name is hidden by one way and not by the other");
+            }
+            for (name, seen) in seen {
+                if matches!(seen, Seen::Hidden) {
+                    continue;
+                }
+                let child = *children.get(name).ok_or("a name is hidden by one way and not by the other")?;
+                let expected = self.merged.node(child);
+                match seen {
+                    Seen::Hidden => {}
+                    Seen::File(at, part) => {
+                        let found = self.layers[at].node(part);
+                        if *found.kind != *expected.kind || !self.same(expected.meta, found.meta) {
+                            return Err("a file gets something from a lower layer");
+                        }
+                    }
+                    Seen::Directory { parts, .. } => {
+                        if !matches!(expected.kind, Kind::Directory) {
+                            return Err("a directory is something else below");
+                        }
+                        let mut below = path.clone();
+                        if !below.is_empty() {
+                            below.push(b'/');
+                        }
+                        below.extend_from_slice(name);
+                        directories.push((below, child, parts));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The names in a directory that is merged from `parts`, and whether there are whiteouts among them.
+    fn look(&self, parts: &[(usize, NodeId)]) -> (BTreeMap<&'a [u8], Seen>, bool) {
+        let (mut names, mut whiteouts): (BTreeMap<&'a [u8], Seen>, _) = (BTreeMap::new(), false);
+        for (at, part) in parts {
+            let tree: &'a Tree = self.layers[*at];
+            for (name, child) in tree.children(*part) {
+                let directory = matches!(tree.node(child).kind, Kind::Directory);
+                let whiteout = is_whiteout(tree.node(child).kind);
+                whiteouts |= whiteout;
+                let open = directory && !self.is_opaque(*at, child);
+                match names.get_mut(name) {
+                    None => {
+                        let seen = match (directory, whiteout) {
+                            (true, _) => Seen::Directory { parts: vec![(*at, child)], open },
+                            (false, true) => Seen::Hidden,
+                            (false, false) => Seen::File(*at, child),
+                        };
+                        names.insert(name, seen);
+                    }
+                    Some(Seen::Directory { parts, open: more @ true }) => {
+                        *more = open;
+                        if directory {
+                            parts.push((*at, child));
+                        }
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        (names, whiteouts)
+    }
+
+    /// The wrong directories and all above them, with the attributes they should have.
+    fn fix(&self) -> Layer {
+        let mut paths = BTreeSet::from([&b""[..]]);
+        for path in &self.wrong {
+            paths.extend(path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]));
+            paths.insert(path);
+        }
+        let entry = |path: &[u8]| {
+            let meta = self.merged.node(self.merged.lookup(path)?).meta.clone();
+            Some(Entry { path: path.into(), meta, body: Body::Directory })
+        };
+        Layer::new(paths.into_iter().filter_map(entry).collect(), 0)
+    }
+
+    fn same(&self, merged: &Meta, part: &Meta) -> bool {
+        let opaque = self.opaque();
+        let own = |xattrs: &Xattrs| xattrs.iter().filter(|xattr| *xattr.name != *opaque).cloned().collect::<Vec<_>>();
+        (merged.mode, merged.uid, merged.gid, merged.mtime) == (part.mode, part.uid, part.gid, part.mtime)
+            && (merged.xattrs == part.xattrs || *merged.xattrs == *own(&part.xattrs))
+    }
+
+    fn is_opaque(&self, at: usize, node: NodeId) -> bool {
+        self.layers[at].node(node).meta.xattrs.get(&self.opaque()).is_some()
+    }
+
+    fn opaque(&self) -> Vec<u8> {
+        format!("{}.overlay.opaque", self.namespace.as_str()).into_bytes()
+    }
+}
+
+fn is_whiteout(kind: &Kind) -> bool {
+    matches!(kind, Kind::Device { block: false, major: 0, minor: 0 })
+}

@@ -1,0 +1,110 @@
+//! Writable layers: `rw/NAME/{upper,work}` under the home of the store, one image each.
+//!
+//! They are kept across mounts and restarts, so they are never mounted `volatile`: overlayfs would refuse them after a crash.
+
+use crate::attributes::{Attributes, privileged};
+use crate::kernel::{self, Overlay};
+use crate::{Error, Result};
+use larder_core::Digest;
+use larder_store::Store;
+use rustix::fd::BorrowedFd;
+use rustix::fs::{CWD, Mode, OFlags};
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::Write as _;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// A writable layer that nobody else uses. Holding the value keeps others from mounting it.
+#[derive(Debug)]
+pub(crate) struct Writable {
+    name: String,
+    dir: PathBuf,
+    _lock: File,
+}
+
+impl Writable {
+    /// Opens the layer `name`, or makes it. It belongs to the image it was first used with, because what is in it only makes
+    /// sense on top of that.
+    pub(crate) fn open(store: &Store, name: &str, manifest: &Digest) -> Result<Self> {
+        let valid = (1..=128).contains(&name.len())
+            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+        if !valid {
+            return Err(Error::WritableName { name: name.chars().take(200).collect() });
+        }
+        let dir = store.home().join("rw").join(name);
+        let problem = |problem: String| Error::Writable { name: name.to_owned(), problem };
+        create_dir(&dir)?;
+        let lock_path = dir.join("lock");
+        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
+        let lock = lock.map_err(Error::file("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(fs::TryLockError::WouldBlock) => return Err(problem("is being mounted by another process".into())),
+            Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &lock_path)(source)),
+        }
+        for record in store.mounts().map_err(Error::store("look up mounts"))? {
+            if record.writable.as_deref() == Some(name) && kernel::is_mount_point(&record.dir)? {
+                return Err(problem(format!("is mounted at {}", record.dir.display())));
+            }
+        }
+        let owner_path = dir.join("image");
+        match fs::read_to_string(&owner_path) {
+            Ok(owner) if owner.trim() == manifest.to_string() => {}
+            Ok(owner) => return Err(problem(format!("belongs to the image {}", owner.trim()))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                // Under another name first: a cut-off write must not look like an owner.
+                let new = dir.join("image.new");
+                let mut file = File::create(&new).map_err(Error::file("create", &new))?;
+                writeln!(file, "{manifest}").map_err(Error::file("write", &new))?;
+                file.sync_all().map_err(Error::file("write", &new))?;
+                fs::rename(&new, &owner_path).map_err(Error::file("rename", &new))?;
+            }
+            Err(error) => return Err(Error::file("read", owner_path)(error)),
+        }
+        Ok(Self { name: name.to_owned(), dir, _lock: lock })
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Mounts `image`, which is not attached anywhere yet, with this layer on top. The image itself ends up attached nowhere:
+    /// overlayfs keeps its own hold on it.
+    pub(crate) fn mount_over_image(&self, image: BorrowedFd<'_>, target: BorrowedFd<'_>, dir: &Path) -> Result<()> {
+        let lower = self.dir.join("lower");
+        // Somebody may have been killed between attaching and detaching.
+        while kernel::unmount(&lower, true)? {}
+        create_dir(&lower)?;
+        let handle = rustix::fs::openat(CWD, &lower, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+            .map_err(|source| Error::file("open", &lower)(source.into()))?;
+        kernel::attach("erofs", image, handle.as_fd(), &lower)?;
+        let mounted = self.mount_over(std::slice::from_ref(&lower), target, dir);
+        let detached = kernel::unmount(&lower, true);
+        let _ = fs::remove_dir(&lower);
+        mounted.and(detached.map(drop))
+    }
+
+    /// Mounts `lowers`, the top one first, with this layer on top of them.
+    pub(crate) fn mount_over(&self, lowers: &[PathBuf], target: BorrowedFd<'_>, dir: &Path) -> Result<()> {
+        let (upper, work) = (self.dir.join("upper"), self.dir.join("work"));
+        create_dir(&work)?;
+        if let (false, Some(top)) = (upper.is_dir(), lowers.first()) {
+            // The root of the merged tree has the attributes of the upper root. Renamed when it has them all.
+            let new = self.dir.join("upper.new");
+            create_dir(&new)?;
+            Attributes::of(top)?.put(&new)?;
+            fs::rename(&new, &upper).map_err(Error::file("rename", &new))?;
+        }
+        let overlay = Overlay { lowers, upper: Some((&upper, &work)), user: !privileged() };
+        overlay.mount(target, dir)
+    }
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    match DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        other => other.map_err(Error::file("create", path)),
+    }
+}
