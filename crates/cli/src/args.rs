@@ -77,7 +77,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, value_name = "N")]
     pub(crate) jobs: Option<usize>,
 
-    /// How images are mounted [default: auto, the best that this kernel can]
+    /// How images are mounted; auto is the best that this kernel can [default: auto]
     #[arg(long, global = true, value_enum, hide_short_help = true)]
     pub(crate) driver: Option<Driver>,
 
@@ -101,21 +101,16 @@ pub(crate) struct Global {
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
-    /// For people
     #[default]
     Text,
-    /// One document, for programs
     Json,
 }
 
-/// How images are mounted.
+/// How images are mounted: by an EROFS index over the inflated layers, or by extracted directories under overlayfs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Driver {
-    /// The best that this kernel can; `larder doctor` says which
     Auto,
-    /// An EROFS index over the inflated layers; no file is written
     Erofs,
-    /// Extracted directories under overlayfs
     Overlay,
 }
 
@@ -187,6 +182,20 @@ mod tests {
             if leaf && !command.is_hide_set() && name != "help" {
                 let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
                 assert!(after.contains("Example") && after.contains("larder "), "{name} has no example");
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+
+    #[test]
+    fn what_help_shows_fits_the_width_it_is_wrapped_to() {
+        fn walk(command: &clap::Command) {
+            let texts = [command.get_after_help(), command.get_after_long_help()];
+            for text in texts.into_iter().flatten().map(ToString::to_string) {
+                for line in text.lines() {
+                    assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                }
             }
             command.get_subcommands().for_each(walk);
         }

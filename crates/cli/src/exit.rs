@@ -23,7 +23,7 @@ pub(crate) enum Exit {
 /// All codes, in order of their number.
 const TABLE: [(Exit, &str); 12] = [
     (Exit::Done, "everything that was asked for is done"),
-    (Exit::Internal, "internal: a bug in larder, or its output could not be written"),
+    (Exit::Internal, "internal: a bug in larder, or an error that none of the others describes"),
     (Exit::Usage, "usage: a mistake on the command line or in the configuration"),
     (Exit::NotFound, "not found: no such image, platform, blob or file"),
     (Exit::Denied, "denied: the registry or the system refused; log in, or ask for the right"),

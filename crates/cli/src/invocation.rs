@@ -55,9 +55,11 @@ pub(crate) fn refuse(error: &clap::Error, arguments: &[OsString]) -> Exit {
         return Exit::Done;
     }
     if wants_json(arguments) {
+        // What is wrong comes first, then an empty line and advice.
         let text = error.render().to_string();
-        let message = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
-        tell_in_json(&Problem::new(message, Exit::Usage, Vec::new()));
+        let message: Vec<&str> = text.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
+        let message = message.join(" ");
+        tell_in_json(&Problem::new(message.trim_start_matches("error: "), Exit::Usage, Vec::new()));
     }
     Exit::Usage
 }
@@ -147,7 +149,7 @@ fn print_json(document: &impl Serialize) -> Result<()> {
 
 fn tell_in_json(problem: &Problem) {
     // The exit code tells it too, should standard output be gone.
-    let _ = print_json(&serde_json::json!({ "error": problem }));
+    let _ = print_json(&std::collections::BTreeMap::from([("error", problem)]));
 }
 
 /// Whether JSON was asked for on a command line that could not be understood as a whole.

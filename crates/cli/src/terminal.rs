@@ -40,6 +40,8 @@ struct State {
     last_retry: Option<Instant>,
     retries: usize,
     bars: Option<Bars>,
+    /// The operation is over; stragglers have no say any more.
+    closed: bool,
 }
 
 struct Blob {
@@ -124,6 +126,7 @@ impl Terminal {
     /// Takes the bars away. What is printed afterwards stands alone.
     pub(crate) fn finish(&self) {
         let mut state = self.state();
+        state.closed = true;
         for blob in std::mem::take(&mut state.blobs).into_values() {
             if let Some(bar) = blob.bar {
                 bar.finish_and_clear();
@@ -136,6 +139,9 @@ impl Terminal {
 
     fn show(&self, event: &Event) {
         let mut state = self.state();
+        if state.closed {
+            return;
+        }
         let lines = self.style == Style::Lines;
         match event {
             Event::Resolved { .. } => {}
@@ -349,6 +355,7 @@ mod tests {
         }
         assert_eq!(terminal.state().bars.as_ref().map(|bars| bars.shown), Some(BARS));
         terminal.finish();
+        terminal.show(&started(digest("late"), 10, 0));
         assert!(terminal.state().bars.is_none());
     }
 }

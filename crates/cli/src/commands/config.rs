@@ -40,8 +40,9 @@ Examples:
 
 const SHOW_DOCUMENT: &str = "\
 JSON:
-  {\"files\": [{\"path\", \"exists\"}], \"values\": {KEY: VALUE}, \"origins\": {KEY: \"default\" | {\"file\": PATH} |
-   {\"environment\": NAME} | {\"flag\": NAME}}}; with KEY, its value alone. Passwords are shown as ***.";
+  {\"files\": [{\"path\", \"exists\"}], \"values\": {KEY: VALUE}, \"origins\": {KEY: \"default\" |
+   {\"file\": PATH} | {\"environment\": NAME} | {\"flag\": NAME}}}; with KEY, its value alone.
+  Passwords are shown as ***.";
 
 const KEYS_EXAMPLES: &str = "\
 Examples:

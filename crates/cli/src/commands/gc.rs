@@ -39,8 +39,8 @@ Examples:
 
 pub(super) const DOCUMENT: &str = "\
 JSON:
-  {\"dry_run\", \"names\": [REF], \"blobs\", \"blob_bytes\", \"derived\", \"derived_bytes\", \"partials\", \"partial_bytes\",
-   \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed and kept";
+  {\"dry_run\", \"names\": [REF], \"blobs\", \"blob_bytes\", \"derived\", \"derived_bytes\", \"partials\",
+   \"partial_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed and kept";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let engine = invocation.engine()?;
@@ -117,7 +117,7 @@ mod tests {
         (collected.derived, collected.derived_bytes) = (2, 10);
         assert_eq!(
             show(&collected, false),
-            "debian:11 removed\n3 blobs removed                      170 MB\n\
+            "debian:11 removed\n3 blobs removed                       170 MB\n\
              2 unpacked layers or indexes removed  10 B\n170 MB freed, 0 B stay\n"
         );
         assert_eq!(show(&Collected::default(), true), "0 B would be freed, 0 B stay\n");

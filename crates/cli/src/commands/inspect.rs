@@ -35,9 +35,10 @@ Examples:
 
 const DOCUMENT: &str = "\
 JSON:
-  {\"reference\", \"digest\", \"media_type\", \"platforms\": [{\"platform\", \"digest\", \"present\"}], \"manifest\",
-   \"platform\", \"created\", \"config\": {\"User\", \"Env\", \"Entrypoint\", \"Cmd\", …}, \"layers\": [{\"digest\",
-   \"diff_id\", \"size\", \"compression\", \"present\"}], \"history\": [], \"annotations\": {}, \"attached\": []}";
+  {\"reference\", \"digest\", \"media_type\", \"platforms\": [{\"platform\", \"digest\", \"present\"}],
+   \"manifest\", \"platform\", \"created\", \"config\": {\"User\", \"Env\", \"Entrypoint\", \"Cmd\", …}, \"layers\":
+   [{\"digest\", \"diff_id\", \"size\", \"compression\", \"present\"}], \"history\": [], \"annotations\": {},
+   \"attached\": []}";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let engine = invocation.engine()?;

@@ -37,7 +37,8 @@ Examples:
 const DOCUMENT: &str = "\
 JSON:
   {\"images\": [{\"reference\", \"digest\", \"platforms\": [{\"os\", \"architecture\", \"variant\"}], \"size\",
-    \"kind\": \"image\" | \"index\" | \"artifact\" | \"damaged\", \"complete\", \"pinned\", \"updated\", \"last_used\"}]}";
+    \"kind\": \"image\" | \"index\" | \"artifact\" | \"damaged\", \"complete\", \"pinned\", \"updated\",
+    \"last_used\"}]}";
 
 #[derive(Serialize)]
 struct Document<'a> {

@@ -61,8 +61,8 @@ Examples:
 const DOCUMENT: &str = "\
 JSON:
   {\"images\": [{\"reference\", and one of:
-    \"pulled\": {\"digest\", \"platforms\": [{\"os\", \"architecture\", \"variant\"}], \"size\", \"blobs\", \"missing\",
-               \"missing_bytes\", \"downloaded\", \"attached\", \"up_to_date\", \"elapsed\"},
+    \"pulled\": {\"digest\", \"platforms\": [{\"os\", \"architecture\", \"variant\"}], \"size\", \"blobs\",
+      \"missing\", \"missing_bytes\", \"downloaded\", \"attached\", \"up_to_date\", \"elapsed\"},
     \"failure\": {\"message\", \"kind\", \"hints\": []}}]}";
 
 /// A longer list is a mistake.

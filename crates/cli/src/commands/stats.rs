@@ -19,13 +19,15 @@ Examples:
   larder stats --output json | jq .free_bytes";
 
 const DOCUMENT: &str = "\
-total is what the images would take without sharing, unique what their blobs take, derived what is unpacked or indexed
-for mounting, partial what interrupted downloads take, stored all three together.
+total is what the images would take without sharing, unique what their blobs take, derived what is
+unpacked or indexed for mounting, partial what interrupted downloads take, stored the last three
+together.
 
 JSON:
-  {\"images\", \"manifests\", \"layers\", \"blobs\", \"total_bytes\", \"unique_bytes\", \"derived_bytes\", \"partial_bytes\",
-   \"stored_bytes\", \"free_bytes\", \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\": \"memory\" | \"disk\" | \"remote\" |
-   \"registry\", \"hits\", \"misses\", \"errors\", \"hit_rate\", \"bytes\", \"p50_us\", \"p95_us\", \"p99_us\"}]}";
+  {\"images\", \"manifests\", \"layers\", \"blobs\", \"total_bytes\", \"unique_bytes\", \"derived_bytes\",
+   \"partial_bytes\", \"stored_bytes\", \"free_bytes\", \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\":
+   \"memory\" | \"disk\" | \"remote\" | \"registry\", \"hits\", \"misses\", \"errors\", \"hit_rate\", \"bytes\",
+   \"p50_us\", \"p95_us\", \"p99_us\"}]}";
 
 #[derive(Serialize)]
 struct Document {

@@ -28,8 +28,8 @@ Examples:
 
 const DOCUMENT: &str = "\
 JSON:
-  {\"whole\", \"checked\", \"bytes\", \"damaged\": [{\"what\", \"problem\", \"part_of\": [REF], \"repaired\",
-    \"failure\": {\"message\", \"kind\", \"hints\"}}]}";
+  {\"whole\", \"blobs\", \"derived\", \"bytes\", \"damaged\": [{\"what\", \"problem\", \"part_of\": [REF],
+    \"repaired\", \"failure\": {\"message\", \"kind\", \"hints\"}}]}";
 
 #[derive(Serialize)]
 struct Document<'a> {
@@ -63,7 +63,9 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
 
 fn show(verified: &Verified) -> String {
     let mut text: String = verified.damaged.iter().map(line).collect();
-    let checked = format!("{} checked, {}", verified.checked, size(verified.bytes));
+    let (blobs, derived) =
+        (count(verified.blobs as usize, "blob"), count(verified.derived as usize, "derived thing"));
+    let checked = format!("{blobs} and {derived} checked, {}", size(verified.bytes));
     let repaired = verified.damaged.iter().filter(|damaged| damaged.repaired).count();
     text.push_str(&match verified.damaged.len() {
         0 => format!("the store is whole: {checked}\n"),
