@@ -205,7 +205,7 @@ pub struct Failure {
     pub hints: Vec<String>,
 }
 
-fn as_word<S: serde::Serializer>(kind: &Kind, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+fn as_word<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(kind)
 }
 

@@ -112,7 +112,6 @@ impl Engine {
                 if !seen.insert(layer.diff_id) {
                     continue;
                 }
-                let broken = |source| Error::Rootfs { action: format!("cannot inflate layer {}", layer.blob), source };
                 let blob = self.blob_file(&layer.blob)?;
                 let declared = layer.media_type.compression();
                 if declared == Some(Compression::None) && layer.blob == layer.diff_id {
@@ -123,7 +122,7 @@ impl Engine {
                         .len();
                     archive.stream(name, size, &mut blob)?;
                 } else {
-                    let mut plain = Hashed::new(Decoder::new(blob, declared, &limits).map_err(broken)?);
+                    let mut plain = Hashed::new(Decoder::new(blob, declared, &limits));
                     archive.unsized_stream(name, &mut plain)?;
                     let found = plain.finish();
                     if found != layer.diff_id {

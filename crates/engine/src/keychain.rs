@@ -24,7 +24,7 @@ pub(crate) fn chain(config: &Config, host: &Host) -> Result<Arc<dyn Keychain>> {
     let mut files: Vec<PathBuf> = config.auth_file.iter().cloned().collect();
     files.extend(host.credential_files.iter().filter(|file| config.auth_file.as_ref() != Some(*file)).cloned());
     links.push(Arc::new(docker_config(files, config, host)));
-    let chain = Arc::new(Chain::new(links));
+    let chain = Arc::new(Chain(links));
     Ok(Arc::new(Cached::new(chain, config.credential_ttl.0, host.clock.clone())))
 }
 

@@ -428,7 +428,7 @@ impl Engine {
     }
 
     /// The platforms of the image manifests among `documents`.
-    fn platforms(&self, documents: &[Document]) -> Result<Vec<Platform>> {
+    pub(crate) fn platforms(&self, documents: &[Document]) -> Result<Vec<Platform>> {
         let mut platforms = Vec::new();
         for document in documents {
             match document.manifest() {

@@ -203,11 +203,13 @@ impl Engine {
 
 struct Opener(larder_store::Blob);
 
+#[async_trait::async_trait]
 impl BlobOpener for Opener {
-    fn open_at(&self, offset: u64) -> std::io::Result<Box<dyn std::io::Read + Send>> {
-        use std::io::Seek;
-        let mut file = std::fs::File::open(self.0.path())?;
-        file.seek(std::io::SeekFrom::Start(offset))?;
+    async fn open_at(&self, offset: u64) -> std::io::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
+        use tokio::io::AsyncSeekExt;
+        let mut file = tokio::fs::File::open(self.0.path()).await?;
+        file.set_max_buf_size(1 << 20);
+        file.seek(std::io::SeekFrom::Start(offset)).await?;
         Ok(Box::new(file))
     }
 }

@@ -16,6 +16,7 @@ mod mark;
 mod mount;
 mod name;
 mod quarantine;
+mod restore;
 mod served;
 mod stats;
 mod store;
