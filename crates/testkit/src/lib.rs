@@ -1,15 +1,4 @@
-//! What the tests of larder are made with. Never part of the product.
-//!
-//! - [`FaultRegistry`]: a registry in this process that goes wrong by script and logs what it was asked.
-//! - [`DockerRegistry`]: a real registry as a child process.
-//! - [`ImageBuilder`], [`IndexBuilder`], [`Layer`], [`TarBuilder`]: images in memory, from a seed, honest or not.
-//! - [`tools`]: skopeo, umoci and buildah, without a trace on the machine.
-//! - [`Home`]: the real `larder` program in a world of its own; [`Process`] for any other program.
-//! - [`RawRequest`]: HTTP as it is on the wire.
-//! - [`Listing`], [`Tmpfs`], [`Random`], [`eventually`]: comparing trees, full disks, seeded chance, waiting.
-//!
-//! Children die with the test process, temporary directories with the value that made them, and a missing tool is an error
-//! that says which package to install.
+#![doc = include_str!("../README.md")]
 
 mod certificate;
 mod docker_registry;
