@@ -1,6 +1,4 @@
-//! The `larder` command: reads arguments and environment, calls the engine, prints, and decides the exit code.
-//!
-//! One file per verb in `commands`. Nothing is opened, read or started before a verb needs it.
+#![doc = include_str!("../README.md")]
 
 mod args;
 mod commands;

@@ -114,7 +114,7 @@ fn meaning(cause: &(dyn Error + 'static)) -> Option<(Exit, Vec<String>)> {
             Interrupted::ByUser => Exit::Interrupted,
             Interrupted::ByHost => Exit::Terminated,
         };
-        let hint = "what has arrived is kept and verified; the same command continues where it stopped";
+        let hint = "what has arrived is kept; the same command continues where it stopped";
         return Some((exit, vec![hint.into()]));
     }
     if let Some(error) = cause.downcast_ref::<larder_core::Error>() {

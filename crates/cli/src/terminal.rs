@@ -175,23 +175,27 @@ impl State {
         if let Some(before) = self.blobs.remove(&digest) {
             self.forget(&before);
         }
+        self.last_line.get_or_insert_with(Instant::now);
         self.started += 1;
         self.bytes += size_bytes;
         self.done += done;
         let mut bar = None;
         if lines {
-            let resumed = if done > 0 { format!(", continued at {}", size(done)) } else { String::new() };
-            self.line(&format!("{}  {}{resumed}  {name}", digest.short(), size(size_bytes)));
+            if done > 0 {
+                let (done, whole) = (size(done), size(size_bytes));
+                self.line(&format!("{}  continued at {done} of {whole}  {name}", digest.short()));
+            }
         } else {
             let bars = self.bars.get_or_insert_with(Bars::new);
             if bars.shown < BARS {
                 bars.shown += 1;
                 let fresh = bars.all.insert_before(&bars.total, ProgressBar::new(size_bytes));
                 fresh.set_style(style(
-                    "{prefix}  [{bar:28}]  {decimal_bytes:>10} of {decimal_total_bytes:<10}  {wide_msg}",
+                    "{prefix:12}  [{bar:20}]  {decimal_bytes:>9} of {decimal_total_bytes:9}  {wide_msg}",
                 ));
                 fresh.set_prefix(digest.short());
-                fresh.set_message(name.clone());
+                // The end of a name tells more than its registry.
+                fresh.set_message(name.rsplit('/').next().unwrap_or_default().to_owned());
                 fresh.set_position(done);
                 bar = Some(fresh);
             }
@@ -240,7 +244,7 @@ impl State {
         }
         if lines {
             let from = if tier == Tier::Registry { String::new() } else { format!(" from {tier}") };
-            self.line(&format!("{}  done{from}  {}", digest.short(), blob.name));
+            self.line(&format!("{}  {}{from}  {}", digest.short(), size(blob.size), blob.name));
         }
         self.draw();
     }
@@ -274,11 +278,10 @@ impl State {
         let Some(bars) = &self.bars else { return };
         bars.total.set_length(self.bytes);
         bars.total.set_position(self.done);
-        let mut message = format!("{} of {}", self.finished, count(self.started, "blob"));
+        bars.total.set_prefix(format!("{}/{} blobs", self.finished, self.started));
         if self.layers > 0 {
-            message.push_str(&format!(", {} unpacked", count(self.layers, "layer")));
+            bars.total.set_message(format!("  {} unpacked", count(self.layers, "layer")));
         }
-        bars.total.set_message(message);
     }
 
     fn line(&mut self, text: &str) {
@@ -298,7 +301,7 @@ impl Bars {
         let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
         let total = all.add(ProgressBar::new(0));
         total.set_style(style(
-            "total         [{bar:28}]  {decimal_bytes:>10} of {decimal_total_bytes:<10}  {decimal_bytes_per_sec}  {wide_msg}",
+            "{prefix:12}  [{bar:20}]  {decimal_bytes:>9} of {decimal_total_bytes:9}  {decimal_bytes_per_sec}  {eta}{wide_msg}",
         ));
         // The speed goes down while nothing arrives.
         total.enable_steady_tick(Duration::from_millis(200));
