@@ -2,17 +2,16 @@
 
 use crate::backoff::Attempts;
 use crate::client::Action;
-use crate::exchange::{Request, Response};
 use crate::hosts::{Endpoint, authority};
+use crate::pace::Pace;
+use crate::part::{Open, Part};
 use crate::repo::{Call, Repo};
 use crate::{Error, Result, redact};
 use bytes::{Buf, Bytes, BytesMut};
 use larder_core::{Classify, Descriptor, Digest, Kind};
 use reqwest::Method;
-use reqwest::header::{ACCEPT_ENCODING, CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
-use std::time::Duration;
+use reqwest::header::{CONTENT_RANGE, HeaderMap, HeaderValue, RANGE};
 use tokio::time::Instant;
-use url::Url;
 
 /// The bytes of a blob from some offset to its end.
 ///
@@ -24,12 +23,12 @@ use url::Url;
 /// [`Config::attempts`]: crate::Config::attempts
 pub struct BlobStream {
     repo: Repo,
-    descriptor: Descriptor,
-    /// The next byte to hand out.
-    at: u64,
-    /// One past the last byte to hand out.
-    end: u64,
+    /// What has not been handed out yet.
+    part: Part,
     open: Option<Open>,
+    /// Why the connection is to be given up before the next piece.
+    pending: Option<Error>,
+    pace: Pace,
     attempts: Attempts,
     /// Whether this stream has handed out anything.
     moved: bool,
@@ -38,23 +37,6 @@ pub struct BlobStream {
     received: u64,
     connections: u32,
     host: String,
-}
-
-struct Open {
-    response: Response,
-    /// Bytes to throw away because the server sent the blob from its beginning.
-    skip: u64,
-    /// The server said how much it sends, and it is what was asked for: nothing can follow.
-    exact: bool,
-    /// Which endpoint, to be passed over if it brings nothing.
-    endpoint: Option<usize>,
-    pace: Pace,
-}
-
-/// Watches the rate while waiting for the network; a slow reader of the stream is not the network's fault.
-struct Pace {
-    waited: Duration,
-    bytes: u64,
 }
 
 impl Repo {
@@ -132,10 +114,10 @@ impl BlobStream {
         let mut stream = Self {
             attempts: repo.attempts(),
             repo: repo.clone(),
-            descriptor: descriptor.clone(),
-            at,
-            end: at + length,
+            part: Part { descriptor: descriptor.clone(), at, end: at + length },
             open: None,
+            pending: None,
+            pace: Pace::default(),
             moved: false,
             since: 0,
             received: 0,
@@ -148,13 +130,17 @@ impl BlobStream {
         Ok(stream)
     }
 
-    /// The next piece, or `None` at the end. After an error the stream may be asked again and tries afresh.
+    /// The next piece, or `None` at the end. Dropping the future loses nothing. After an error the stream may be asked again
+    /// and tries afresh.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
         loop {
-            let left = self.end - self.at;
+            let left = self.part.end - self.part.at;
             if left == 0 && self.open.as_ref().is_none_or(|open| open.exact) {
                 self.open = None;
                 return Ok(None);
+            }
+            if let Some(error) = self.pending.take() {
+                self.interrupted(error).await?;
             }
             if self.open.is_none() {
                 self.reopen().await?;
@@ -162,42 +148,32 @@ impl BlobStream {
             let Some(open) = &mut self.open else { continue };
             let began = Instant::now();
             let outcome = open.response.chunk().await;
-            let paced =
-                open.pace.note(began.elapsed(), outcome.as_ref().ok().and_then(Option::as_ref), &self.repo);
-            let error = match outcome {
+            let came = outcome.as_ref().ok().and_then(Option::as_ref).map_or(0, |chunk| chunk.len() as u64);
+            self.received += came;
+            let what = || redact::url(&open.response.url);
+            let paced = self.pace.note(self.repo.config(), &what(), began.elapsed(), came);
+            match outcome {
                 Ok(Some(mut chunk)) => {
-                    self.received += chunk.len() as u64;
-                    let skipped = open.skip.min(chunk.len() as u64);
+                    let skipped = open.skip.min(came);
                     open.skip -= skipped;
                     chunk.advance(skipped as usize);
                     if chunk.len() as u64 > left {
-                        if open.exact {
-                            // Asked for a part, got the whole: enough is enough.
-                            chunk.truncate(left as usize);
-                        } else {
-                            let what = redact::url(&open.response.url);
-                            let size = self.descriptor.size;
+                        if !open.exact {
+                            let size = self.part.descriptor.size;
+                            let error =
+                                Error::Length { what: what(), expected: size, found: size.saturating_add(1) };
                             self.give_up_host();
-                            return Err(Error::Length {
-                                what,
-                                expected: size,
-                                found: size.saturating_add(1),
-                            });
+                            return Err(error);
                         }
+                        // Asked for a part, got the whole: enough is enough.
+                        chunk.truncate(left as usize);
                     }
-                    self.at += chunk.len() as u64;
+                    self.part.at += chunk.len() as u64;
                     self.since += chunk.len() as u64;
-                    let slow = paced.err();
+                    self.moved |= self.since > 0;
+                    self.pending = paced.err();
                     if !chunk.is_empty() {
-                        self.moved = true;
-                        if let Some(error) = slow {
-                            self.interrupted(error).await?;
-                        }
                         return Ok(Some(chunk));
-                    }
-                    match slow {
-                        Some(error) => error,
-                        None => continue,
                     }
                 }
                 // All bytes are there; how the connection ended does not matter.
@@ -205,14 +181,12 @@ impl BlobStream {
                     self.open = None;
                     return Ok(None);
                 }
-                Ok(None) => Error::Length {
-                    what: redact::url(&open.response.url),
-                    expected: self.descriptor.size,
-                    found: self.at,
-                },
-                Err(error) => error,
-            };
-            self.interrupted(error).await?;
+                Ok(None) => {
+                    let (expected, found) = (self.part.descriptor.size, self.part.at);
+                    self.pending = Some(Error::Length { what: what(), expected, found });
+                }
+                Err(error) => self.pending = Some(error),
+            }
         }
     }
 
@@ -233,13 +207,17 @@ impl BlobStream {
 
     /// The offset of the next byte.
     pub fn offset(&self) -> u64 {
-        self.at
+        self.part.at
     }
 
     /// Waits for the next attempt after a connection broke in the middle.
     async fn interrupted(&mut self, error: Error) -> Result<()> {
-        let slow = matches!(error, Error::Slow { .. });
-        let progress = std::mem::take(&mut self.since) > 0 && !slow;
+        let crawling = self.pace.is_crawling();
+        let progress = std::mem::take(&mut self.since) > 0 && !crawling;
+        let error = match self.repo.config().min_rate {
+            Some(rate) if crawling => Error::Slow { what: self.what(), rate },
+            _ => error,
+        };
         if !progress || matches!(error, Error::Stalled { .. }) {
             self.give_up_host();
         }
@@ -256,13 +234,17 @@ impl BlobStream {
     }
 
     fn what(&self) -> String {
-        format!("blob {} from {}", self.descriptor.digest, self.host)
+        format!("blob {} from {}", self.part.descriptor.digest, self.host)
     }
 
     async fn reopen(&mut self) -> Result<()> {
         loop {
             self.connections += 1;
-            let error = match Box::pin(self.connect()).await {
+            let began = Instant::now();
+            let outcome = Box::pin(self.part.connect(&self.repo)).await;
+            // An error here would only say once more what the next piece will.
+            let _ = self.pace.note(self.repo.config(), &self.host, began.elapsed(), 0);
+            let error = match outcome {
                 Ok(open) => {
                     self.host = authority(&open.response.url);
                     self.open = Some(open);
@@ -272,127 +254,6 @@ impl BlobStream {
             };
             self.attempts.wait(&self.what(), error, false).await?;
         }
-    }
-
-    /// One round over the hosts, then over the descriptor's own URLs where that is allowed.
-    async fn connect(&self) -> std::result::Result<Open, (Error, bool)> {
-        let hosts = self.repo.hosts().map_err(|error| (error, false))?;
-        let left = std::sync::atomic::AtomicBool::new(false);
-        let note = &left;
-        let outcome = self
-            .repo
-            .round(Action::Pull, &|endpoint| {
-                let hosts = hosts.clone();
-                Box::pin(async move {
-                    let url = endpoint.url(&self.repo.path(&format!("blobs/{}", self.descriptor.digest)));
-                    let call = Call {
-                        headers: self.headers(),
-                        ..Call::new(Method::GET, url, self.repo.pull_scope())
-                    };
-                    let response = self.repo.call(&endpoint, &call).await?;
-                    note.store(response.left, std::sync::atomic::Ordering::Relaxed);
-                    let mut open = self.check(response).await?;
-                    open.endpoint = hosts.position_of(&endpoint);
-                    Ok(open)
-                })
-            })
-            .await;
-        let mut error = match outcome {
-            Ok(open) => return Ok(open),
-            Err(error) => error,
-        };
-        if error.kind() == Kind::NotFound && !self.descriptor.urls.is_empty() {
-            if self.repo.config().allow_foreign_urls {
-                return self.connect_foreign(error).await.map_err(|error| (error, false));
-            }
-            if let Error::Status(failure) = &mut error {
-                failure.foreign = true;
-            }
-        }
-        Err((error, left.into_inner()))
-    }
-
-    /// Asks the hosts that the descriptor names: as a stranger, and never out of TLS.
-    async fn connect_foreign(&self, mut error: Error) -> Result<Open> {
-        let hosts = self.repo.hosts()?;
-        let secure = hosts.named.hosts.iter().any(|(url, ..)| url.scheme() == "https");
-        for text in self.descriptor.urls.iter().take(8) {
-            let Ok(mut url) = text.parse::<Url>() else { continue };
-            if !(url.scheme() == "https" || url.scheme() == "http" && !secure) || url.host().is_none() {
-                continue;
-            }
-            if url.set_username("").is_err() || url.set_password(None).is_err() {
-                continue;
-            }
-            let request = Request {
-                method: Method::GET,
-                url,
-                headers: self.headers(),
-                private: HeaderMap::new(),
-                authorization: None,
-                payload: None,
-                named: &hosts.named,
-                login: None,
-            };
-            let outcome = match self.repo.exchange().follow(request).await {
-                Ok(response) => self.check(response).await,
-                Err(failed) => Err(failed),
-            };
-            match outcome {
-                Ok(open) => return Ok(open),
-                Err(failed) => error = failed,
-            }
-        }
-        Err(error)
-    }
-
-    fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::from_iter([(ACCEPT_ENCODING, HeaderValue::from_static("identity"))]);
-        let range = match (self.at, self.end) {
-            (0, end) if end == self.descriptor.size => return headers,
-            (at, end) if end == self.descriptor.size => format!("bytes={at}-"),
-            (at, end) => format!("bytes={at}-{}", end - 1),
-        };
-        headers.insert(RANGE, HeaderValue::try_from(range).expect("numbers fit into a header"));
-        headers
-    }
-
-    /// Whether the answer is the blob, or the part of it that was asked for.
-    async fn check(&self, response: Response) -> Result<Open> {
-        let response = response.accept(&[200, 206]).await?;
-        let what = redact::url(&response.url);
-        let size = self.descriptor.size;
-        let length = response.length();
-        response.refuse_encoding()?;
-        let open = |response, skip, exact| Open {
-            response,
-            skip,
-            exact,
-            endpoint: None,
-            pace: Pace { waited: Duration::ZERO, bytes: 0 },
-        };
-        if response.status().as_u16() == 206 {
-            let found = response.header(CONTENT_RANGE.as_str()).unwrap_or_default().to_owned();
-            let fits = content_range(&found).is_some_and(|(first, last, total)| {
-                first == self.at && last < self.end && total.is_none_or(|total| total == size)
-            });
-            if !fits {
-                return Err(Error::WrongRange { what, expected: self.at, found: redact::text(&found, 100) });
-            }
-            // A shorter part than asked for is allowed (RFC 9110 §15.3.7); the rest is asked for again.
-            return Ok(open(
-                response,
-                0,
-                length.is_some_and(|length| length <= self.end - self.at) || self.end < size,
-            ));
-        }
-        if response.is_web_page() && length != Some(size) {
-            return Err(Error::WebPage { url: what });
-        }
-        if let Some(found) = length.filter(|found| *found != size) {
-            return Err(Error::Length { what, expected: size, found });
-        }
-        Ok(open(response, self.at, length.is_some() || self.end < size))
     }
 }
 
@@ -405,60 +266,6 @@ fn error_or_retry(error: Error, left: bool, moved: bool, fresh: bool) -> Result<
     if error.is_passing() || refused && (moved || left && fresh) { Ok(error) } else { Err(error) }
 }
 
-impl Pace {
-    fn note(&mut self, waited: Duration, chunk: Option<&Bytes>, repo: &Repo) -> Result<()> {
-        let config = repo.config();
-        let Some(rate) = config.min_rate else { return Ok(()) };
-        self.waited += waited;
-        self.bytes += chunk.map_or(0, |chunk| chunk.len() as u64);
-        if self.waited < config.idle_timeout {
-            return Ok(());
-        }
-        let slow = (self.bytes as f64) < rate as f64 * self.waited.as_secs_f64();
-        (self.waited, self.bytes) = (Duration::ZERO, 0);
-        if slow {
-            Err(Error::Slow { what: format!("{}/{}", repo.registry(), repo.repository()), rate })
-        } else {
-            Ok(())
-        }
-    }
-}
-
-/// Reads `bytes FIRST-LAST/TOTAL`, where the total may be `*`.
-fn content_range(text: &str) -> Option<(u64, u64, Option<u64>)> {
-    let (range, total) = text.trim().strip_prefix("bytes")?.trim_start().split_once('/')?;
-    let (first, last) = range.split_once('-')?;
-    let (first, last) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
-    let total = match total.trim() {
-        "*" => None,
-        total => Some(total.parse().ok()?),
-    };
-    (first <= last && total.is_none_or(|total| last < total)).then_some((first, last, total))
-}
-
 fn out_of_range(descriptor: &Descriptor, start: u64, length: u64) -> Error {
     Error::OutOfRange { digest: descriptor.digest, size: descriptor.size, start, length }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_content_ranges() {
-        assert_eq!(content_range("bytes 5-9/10"), Some((5, 9, Some(10))));
-        assert_eq!(content_range("bytes 0-0/*"), Some((0, 0, None)));
-        for bad in [
-            "",
-            "bytes",
-            "bytes 9-5/10",
-            "bytes 5-10/10",
-            "items 1-2/3",
-            "bytes */10",
-            "bytes -1-2/3",
-            "bytes 1-2",
-        ] {
-            assert_eq!(content_range(bad), None, "{bad}");
-        }
-    }
 }

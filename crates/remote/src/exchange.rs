@@ -152,28 +152,41 @@ impl Exchange {
             Some(Payload::Stream { body, length, moved: counter }) => {
                 headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
                 *request.body_mut() = Some(body);
-                moved = Some(counter);
+                moved = Some((counter, length));
             }
         }
         *request.headers_mut() = headers;
-        // Until the head of the answer: no limit on the whole, but something has to move.
+        // Until the head of the answer there is no limit on the whole, but something has to move. When everything has been
+        // sent, a registry may need its time to put a large blob where it belongs.
         let mut answer = std::pin::pin!(client.execute(request));
-        let patience = self.config.idle_timeout.max(self.config.connect_timeout);
-        let mut before = u64::MAX;
+        let idle = self.config.idle_timeout;
+        let sending = moved.as_ref().map(|(counter, length)| (counter.clone(), *length));
+        let patience = if matches!(*method, Method::GET | Method::HEAD) { idle } else { idle * SETTLING };
+        let (mut quiet, mut before) = (Duration::ZERO, 0);
         loop {
-            match tokio::time::timeout(patience, &mut answer).await {
+            match tokio::time::timeout(idle, &mut answer).await {
                 Ok(outcome) => return outcome.map_err(|error| blame(error, url, &self.config)),
-                Err(_) => {
-                    let now = moved.as_ref().map_or(0, |moved| moved.load(Ordering::Relaxed));
-                    if now == before || moved.is_none() {
-                        return Err(Error::Stalled { what: redact::url(url), after: patience });
-                    }
-                    before = now;
+                Err(_) => quiet += idle,
+            }
+            let mut patience = patience;
+            if let Some((counter, length)) = &sending {
+                let now = counter.load(Ordering::Relaxed);
+                if now != before {
+                    (before, quiet) = (now, Duration::ZERO);
                 }
+                if now < *length {
+                    patience = idle;
+                }
+            }
+            if quiet >= patience {
+                return Err(Error::Stalled { what: redact::url(url), after: patience });
             }
         }
     }
 }
+
+/// How many idle time-outs a registry may think about something that was sent to it.
+const SETTLING: u32 = 10;
 
 /// Where a redirect may lead.
 fn sane_redirect(from: &Url, mut to: Url) -> std::result::Result<Url, &'static str> {

@@ -9,7 +9,7 @@ use crate::hosts::Endpoint;
 use crate::upload::Body;
 use crate::{Auth, Config, Credential, Error, Result};
 use futures_util::future::BoxFuture;
-use larder_core::{Classify, Event, Kind, Registry, Repository, report};
+use larder_core::{Classify, Digest, Event, Kind, Registry, Repository, report};
 use reqwest::Method;
 use reqwest::header::HeaderMap;
 use std::collections::HashMap;
@@ -28,6 +28,8 @@ struct Inner {
     repository: Repository,
     auth: Auth,
     credentials: Mutex<HashMap<Registry, Option<Credential>>>,
+    /// Where the registry redirected to for a blob.
+    shortcuts: Mutex<HashMap<Digest, Url>>,
 }
 
 /// A request to one endpoint.
@@ -51,7 +53,16 @@ pub(crate) type Operation<'a, T> = &'a (dyn Fn(Arc<Endpoint>) -> BoxFuture<'a, R
 
 impl Repo {
     pub(crate) fn new(shared: Arc<Shared>, registry: Registry, repository: Repository, auth: Auth) -> Self {
-        Self { inner: Arc::new(Inner { shared, registry, repository, auth, credentials: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                shared,
+                registry,
+                repository,
+                auth,
+                credentials: Mutex::default(),
+                shortcuts: Mutex::default(),
+            }),
+        }
     }
 
     /// The registry.
@@ -124,6 +135,22 @@ impl Repo {
 
     pub(crate) fn unremember(&self, registry: &Registry) -> bool {
         self.inner.credentials.lock().unwrap_or_else(PoisonError::into_inner).remove(registry).is_some()
+    }
+
+    pub(crate) fn shortcut(&self, digest: &Digest) -> Option<Url> {
+        self.inner.shortcuts.lock().unwrap_or_else(PoisonError::into_inner).get(digest).cloned()
+    }
+
+    pub(crate) fn keep_shortcut(&self, digest: &Digest, url: &Url) {
+        let mut shortcuts = self.inner.shortcuts.lock().unwrap_or_else(PoisonError::into_inner);
+        if shortcuts.len() >= MOST_SHORTCUTS {
+            shortcuts.clear();
+        }
+        shortcuts.insert(*digest, url.clone());
+    }
+
+    pub(crate) fn drop_shortcut(&self, digest: &Digest) {
+        self.inner.shortcuts.lock().unwrap_or_else(PoisonError::into_inner).remove(digest);
     }
 
     /// The scope for reading this repository.
@@ -229,27 +256,19 @@ impl Repo {
                 continue;
             }
             let Some(challenge) = challenge::choose(response.headers()) else { return Ok(response) };
-            loop {
-                match self.answer(endpoint, &challenge, &call.need, rejected.as_ref()).await {
-                    Ok(Some(answer)) => {
-                        authorization = Some(answer);
-                        break;
-                    }
-                    // What the keychain said before may have expired since.
-                    Ok(None) if !forgotten && rejected.is_some() && self.forget_credential(endpoint) => {
-                        forgotten = true
-                    }
-                    Ok(None) => return Ok(response),
-                    Err(error)
-                        if error.kind() == Kind::Denied
-                            && error.status().is_some()
-                            && !forgotten
-                            && self.forget_credential(endpoint) =>
-                    {
-                        forgotten = true;
-                    }
-                    Err(error) => return Err(error),
-                }
+            let mut answer = self.answer(endpoint, &challenge, &call.need, rejected.as_ref()).await;
+            // What the keychain said before may have expired since: ask it once more.
+            let refused = match &answer {
+                Ok(answer) => answer.is_none() && rejected.is_some(),
+                Err(error) => error.kind() == Kind::Denied && error.status().is_some(),
+            };
+            if refused && !forgotten && self.forget_credential(endpoint) {
+                forgotten = true;
+                answer = self.answer(endpoint, &challenge, &call.need, rejected.as_ref()).await;
+            }
+            authorization = answer?;
+            if authorization.is_none() {
+                return Ok(response);
             }
             response.dismiss().await;
         }
@@ -288,3 +307,6 @@ impl Repo {
 
 /// How often a host may ask for another authorization in a row.
 const MOST_ANSWERS: u32 = 3;
+
+/// Redirects that are remembered at once.
+const MOST_SHORTCUTS: usize = 256;
