@@ -28,7 +28,7 @@ pub enum Begin {
 pub struct Ingest {
     store: Store,
     /// Keeps the digest from being collected from before the first byte until somebody else holds it.
-    lease: Lease,
+    _lease: Lease,
     digest: Digest,
     size: Option<u64>,
     part: PathBuf,
@@ -88,7 +88,7 @@ impl Store {
         let hasher = (offset == 0).then(|| Hasher::new(digest.algorithm()));
         Ok(Begin::Ingest(Ingest {
             store: self.clone(),
-            lease: lease.clone(),
+            _lease: lease.clone(),
             digest: *digest,
             size,
             part,
@@ -245,8 +245,7 @@ impl Ingest {
         let now = self.store.now();
         self.store.database.write("record a blob", Durability::Process, |db| {
             blob::remember(db, &blob, kind, media_type, now)?;
-            document::connect(db, &edges)?;
-            self.lease.record(db, &digest)
+            document::connect(db, &edges)
         })?;
         Ok(blob)
     }

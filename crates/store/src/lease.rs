@@ -57,15 +57,14 @@ impl Lease {
             return Ok(());
         }
         self.0.store.database.write("extend a lease", Durability::Process, |db| {
-            new.iter().try_for_each(|digest| self.record(db, digest))
+            let mut insert =
+                db.prepare_cached("INSERT OR IGNORE INTO leased_blobs (lease, digest) VALUES (?1, ?2)")?;
+            for digest in &new {
+                insert.execute(params![self.0.id, Key::from(digest)])?;
+            }
+            Ok(())
         })?;
         lock(&self.0.digests).extend(new);
-        Ok(())
-    }
-
-    pub(crate) fn record(&self, db: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
-        db.prepare_cached("INSERT OR IGNORE INTO leased_blobs (lease, digest) VALUES (?1, ?2)")?
-            .execute(params![self.0.id, Key::from(digest)])?;
         Ok(())
     }
 }

@@ -117,3 +117,37 @@ fn is_named(file: &File, path: &Path) -> io::Result<bool> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    #[test]
+    fn whoever_waited_owns_the_file_that_is_there_now() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        let first = own(&path).unwrap();
+        assert!(try_own(&path).unwrap().is_none());
+        assert!(matches!(claim(&path).unwrap(), Claim::Owned));
+        let (sender, receiver) = mpsc::channel();
+        std::thread::scope(|scope| {
+            let second = scope.spawn(|| {
+                sender.send(()).unwrap();
+                own(&path).unwrap()
+            });
+            receiver.recv().unwrap();
+            std::thread::sleep(Duration::from_millis(100));
+            fs::remove_file(&path).unwrap();
+            drop(first);
+            let second = second.join().unwrap();
+            assert!(is_named(&second, &path).unwrap());
+            assert!(try_own(&path).unwrap().is_none());
+        });
+        assert!(matches!(claim(&path).unwrap(), Claim::Free(_)));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(claim(&path).unwrap(), Claim::Gone));
+        assert!(!path.exists());
+    }
+}

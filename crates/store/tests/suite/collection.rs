@@ -237,6 +237,30 @@ fn old_partial_downloads_go_when_asked() {
     assert_eq!(world.files("ingest").len(), 1);
 }
 
+/// A collection has deleted the row of a blob and is about to remove its file when somebody wants the blob: what is found on
+/// the disk must not be relied on before the collection is through.
+#[test]
+fn a_collection_on_its_way_is_waited_for() {
+    let world = World::new();
+    let store = world.open();
+    let digest = Digest::of(b"doomed");
+    fs::write(world.blob_path(&digest), b"doomed").unwrap();
+    put_named(&store, "a:1", &[b"x"]);
+    let sweep = fs::File::options().write(true).open(world.home.join("store.lock")).unwrap();
+    sweep.lock().unwrap();
+    std::thread::scope(|scope| {
+        let begin = scope.spawn(|| {
+            let lease = store.lease("pull").unwrap();
+            matches!(store.begin(&digest, Some(6), &lease).unwrap(), Begin::Ingest(_))
+        });
+        std::thread::sleep(Duration::from_millis(200));
+        fs::remove_file(world.blob_path(&digest)).unwrap();
+        sweep.unlock().unwrap();
+        assert!(begin.join().unwrap(), "it is not there any more");
+    });
+    assert!(!store.contains(&digest).unwrap());
+}
+
 /// Threads ingest, name, check and unname while collections run without pause, in their own handles.
 #[test]
 fn nothing_in_use_is_ever_collected() {
