@@ -137,7 +137,8 @@ impl Process {
             std::io::Seek::rewind(&mut input).context("cannot rewind the input")?;
             input.into()
         };
-        let mut command = Command::new(tools::find("setpriv")?);
+        let setpriv = tools::find("setpriv")?;
+        let mut command = Command::new(&setpriv);
         command
             .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.program)
@@ -152,7 +153,8 @@ impl Process {
             command.current_dir(directory);
         }
         let start = Instant::now();
-        let child = start_from_lasting_thread(command).with_context(|| format!("cannot start {line}"))?;
+        let mut child = start_from_lasting_thread(command).with_context(|| format!("cannot start {line}"))?;
+        wait_until_bound(&mut child, &setpriv);
         Ok(Running { command: line, child, output, start, limit: self.limit })
     }
 }
@@ -329,6 +331,24 @@ fn start_from_lasting_thread(command: Command) -> Result<Child> {
     let (answer, started) = mpsc::channel();
     starter.send((command, answer)).context("the thread that starts children is gone")?;
     Ok(started.recv().context("the thread that starts children is gone")??)
+}
+
+/// Waits until setpriv has become the program, and so has bound it to this process. Before that, the death of this process
+/// would go unnoticed.
+fn wait_until_bound(child: &mut Child, setpriv: &Path) {
+    let setpriv = setpriv.canonicalize();
+    let entry = format!("/proc/{}/exe", child.id());
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(5) {
+        let is_bound = match (std::fs::read_link(&entry), &setpriv) {
+            (Ok(exe), Ok(setpriv)) => exe != *setpriv,
+            _ => true,
+        };
+        if is_bound || !matches!(child.try_wait(), Ok(None)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_micros(100));
+    }
 }
 
 #[cfg(test)]

@@ -17,7 +17,13 @@ fn children_die_with_the_process_that_started_them() -> Result<()> {
         std::thread::sleep(Duration::from_secs(600));
     }
     let exe = std::env::current_exe()?;
-    let mut victim = Process::new(exe).args(["--exact", NAME, "--nocapture"]).env(VICTIM, "1").spawn()?;
+    // What a killed process leaves in its temporary directory goes with this one.
+    let directory = tempfile::tempdir()?;
+    let mut victim = Process::new(exe)
+        .args(["--exact", NAME, "--nocapture"])
+        .env(VICTIM, "1")
+        .env("TMPDIR", directory.path())
+        .spawn()?;
     let child = eventually("the victim has a child", Duration::from_secs(20), || {
         let text = victim.stdout();
         Some(text.split_once("child=")?.1.split_once('.')?.0.to_owned())
