@@ -1,7 +1,8 @@
 //! Laying one layer over what is there (OCI image-spec, layer.md, "Applying Changesets").
 //!
-//! Sequential extraction, as umoci and containerd do it, inside of the tree. Where those depend on the order of the archive,
-//! this does not: a whiteout hides what lower layers brought and nothing of its own layer, whether it comes first or last.
+//! Sequential extraction, as umoci and containerd do it, inside of the tree. Where those depend on the order
+//! of the archive, this does not: a whiteout hides what lower layers brought and nothing of its own layer,
+//! whether it comes first or last.
 
 use crate::entry::{Body, Entry, Meta};
 use crate::error::{Error, Result, shown};
@@ -11,13 +12,16 @@ use crate::tree::{Kind, NodeId, Tree};
 impl Tree {
     /// Lays `layer` over the tree; `source` is what the extents of its files get.
     ///
-    /// - Missing parents become root:root 0755 at the epoch; existing ones keep their attributes. A symbolic link among the
-    ///   parents is followed inside the root; any other file there is replaced if a lower layer brought it, else refused.
-    /// - The last of several entries of one path wins. A directory over a directory keeps the content and takes the new
-    ///   attributes; in every other case what was there goes, to any depth.
-    /// - A hard link keeps the attributes of its target, and is not followed if the target is a symbolic link.
+    /// - Missing parents become root:root 0755 at the epoch; existing ones keep their attributes. A symbolic
+    ///   link among the parents is followed inside the root; any other file there is replaced if a lower
+    ///   layer brought it, else refused.
+    /// - The last of several entries of one path wins. A directory over a directory keeps the content and
+    ///   takes the new attributes; in every other case what was there goes, to any depth.
+    /// - A hard link keeps the attributes of its target, and is not followed if the target is a symbolic
+    ///   link.
     /// - The empty path sets the attributes of the root; it must be a directory.
-    /// - A directory that the layer hides and also writes below, without an entry of its own, starts anew as root:root 0755.
+    /// - A directory that the layer hides and also writes below, without an entry of its own, starts anew as
+    ///   root:root 0755.
     ///
     /// # Errors
     /// [`Error::Apply`], [`Error::HardLink`] and [`Error::Limit`]; the tree is then of no more use.
@@ -53,11 +57,17 @@ impl Tree {
             Body::Opaque => return Ok(()),
             Body::HardLink(target) => return self.link(at, &entry.path, target),
             Body::Directory => {
-                self.touch(at);
-                self.names.get_mut(at).set_explicit(true);
-                if let Some(node) = self.names.get(at).node().filter(|node| self.is_directory(*node)) {
-                    *self.meta_mut(node) = entry.meta.clone();
-                    return Ok(());
+                if let Some(node) = self.names.get(at).node() {
+                    if self.is_directory(node) {
+                        self.touch(at);
+                        self.names.get_mut(at).set_explicit(true);
+                        *self.meta_mut(node) = entry.meta.clone();
+                        return Ok(());
+                    }
+                    if self.names.get(at).stamp == self.stamp {
+                        // What was replaced first has already removed what lower layers have here.
+                        self.irregular = Some("a directory in place of another entry of the same layer");
+                    }
                 }
                 Kind::Directory
             }
@@ -73,6 +83,7 @@ impl Tree {
             Body::Fifo => Kind::Fifo,
         };
         self.touch(at);
+        self.names.get_mut(at).set_explicit(true);
         self.detach(at);
         let node = self.create(entry.meta.clone(), kind)?;
         self.attach(at, node);

@@ -1,5 +1,5 @@
-//! Writes plain tar archives of regular files, reproducibly: root:root, 0644, no times (POSIX.1-1988 ustar with GNU long names
-//! and GNU base-256 sizes).
+//! Writes plain tar archives of regular files, reproducibly: root:root, 0644, no times (POSIX.1-1988 ustar
+//! with GNU long names and GNU base-256 sizes).
 
 use std::io::{Read, Result, Seek, SeekFrom, Write};
 

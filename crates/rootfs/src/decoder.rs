@@ -7,12 +7,13 @@ use larder_core::Compression;
 use std::io::{self, Read};
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
-/// Decompresses a layer: gzip (RFC 1952) of any number of members, zstd (RFC 8878) of any number of frames, skippable ones
-/// included, or nothing at all.
+/// Decompresses a layer: gzip (RFC 1952) of any number of members, zstd (RFC 8878) of any number of frames,
+/// skippable ones included, or nothing at all.
 ///
 /// - Reads the source to its end before it reports its own, so that a hash over the source sees every byte.
 /// - Decompresses straight into the buffer it is given; large buffers (256 KiB) are fastest.
-/// - Zeros after the last gzip member are padding; anything else there is an error, as is a stream that ends early.
+/// - Zeros after the last gzip member are padding; anything else there is an error, as is a stream that ends
+///   early.
 /// - Checksums are checked.
 ///
 /// Its errors are [`Error`]s inside of [`io::Error`]s: [`Error::from_io`] takes them out.

@@ -6,8 +6,8 @@ use std::ops::Deref;
 /// One member of a layer, in the words of a file system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Relative to the root, without `.`, `..`, empty components or a slash at either end; empty is the root itself.
-    /// Any byte but NUL and `/` may occur in a component, of which each has 1 to 255 bytes.
+    /// Relative to the root, without `.`, `..`, empty components or a slash at either end; empty is the root
+    /// itself. Any byte but NUL and `/` may occur in a component, of which each has 1 to 255 bytes.
     pub path: Box<[u8]>,
     /// Owner, mode, time, attributes.
     pub meta: Meta,
@@ -39,7 +39,8 @@ pub enum Body {
     Fifo,
     /// `.wh.NAME`: the entry's path is that of the hidden NAME (OCI image-spec, layer.md, "Whiteouts").
     Whiteout,
-    /// `.wh..wh..opq`: the entry's path is that of the directory (OCI image-spec, layer.md, "Opaque Whiteout").
+    /// `.wh..wh..opq`: the entry's path is that of the directory (OCI image-spec, layer.md, "Opaque
+    /// Whiteout").
     Opaque,
 }
 
@@ -152,8 +153,8 @@ impl fmt::Debug for Xattrs {
 pub struct Content {
     /// Length of the file in bytes.
     pub size: u64,
-    /// The parts that are stored, ascending by [`Extent::at`], none empty, none overlapping, none beyond `size`;
-    /// what lies between them reads as zeros. One extent for a plain file, none for an empty one.
+    /// The parts that are stored, ascending by [`Extent::at`], none empty, none overlapping, none beyond
+    /// `size`; what lies between them reads as zeros. One extent for a plain file, none for an empty one.
     pub extents: Extents,
 }
 
@@ -170,7 +171,8 @@ impl Content {
 pub struct Extent {
     /// Offset in the file.
     pub at: u64,
-    /// Which raw tar holds it: what was given to [`Tree::apply`](crate::Tree::apply); 0 in a [`Layer`](crate::Layer).
+    /// Which raw tar holds it: what was given to [`Tree::apply`](crate::Tree::apply); 0 in a
+    /// [`Layer`](crate::Layer).
     pub source: u16,
     /// Offset in the raw tar; a multiple of 512.
     pub offset: u64,

@@ -73,8 +73,8 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The error that a [`Decoder`](crate::Decoder) put into an [`io::Error`]; the `io::Error` as it is where it came from
-    /// the reader underneath.
+    /// The error that a [`Decoder`](crate::Decoder) put into an [`io::Error`]; the `io::Error` as it is where
+    /// it came from the reader underneath.
     pub fn from_io(error: io::Error) -> Self {
         match error.downcast::<Self>() {
             Ok(error) => error,

@@ -1,5 +1,5 @@
-//! One 512-byte header block: ustar (POSIX.1-2017, pax, "ustar Interchange Format"), V7 and GNU (tar manual, "Basic Tar
-//! Format").
+//! One 512-byte header block: ustar (POSIX.1-2017, pax, "ustar Interchange Format"), V7 and GNU (tar manual,
+//! "Basic Tar Format").
 //!
 //! A number is read only if every reader reads it the same way.
 
@@ -11,10 +11,11 @@ pub(crate) const BLOCK: usize = 512;
 pub(crate) struct Header<'b>(&'b [u8; BLOCK]);
 
 impl<'b> Header<'b> {
-    /// Checks the sum of the bytes, taken as unsigned as the standard has it, or signed as some old writers did.
+    /// Checks the sum of the bytes, taken as unsigned as the standard has it, or signed as some old writers
+    /// did.
     pub(crate) fn new(block: &'b [u8; BLOCK]) -> Result<Self, &'static str> {
         let header = Self(block);
-        let stored = header.number(CHECKSUM)?;
+        let stored = header.number(CHECKSUM).map_err(|_| NO_HEADER)?;
         let blank = i64::from(b' ') * CHECKSUM.len() as i64;
         let rest: i64 = block[CHECKSUM].iter().map(|byte| i64::from(*byte)).sum();
         let sum = i64::from(block.iter().map(|byte| u32::from(*byte)).sum::<u32>()) - rest + blank;
@@ -23,7 +24,7 @@ impl<'b> Header<'b> {
         }
         let rest: i64 = block[CHECKSUM].iter().map(|byte| i64::from(*byte as i8)).sum();
         let sum = block.iter().map(|byte| i64::from(*byte as i8)).sum::<i64>() - rest + blank;
-        if stored == sum { Ok(header) } else { Err("not a tar header: the checksum is wrong") }
+        if stored == sum { Ok(header) } else { Err(NO_HEADER) }
     }
 
     pub(crate) fn flag(&self) -> u8 {
@@ -124,7 +125,8 @@ fn regions(fields: &[u8], extended: u8, map: &mut Vec<(u64, u64)>) -> Result<boo
     Ok(extended != 0)
 }
 
-/// A numeric field: octal digits after any spaces, ended by NUL, space or the field; or GNU's base-256. All blank is 0.
+/// A numeric field: octal digits after any spaces, ended by NUL, space or the field; or GNU's base-256. All
+/// blank is 0.
 fn number(field: &[u8]) -> Result<i64, &'static str> {
     if let [first @ (0x80..), rest @ ..] = field {
         // Two's complement, the first bit of which says "binary" and the second is the sign.
@@ -147,6 +149,7 @@ fn number(field: &[u8]) -> Result<i64, &'static str> {
 
 const CHECKSUM: Range<usize> = 148..156;
 const SIZE: Range<usize> = 124..136;
+const NO_HEADER: &str = "not a tar header: the checksum is wrong";
 const RANGE: &str = "a number is out of range";
 
 #[cfg(test)]
@@ -176,7 +179,7 @@ mod tests {
             b"0000648\0",
             b"12\0\x0034\0",
             b"12 34\0",
-            b"\0000012\0",
+            b"\x000012\0\0",
             b"-1\0\0\0\0\0\0",
             b"0x10\0\0\0\0",
             b"\x80\0\0\0\x80\0\0\0\0\0\0\0",

@@ -1,16 +1,4 @@
-//! The file-system model of larder: bytes of layers in, bytes of disk images out; no privilege, no I/O of its own.
-//!
-//! ```text
-//! compressed layer ─ Decoder ─► raw tar ─ Scanner ─► Layer ─┐
-//!                                                  Layer ─┼─ Tree::apply ─► Tree ─ encode::erofs ─► image
-//!                                                  Layer ─┘
-//! ```
-//!
-//! File content is never copied into the model: an [`Extent`] says where in which raw tar it lies. Nothing is written under
-//! a path, so nothing can escape: symbolic links are followed inside the [`Tree`] only.
-//!
-//! Layers come from strangers. [`Limits`] bound what they can cost, and a tar that tar readers disagree about is refused,
-//! so that what is scanned is what runs.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod apply;

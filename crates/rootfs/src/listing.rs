@@ -13,8 +13,9 @@ use std::fmt::Write;
 /// -rwsr-xr-x 0/0 31520 1700000000.000000000 usr/bin/su security.capability=\001\000
 /// ```
 ///
-/// The size of a device is `MAJOR,MINOR`. The root is `.`. A node that was listed before is a link to its first path.
-/// Whatever is not a printing ASCII character, and space, `=` and `\`, is written as `\` and three octal digits.
+/// The size of a device is `MAJOR,MINOR`. The root is `.`. A node that was listed before is a link to its
+/// first path. Whatever is not a printing ASCII character, and space, `=` and `\`, is written as `\` and
+/// three octal digits.
 pub fn listing(tree: &Tree) -> String {
     let mut out = String::new();
     let mut first: Vec<Option<Box<[u8]>>> = vec![None; tree.bound()];

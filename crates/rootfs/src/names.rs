@@ -1,7 +1,7 @@
 //! The names of a tree: which directory calls which node what, found in constant time.
 //!
-//! Twenty bytes per name, the text in one arena, and an open hash table over both. A name is never taken out: its node is
-//! unset, and it is used again when the same name comes back.
+//! Twenty bytes per name, the text in one arena, and an open hash table over both. A name is never taken out:
+//! its node is unset, and it is used again when the same name comes back.
 
 use crate::error::{Error, Result};
 use crate::tree::NodeId;

@@ -29,11 +29,12 @@ impl Namespace {
 /// What a stack of overlays has to know about a layer beyond its tree.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Shape {
-    /// Directories that the layer needs but does not describe, in order, the root as the empty path. They have the
-    /// attributes of the nearest lower layer that has the directory; if what that layer has there is a symbolic link, the
-    /// layer must be applied to its lower layers instead of being stacked.
+    /// Directories that the layer needs but does not describe, in order, the root as the empty path. They
+    /// have the attributes of the nearest lower layer that has the directory; if what that layer has there is
+    /// a symbolic link, the layer must be applied to its lower layers instead of being stacked.
     pub synthesised: Vec<Box<[u8]>>,
-    /// Whiteouts and opaque directories made. The lowest layer should not be used with any: overlayfs shows them there.
+    /// Whiteouts and opaque directories made. The lowest layer should not be used with any: overlayfs shows
+    /// them there.
     pub whiteouts: u32,
     /// The first reason why the layer by itself does not mean what it means on top of its lower layers.
     pub irregular: Option<Irregularity>,
@@ -53,7 +54,8 @@ impl Tree {
     /// `{namespace}.overlay.opaque` = `y`. A directory that is hidden and made anew becomes opaque.
     ///
     /// # Errors
-    /// As [`Tree::apply`]; but a hard link to what only a lower layer can have makes the layer irregular, and is left out.
+    /// As [`Tree::apply`]; but a hard link to what only a lower layer can have makes the layer irregular, and
+    /// is left out.
     pub fn overlay(
         layer: &Layer,
         source: u16,
@@ -78,7 +80,7 @@ impl Tree {
                 Err(Error::HardLink { .. }) => Some("a hard link to a file that the layer does not have"),
                 Err(error) => return Err(error),
             };
-            let reason = reason.or(tree.followed.then_some(BEHIND_LINK));
+            let reason = tree.irregular.take().or(reason);
             note(&mut shape, &entry.path, reason);
         }
         for entry in layer.entries() {
@@ -112,7 +114,7 @@ impl Tree {
                     Some(_) => {}
                 }
             }
-            let reason = tree.followed.then_some(BEHIND_LINK);
+            let reason = tree.irregular.take();
             note(&mut shape, &entry.path, reason);
         }
         shape.synthesised = tree.synthesised(&opaque);
@@ -163,5 +165,3 @@ fn note(shape: &mut Shape, path: &[u8], reason: Option<&'static str>) {
         shape.irregular = Some(Irregularity { path: path.into(), reason });
     }
 }
-
-const BEHIND_LINK: &str = "its directory is behind a symbolic link";

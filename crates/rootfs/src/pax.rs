@@ -1,4 +1,5 @@
-//! Extended headers (POSIX.1-2017, pax, "pax Extended Header"), with the records of GNU tar, star and libarchive that matter.
+//! Extended headers (POSIX.1-2017, pax, "pax Extended Header"), with the records of GNU tar, star and
+//! libarchive that matter.
 
 use crate::entry::{Time, Xattrs};
 use crate::header;
@@ -114,8 +115,8 @@ impl SparseRecords {
     }
 }
 
-/// Checks the content of a `g` header. Container tools ignore global records, others apply them: what would change the
-/// structure of the archive is refused, the rest ignored.
+/// Checks the content of a `g` header. Container tools ignore global records, others apply them: what would
+/// change the structure of the archive is refused, the rest ignored.
 pub(crate) fn check_global(content: &[u8]) -> Result<(), &'static str> {
     each(content, |key, _| match key {
         b"path" | b"linkpath" | b"size" => {

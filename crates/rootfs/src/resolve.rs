@@ -1,4 +1,5 @@
-//! Walking paths the way the kernel does with the tree's root as `/`: symbolic links are followed, never out of the root.
+//! Walking paths the way the kernel does with the tree's root as `/`: symbolic links are followed, never out
+//! of the root.
 
 use crate::entry::Meta;
 use crate::error::{Error, Result, shown};
@@ -7,8 +8,8 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 impl Tree {
-    /// The node at a path, symbolic links followed everywhere, the last component included; `None` where there is nothing, or
-    /// after 40 links, as Linux has it.
+    /// The node at a path, symbolic links followed everywhere, the last component included; `None` where
+    /// there is nothing, or after 40 links, as Linux has it.
     pub fn resolve(&self, path: &[u8]) -> Option<NodeId> {
         let mut walk = Walk::new(self, path);
         match self.walk(&mut walk) {
@@ -26,8 +27,9 @@ impl Tree {
         Ok(matches!(stop, Stop::End).then(|| walk.here()))
     }
 
-    /// The directory at a path and the length of its real path, for an entry of the running apply: what is missing is made,
-    /// what is in the way and comes from a lower layer is replaced. Everything on the way counts as touched.
+    /// The directory at a path and the length of its real path, for an entry of the running apply: what is
+    /// missing is made, what is in the way and comes from a lower layer is replaced. Everything on the way
+    /// counts as touched.
     pub(crate) fn make_directory(&mut self, path: &[u8], entry: &[u8]) -> Result<(NodeId, usize)> {
         if let Some(found) = self.recent.found
             && self.recent.path == path
@@ -55,12 +57,15 @@ impl Tree {
         for at in &walk.passed {
             self.touch(*at);
         }
-        self.followed |= walk.hops > 0;
+        if walk.hops > 0 {
+            self.irregular = Some("its directory is behind a symbolic link");
+        }
         let found = (walk.here(), walk.length());
         if found.1 > self.limits.path {
             return Err(Error::Limit { what: "bytes of a path", limit: self.limits.path as u64 });
         }
-        // A path through a symbolic link means something else once the link is replaced, which removes nothing.
+        // A path through a symbolic link means something else once the link is replaced, which removes
+        // nothing.
         self.recent.path.clear();
         self.recent.path.extend_from_slice(path);
         self.recent.found = (walk.hops == 0).then_some(found);

@@ -1,7 +1,8 @@
 //! A push parser for tar: bytes go in as they come, members come out, file content is only counted.
 //!
-//! Reads V7, ustar, pax and GNU. Where GNU tar, Go's `archive/tar` (which container tools use) and Python's `tarfile` would see
-//! different members in the same bytes, the archive is refused: nothing can be hidden from one and shown to another.
+//! Reads V7, ustar, pax and GNU. Where GNU tar, Go's `archive/tar` (which container tools use) and Python's
+//! `tarfile` would see different members in the same bytes, the archive is refused: nothing can be hidden
+//! from one and shown to another.
 
 use crate::entry::Entry;
 use crate::error::{Error, Result};
@@ -14,7 +15,8 @@ use crate::sparse::MapReader;
 
 /// Scans one raw tar. Feed it everything, in pieces of any size, then call [`Scanner::finish`].
 ///
-/// Costs well under a microsecond per member and nothing per byte of file content, which is neither copied nor looked at.
+/// Costs well under a microsecond per member and nothing per byte of file content, which is neither copied
+/// nor looked at.
 #[derive(Debug)]
 pub struct Scanner {
     limits: Limits,

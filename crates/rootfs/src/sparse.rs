@@ -32,7 +32,8 @@ impl SparseRecords {
     }
 }
 
-/// Turns regions of (offset, length) into extents; `stored` bytes at `offset` of the tar must be exactly theirs.
+/// Turns regions of (offset, length) into extents; `stored` bytes at `offset` of the tar must be exactly
+/// theirs.
 pub(crate) fn extents(
     map: &[(u64, u64)],
     size: u64,
@@ -53,7 +54,8 @@ pub(crate) fn extents(
         if *len == 0 {
             continue;
         }
-        // GNU tar pads every region to a block, others do not: both are right only if there is nothing to pad.
+        // GNU tar pads every region to a block, others do not: both are right only if there is nothing to
+        // pad.
         if !offset.is_multiple_of(BLOCK as u64) {
             return Err("a region of the sparse file does not fill its last block");
         }
@@ -118,7 +120,8 @@ mod tests {
         let found = extents(&[(0, 512), (4096, 1024), (8192, 100), (9000, 0)], 9000, 1636, 2048).unwrap();
         let found: Vec<_> = found.iter().map(|extent| (extent.at, extent.offset, extent.len)).collect();
         assert_eq!(found, [(0, 2048, 512), (4096, 2560, 1024), (8192, 3584, 100)]);
-        let bad: [(&[(u64, u64)], u64, u64); 6] = [
+        type Regions<'a> = &'a [(u64, u64)];
+        let bad: [(Regions<'_>, u64, u64); 6] = [
             (&[(0, 512)], 511, 512),
             (&[(512, 512), (0, 512)], 2000, 1024),
             (&[(0, 512), (511, 512)], 2000, 1024),

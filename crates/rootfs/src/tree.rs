@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::limits::Limits;
 use crate::names::{NONE, Names};
 
-/// A file system without its file content. Every name is reachable from the root, every directory has one name, hard links
-/// share a node.
+/// A file system without its file content. Every name is reachable from the root, every directory has one
+/// name, hard links share a node.
 ///
 /// About 115 bytes per node plus the name. Changing it never recurses, so depth cannot exhaust the stack.
 #[derive(Debug, Clone)]
@@ -22,8 +22,8 @@ pub struct Tree {
     pub(crate) recent: Recent,
     /// Path components looked at during this apply.
     pub(crate) work: u64,
-    /// A symbolic link was followed on the way to an entry of this apply.
-    pub(crate) followed: bool,
+    /// Why the entry just put cannot stand in an overlay by itself.
+    pub(crate) irregular: Option<&'static str>,
     pub(crate) root_explicit: bool,
 }
 
@@ -115,7 +115,7 @@ impl Tree {
             stamp: 0,
             recent: Recent::default(),
             work: 0,
-            followed: false,
+            irregular: None,
             root_explicit: false,
         }
     }
@@ -257,7 +257,8 @@ impl Tree {
                 while next != NONE {
                     let name = self.names.get_mut(next);
                     doomed.extend(name.node());
-                    // The node may come back as another directory: nothing of this one may be left in its names.
+                    // The node may come back as another directory: nothing of this one may be left in its
+                    // names.
                     name.set_node(None);
                     name.set_listed(false);
                     name.stamp = 0;
