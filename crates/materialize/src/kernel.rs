@@ -289,10 +289,11 @@ mod tests {
 
     #[test]
     fn the_kernel_gets_a_word() {
-        let scratch = tempfile::tempdir().unwrap();
-        let image = scratch.path().join("image");
-        fs::write(&image, vec![0; 8192]).unwrap();
-        let error = erofs(&image, &[], scratch.path()).unwrap_err();
-        assert!(error.to_string().contains("superblock"), "{error}");
+        let context = open("tmpfs", Path::new("/m")).unwrap();
+        let refused = rustix::mount::fsconfig_set_string(&context, "size", "much").unwrap_err();
+        let error = failed("tmpfs", Path::new("/m"), &context, refused.into());
+        let text = error.to_string();
+        assert!(text.starts_with("cannot mount tmpfs at /m (the kernel says: "), "{text}");
+        assert!(text.contains("size"), "{text}");
     }
 }

@@ -33,8 +33,15 @@ pub(crate) fn record(
 ) -> Result<MountRecord> {
     let point = Mountpoint::open(dir)?;
     let writable = match access {
-        Access::ReadOnly => None,
-        Access::Writable(name) => Some(Writable::open(store, &name, rootfs.manifest())?),
+        Access::ReadOnly => Ok(None),
+        Access::Writable(name) => Writable::open(store, &name, rootfs.manifest()).map(Some),
+    };
+    let writable = match writable {
+        Ok(writable) => writable,
+        Err(error) => {
+            point.abandon();
+            return Err(error);
+        }
     };
     let mut extra = rootfs.paths();
     if point.created {

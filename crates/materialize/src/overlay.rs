@@ -28,6 +28,9 @@ pub struct OverlayDriver {
 struct Record {
     /// Names in `layers/`, the top one first.
     lowers: Vec<String>,
+    /// Why the image is one directory instead of a stack, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    flat: Option<String>,
 }
 
 impl OverlayDriver {
@@ -91,10 +94,10 @@ impl OverlayDriver {
         };
         let mut lowers = Vec::new();
         let fixed = match plan {
-            Plan::Flat(_) => {
+            Plan::Flat(reason) => {
                 let name = name(&image.manifest, "flat.dir");
                 self.flat(&name, &merged, &raw)?;
-                return Ok(Record { lowers: vec![name, self.empty()?] });
+                return Ok(Record { lowers: vec![name, self.empty()?], flat: Some(reason.into()) });
             }
             Plan::Fixed(layer) => Some(layer),
             Plan::Exact => None,
@@ -115,7 +118,7 @@ impl OverlayDriver {
             // Without a writable layer overlayfs wants two.
             lowers.push(self.empty()?);
         }
-        Ok(Record { lowers })
+        Ok(Record { lowers, flat: None })
     }
 
     fn flat(&self, name: &str, merged: &Tree, raw: &[RawLayer]) -> Result<()> {

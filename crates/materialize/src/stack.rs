@@ -166,3 +166,72 @@ impl<'a> Stack<'a> {
 fn is_whiteout(kind: &Kind) -> bool {
     matches!(kind, Kind::Device { block: false, major: 0, minor: 0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use larder_rootfs::{Limits, Xattr};
+
+    fn layer(entries: &[(&str, Body)]) -> Layer {
+        let entry = |(path, body): &(&str, Body)| Entry {
+            path: path.as_bytes().into(),
+            meta: Meta { mode: 0o700, ..Meta::implicit() },
+            body: body.clone(),
+        };
+        Layer::new(entries.iter().map(entry).collect(), 0)
+    }
+
+    fn planned(layers: &[Layer]) -> Plan {
+        let mut merged = Tree::new();
+        let mut trees = Vec::new();
+        for layer in layers {
+            merged.apply(layer, 0).unwrap();
+            trees.push(Tree::overlay(layer, 0, Namespace::Trusted, &Limits::default()).unwrap().0);
+        }
+        let refs: Vec<&Tree> = trees.iter().rev().collect();
+        plan(&merged, &refs, Namespace::Trusted)
+    }
+
+    fn paths(layer: &Layer) -> Vec<String> {
+        layer.entries().iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+    }
+
+    #[test]
+    fn ordinary_layers_are_stacked_as_they_are() {
+        let root = ("", Body::Directory);
+        let base = layer(&[root.clone(), ("d", Body::Directory), ("d/a", Body::Fifo), ("d/b", Body::Fifo)]);
+        let top = layer(&[root, ("d", Body::Directory), ("d/a", Body::Whiteout), ("d/c", Body::Fifo)]);
+        assert!(matches!(planned(&[base.clone()]), Plan::Exact));
+        assert!(matches!(planned(&[base, top]), Plan::Exact));
+    }
+
+    #[test]
+    fn directories_that_a_layer_does_not_describe_are_set_right_on_top() {
+        let base = layer(&[("", Body::Directory), ("d", Body::Directory), ("d/e", Body::Directory), ("x", Body::Fifo)]);
+        let top = layer(&[("d/e/f", Body::Fifo)]);
+        let Plan::Fixed(fix) = planned(&[base, top]) else { panic!() };
+        assert_eq!(paths(&fix), ["", "d", "d/e"]);
+        assert!(fix.entries().iter().all(|entry| entry.meta.mode == 0o700));
+    }
+
+    #[test]
+    fn whiteouts_that_would_show_are_covered() {
+        let base = layer(&[("", Body::Directory)]);
+        let top = layer(&[("", Body::Directory), ("new", Body::Directory), ("new/gone", Body::Whiteout)]);
+        let Plan::Fixed(fix) = planned(&[base, top]) else { panic!() };
+        assert_eq!(paths(&fix), ["", "new"]);
+    }
+
+    #[test]
+    fn what_overlayfs_cannot_say_is_flattened() {
+        let base = layer(&[("", Body::Directory), ("a", Body::Fifo)]);
+        let top = layer(&[("", Body::Directory), ("", Body::Opaque), ("b", Body::Fifo)]);
+        assert!(matches!(planned(&[base.clone(), top]), Plan::Flat(_)), "the root cannot be opaque");
+        let mut other = base.entries().to_vec();
+        other[1].meta.xattrs = [Xattr { name: b"user.x"[..].into(), value: b"1"[..].into() }].into_iter().collect();
+        let mut merged = Tree::new();
+        merged.apply(&base, 0).unwrap();
+        let (tree, _) = Tree::overlay(&Layer::new(other, 0), 0, Namespace::Trusted, &Limits::default()).unwrap();
+        assert!(matches!(plan(&merged, &[&tree], Namespace::Trusted), Plan::Flat(_)), "a file differs");
+    }
+}
