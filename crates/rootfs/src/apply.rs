@@ -42,8 +42,7 @@ impl Tree {
     pub(crate) fn put(&mut self, entry: &Entry, source: u16) -> Result<()> {
         if let Body::Opaque = entry.body {
             let directory = self.make_directory(&entry.path, &entry.path)?.0;
-            self.hide_below(directory);
-            return Ok(());
+            return self.hide_below(directory);
         }
         if entry.path.is_empty() {
             return self.put_root(entry);
@@ -51,8 +50,7 @@ impl Tree {
         let at = self.name_of(&entry.path)?;
         let kind = match &entry.body {
             Body::Whiteout => {
-                self.hide(at);
-                return Ok(());
+                return self.hide(at);
             }
             Body::Opaque => return Ok(()),
             Body::HardLink(target) => return self.link(at, &entry.path, target),
@@ -144,20 +142,23 @@ impl Tree {
     }
 
     /// A whiteout: removes what a lower layer brought.
-    fn hide(&mut self, at: u32) {
+    fn hide(&mut self, at: u32) -> Result<()> {
         if self.names.get(at).stamp != self.stamp {
             self.detach(at);
         } else if let Some(node) = self.names.get(at).node().filter(|node| self.is_directory(*node)) {
             self.forget_meta(at, node);
-            self.hide_below(node);
+            self.hide_below(node)?;
         }
+        Ok(())
     }
 
     /// An opaque directory: removes all that lower layers brought below it.
-    fn hide_below(&mut self, directory: NodeId) {
+    fn hide_below(&mut self, directory: NodeId) -> Result<()> {
         let mut directories = vec![directory];
         while let Some(directory) = directories.pop() {
             let names: Vec<u32> = self.listed(directory).collect();
+            // The same directory can be hidden once per entry.
+            self.spend(names.len() as u64)?;
             for at in names {
                 let Some(node) = self.names.get(at).node() else { continue };
                 if self.names.get(at).stamp != self.stamp {
@@ -168,6 +169,7 @@ impl Tree {
                 }
             }
         }
+        Ok(())
     }
 
     /// A hidden directory that the layer has below it, but does not describe, is a new one.

@@ -129,12 +129,19 @@ impl<'a> IntoIterator for &'a Xattrs {
 }
 
 impl FromIterator<Xattr> for Xattrs {
+    /// The last of several of one name stays.
     fn from_iter<I: IntoIterator<Item = Xattr>>(xattrs: I) -> Self {
-        let mut all = Self::default();
-        for xattr in xattrs {
-            all.set(&xattr.name, &xattr.value);
-        }
-        all
+        let mut list: Vec<Xattr> = xattrs.into_iter().collect();
+        list.sort_by(|a, b| a.name.cmp(&b.name));
+        list.dedup_by(|later, kept| {
+            let same = later.name == kept.name;
+            if same {
+                std::mem::swap(later, kept);
+            }
+            same
+        });
+        list.shrink_to_fit();
+        Self((!list.is_empty()).then(|| Box::new(list)))
     }
 }
 
@@ -281,6 +288,11 @@ mod tests {
         assert_eq!(list, [(&b"user.a"[..], &b"2"[..]), (b"user.b", b"3")]);
         assert_eq!(xattrs.get(b"user.a"), Some(&b"2"[..]));
         assert_eq!(xattrs.get(b"user.c"), None);
+        let again = [("user.b", "0"), ("user.a", "2"), ("user.b", "1"), ("user.b", "3")];
+        let again =
+            again.map(|(name, value)| Xattr { name: name.as_bytes().into(), value: value.as_bytes().into() });
+        assert_eq!(again.into_iter().collect::<Xattrs>(), xattrs);
+        assert_eq!(Xattrs::from_iter([]), Xattrs::default());
     }
 
     #[test]

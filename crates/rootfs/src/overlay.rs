@@ -117,7 +117,7 @@ impl Tree {
             let reason = tree.irregular.take();
             note(&mut shape, &entry.path, reason);
         }
-        shape.synthesised = tree.synthesised(&opaque);
+        shape.synthesised = tree.synthesised(&opaque)?;
         Ok((tree, shape))
     }
 
@@ -135,7 +135,7 @@ impl Tree {
     }
 
     /// The directories without an entry of their own, but not those that nothing can be inherited by.
-    fn synthesised(&self, opaque: &[u8]) -> Vec<Box<[u8]>> {
+    fn synthesised(&self, opaque: &[u8]) -> Result<Vec<Box<[u8]>>> {
         let mut implicit = vec![false; self.bound()];
         implicit[self.root().index()] = !self.root_explicit;
         let mut directories = vec![self.root()];
@@ -150,13 +150,21 @@ impl Tree {
                 }
             }
         }
-        let mut paths = Vec::new();
+        // Paths inside of paths: their sum grows with the square of the depth.
+        let limit = self.limits.metadata_bytes;
+        let (mut paths, mut bytes) = (Vec::new(), 0);
         self.visit(|path, node| {
             if implicit[node.index()] {
-                paths.push(path.into());
+                bytes += path.len() as u64;
+                if bytes <= limit {
+                    paths.push(path.into());
+                }
             }
         });
-        paths
+        if bytes > limit {
+            return Err(Error::Limit { what: "bytes of paths that a layer does not describe", limit });
+        }
+        Ok(paths)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Extended headers (POSIX.1-2017, pax, "pax Extended Header"), with the records of GNU tar, star and
 //! libarchive that matter.
 
-use crate::entry::{Time, Xattrs};
+use crate::entry::{Time, Xattr, Xattrs};
 use crate::header;
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -36,14 +36,14 @@ impl Records {
     /// Reads the content of an `x` header.
     pub(crate) fn parse(content: &[u8], xattr_bytes: usize) -> Result<Self, &'static str> {
         let mut records = Self::default();
-        let mut schily = Xattrs::default();
+        let (mut libarchive, mut schily) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         each(content, |key, value| {
             let xattrs = if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                 Some((unescape(name, b"=%"), value.to_vec(), &mut schily))
             } else if let Some(name) = key.strip_prefix(b"LIBARCHIVE.xattr.") {
                 let value = BASE64.decode(value).map_err(|_| "a LIBARCHIVE.xattr record is not base64")?;
-                Some((unescape(name, ANY), value, &mut records.xattrs))
+                Some((unescape(name, ANY), value, &mut libarchive))
             } else {
                 None
             };
@@ -56,14 +56,13 @@ impl Records {
                 return Err("the extended attributes are larger than the limit");
             }
             if !is_forbidden(&name) {
-                xattrs.set(&name, &value);
+                xattrs.push(Xattr { name: name.into(), value: value.into() });
             }
             Ok(())
         })?;
-        // Libarchive writes both; others know only the first.
-        for xattr in &schily {
-            records.xattrs.set(&xattr.name, &xattr.value);
-        }
+        // Libarchive writes both; others know only the second.
+        libarchive.append(&mut schily);
+        records.xattrs = libarchive.into_iter().collect();
         Ok(records)
     }
 

@@ -23,7 +23,7 @@ impl Tree {
     pub(crate) fn directory(&mut self, path: &[u8]) -> Result<Option<NodeId>> {
         let mut walk = Walk::new(self, path);
         let stop = self.walk(&mut walk);
-        self.account(&walk)?;
+        self.spend(walk.steps)?;
         Ok(matches!(stop, Stop::End).then(|| walk.here()))
     }
 
@@ -53,7 +53,7 @@ impl Tree {
             self.attach(at, node);
             walk.enter(self, at, node);
         }
-        self.account(&walk)?;
+        self.spend(walk.steps)?;
         for at in &walk.passed {
             self.touch(*at);
         }
@@ -104,11 +104,11 @@ impl Tree {
         Stop::End
     }
 
-    /// Bounds the time that chains of long symbolic links can cost.
-    fn account(&mut self, walk: &Walk<'_>) -> Result<()> {
-        self.work += walk.steps;
+    /// Bounds the time that a layer can cost: chains of long symbolic links, directories hidden again and again.
+    pub(crate) fn spend(&mut self, steps: u64) -> Result<()> {
+        self.work += steps;
         if self.work > WORK {
-            return Err(Error::Limit { what: "path components of a layer, links followed,", limit: WORK });
+            return Err(Error::Limit { what: "names looked at for one layer", limit: WORK });
         }
         Ok(())
     }
@@ -189,5 +189,5 @@ impl<'p> Walk<'p> {
 
 /// `MAXSYMLINKS` of Linux.
 const HOPS: u32 = 40;
-/// Path components of one apply. A million entries ten levels deep stay far below.
+/// Names that one apply may look at. A million entries ten levels deep stay below.
 const WORK: u64 = 1 << 26;

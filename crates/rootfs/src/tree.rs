@@ -20,7 +20,7 @@ pub struct Tree {
     /// Number of the running apply, from 1.
     pub(crate) stamp: u16,
     pub(crate) recent: Recent,
-    /// Path components looked at during this apply.
+    /// Names looked at during this apply.
     pub(crate) work: u64,
     /// Why the entry just put cannot stand in an overlay by itself.
     pub(crate) irregular: Option<&'static str>,

@@ -370,6 +370,13 @@ fn chains_of_symlinks_are_bounded() {
 }
 
 #[test]
+fn hiding_again_and_again_is_bounded() {
+    let full = (0..20_000).fold(Tar::new(), |tar, i| tar.file(format!("d/{i}"), ""));
+    let tar = (0..10_000).fold(full, |tar, _| tar.file(".wh.d", "").file("d/.wh..wh..opq", ""));
+    assert!(matches!(apply([tar]).unwrap_err(), Error::Limit { .. }));
+}
+
+#[test]
 fn entries_that_no_scan_makes() {
     for path in [&b".."[..], b"a/..", b".", b"a/.", b"a\0b"] {
         let entry = Entry { path: path.into(), meta: Meta::default(), body: Body::File(Content::default()) };

@@ -72,3 +72,13 @@ fn layers_that_need_what_is_below() {
     let (lines, _) = overlay(Tar::new().file("f/.wh.x", "").file("f", ""), Namespace::User);
     assert_eq!(lines, ["-rw-r--r-- f"]);
 }
+
+#[test]
+fn deep_paths_are_bounded() {
+    let tar = (0..10).fold(Tar::new(), |tar, i| {
+        tar.pax(&[("path", &format!("{i}/{}f", "d/".repeat(1000)))]).file("x", "")
+    });
+    let limits = Limits { metadata_bytes: 1 << 20, ..Limits::default() };
+    let error = Tree::overlay(&tar.layer(), 0, Namespace::User, &limits).unwrap_err();
+    assert!(error.to_string().contains("bytes of paths"), "{error}");
+}

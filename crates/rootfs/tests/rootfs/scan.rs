@@ -436,6 +436,19 @@ fn limits() {
     }
 }
 
+/// Names in falling order are the worst case for a sorted list.
+#[test]
+fn many_attributes_are_read_in_little_time() {
+    let names: Vec<String> = (0..20_000).rev().map(|i| format!("SCHILY.xattr.u.{i:05}")).collect();
+    let records: Vec<(&str, &[u8])> = names.iter().map(|name| (name.as_str(), &b""[..])).collect();
+    let tar = Tar::new().records(b'x', &records).file("a", "").end();
+    let start = std::time::Instant::now();
+    for _ in 0..20 {
+        assert_eq!(scan(&tar).unwrap().entries()[0].meta.xattrs.len(), 20_000);
+    }
+    assert!(start.elapsed().as_secs() < 20);
+}
+
 #[test]
 fn the_size_of_the_pieces_does_not_matter() {
     let tar = Tar::new()
