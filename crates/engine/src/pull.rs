@@ -396,6 +396,8 @@ impl Engine {
         let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;
         let bytes = moved?.bytes;
         if let Ok(unpacked) = unpacked {
+            let failed = |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
+            self.store().record_expanded(&blob.digest, unpacked.size()).map_err(failed)?;
             (self.progress())(larder_core::Event::LayerReady { diff_id, size: unpacked.size() });
         }
         // A failed import is not an error here: preparing the image tries again from the stored blob, and that answer counts.
