@@ -2,7 +2,8 @@
 
 use super::{image, world};
 use larder_testkit::tools::{Skopeo, SkopeoCopy};
-use larder_testkit::{DockerRegistry, FaultRegistry, Home, Image, signature_tag};
+use larder_core::Compression;
+use larder_testkit::{DockerRegistry, FaultRegistry, Home, Image, ImageBuilder, signature_tag};
 
 #[test]
 fn a_push_skips_what_is_there_and_mounts_what_is_near() {
@@ -37,7 +38,7 @@ fn around_all_places_and_back_with_the_same_digest() {
 
 #[test]
 fn docker_archives_both_ways() {
-    let (_registry, home, image, reference) = world(42);
+    let (registry, home, image, reference) = world(42);
     home.run(["pull", &reference]).success();
     home.run(["copy", &reference, "docker-archive:saved.tar"]).success();
     let skopeo = Skopeo::new().unwrap();
@@ -52,7 +53,10 @@ fn docker_archives_both_ways() {
     // What skopeo saves, we load.
     let made = home.path().join("skopeo.tar");
     let to = format!("docker-archive:{}:localhost/x:1", made.display());
-    skopeo.copy(&format!("oci:{}:{reference}", home.store().display()), &to, &SkopeoCopy::default()).unwrap();
+    let plain = registry.reference("gzip:1").to_string();
+    registry.push(&ImageBuilder::new(42).random_layers(2, 50_000, Compression::Gzip).build(), "gzip", Some("1")).unwrap();
+    home.run(["pull", &plain]).success();
+    skopeo.copy(&format!("oci:{}:{plain}", home.store().display()), &to, &SkopeoCopy::default()).unwrap();
     home.run(["copy", &format!("docker-archive:{}", made.display()), "localhost/skopeo:1"]).success();
 }
 

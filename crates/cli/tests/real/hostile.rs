@@ -27,7 +27,7 @@ fn faults_of_blobs_end_in_the_right_exit_code() {
         (blob().fault(Fault::Status(404)), 3),
         (blob().fault(Fault::Status(403)), 4),
         (blob().fault(Fault::Status(503)), 6),
-        (blob().fault(Fault::RedirectChain(u32::MAX)), 6),
+        (blob().fault(Fault::RedirectChain(u32::MAX)), 4),
         (blob().fault(Fault::Gzip), 5),
     ] {
         registry.clear_faults();
