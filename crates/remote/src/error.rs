@@ -370,9 +370,9 @@ impl Classify for Error {
                     ),
                 ]
             }
-            Self::Refused { address, .. } => vec![format!(
-                "if this is intended, add a network that contains {address} to allow_networks"
-            )],
+            Self::Refused { address, .. } => {
+                vec![format!("if this is intended, add a network that contains {address} to allow_networks")]
+            }
             Self::Realm { realm, .. } => {
                 let host = url::Url::parse(realm).ok().and_then(|url| url.host_str().map(str::to_owned));
                 host.map(|host| {

@@ -104,7 +104,7 @@ pub(crate) fn endpoints(config: &Config, registry: &Registry) -> Result<Vec<Endp
             } else {
                 Registry::new(&host).unwrap_or_else(|_| registry.clone())
             },
-            upstream,
+            upstream: upstream || own,
         }
     };
     let mut endpoints: Vec<_> = file.hosts.iter().map(|(url, settings)| make(url, settings, false)).collect();

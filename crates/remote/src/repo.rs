@@ -236,7 +236,11 @@ impl Repo {
             return self.send(endpoint, call, None, false).await;
         }
         let mut known = true;
-        let mut authorization = self.beforehand(endpoint, &call.need).await?;
+        let mut authorization = match self.beforehand(endpoint, &call.need).await {
+            // The token server does not take what the keychain said any more; the challenge below starts over.
+            Err(error) if error.kind() == Kind::Denied && error.status().is_some() => None,
+            outcome => outcome?,
+        };
         let mut rejected: Option<Authorization> = None;
         let mut forgotten = false;
         for _ in 0..MOST_ANSWERS {

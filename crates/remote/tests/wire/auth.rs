@@ -308,6 +308,30 @@ async fn refused_credentials_are_asked_for_once_more() {
     }
 }
 
+#[tokio::test]
+async fn credentials_that_a_token_server_refuses_are_asked_for_once_more() {
+    let era = Arc::new(AtomicUsize::new(0));
+    let valid = era.clone();
+    let tokens = Server::start(move |request| {
+        let wanted = format!("Basic {}", base64(&format!("bob:password{}", valid.load(Ordering::Relaxed))));
+        match request.header("authorization") {
+            Some(given) if given == wanted => Reply::ok(r#"{"token":"good","expires_in":0}"#),
+            _ => Reply::new(401),
+        }
+    })
+    .await;
+    let server = registry(tokens.url("/token"), "good").await;
+    let keychain = Arc::new(Rotating(Mutex::default()));
+    let repo = server.repo(config(), Auth::Keychain(keychain.clone()));
+    repo.manifest("1.0").await.unwrap();
+    era.store(1, Ordering::Relaxed);
+    repo.manifest("1.0").await.unwrap();
+    assert_eq!(*keychain.0.lock().unwrap(), (2, 1));
+    era.store(9, Ordering::Relaxed);
+    let error = repo.manifest("1.0").await.unwrap_err();
+    assert_eq!(error.kind(), Kind::Denied, "{error:?}");
+}
+
 fn base64(text: &str) -> String {
     use base64::Engine as _;
     base64::prelude::BASE64_STANDARD.encode(text)

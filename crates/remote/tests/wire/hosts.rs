@@ -55,6 +55,7 @@ async fn the_registry_has_the_last_word() {
     let (_dir, bad) = repo(&[mirror(&empty, "")], &down, config(), Auth::Anonymous);
     assert_eq!(bad.manifest("1.0").await.unwrap_err().kind(), Kind::Unavailable);
     assert_eq!(bad.has_blob(&layer(b"x").digest).await.unwrap_err().kind(), Kind::Unavailable);
+    assert_eq!(bad.referrers(&layer(b"x").digest, None).await.unwrap_err().kind(), Kind::Unavailable);
 }
 
 #[tokio::test]

@@ -223,7 +223,11 @@ async fn referrers_by_api_and_by_tag() {
     assert_eq!(fallback.anonymous().referrers(&subject, Some("sbom")).await.unwrap().len(), 1);
     let neither = Server::start(|_| Reply::new(404)).await;
     assert!(neither.anonymous().referrers(&subject, None).await.unwrap().is_empty());
-    // Trouble is not absence.
+    // Trouble is not absence, not even behind an API that is missing.
+    let half =
+        Server::start(|request| Reply::new(if request.path().contains("/referrers/") { 404 } else { 403 }))
+            .await;
+    assert_eq!(half.anonymous().referrers(&subject, None).await.unwrap_err().kind(), Kind::Denied);
     for status in [500, 401] {
         let broken = Server::start(move |_| Reply::new(status)).await;
         assert!(broken.anonymous().referrers(&subject, None).await.is_err());
