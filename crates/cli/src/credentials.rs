@@ -4,7 +4,7 @@ use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::{Context, Result};
 use larder_core::Secret;
-use larder_remote::{Auth, Credential};
+use larder_engine::{Auth, Credential};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use std::io::{BufRead, IsTerminal, Read, Write};
 

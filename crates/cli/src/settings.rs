@@ -3,7 +3,8 @@
 use crate::args::Global;
 use crate::problem::Usage;
 use anyhow::{Context, Result};
-use larder_engine::{Config, Host, KEYS, Key, LayerOfValues, Origin};
+use larder_core::Secret;
+use larder_engine::{Config, Host, KEYS, Key, LayerOfValues, Origin, Proxy};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -192,7 +193,24 @@ pub(crate) fn host(environment: &Environment) -> Host {
             std::env::consts::OS,
             std::env::consts::ARCH
         ),
+        proxy: proxy(environment),
     }
+}
+
+/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or small letters, as curl and Go read them.
+fn proxy(environment: &Environment) -> Option<Proxy> {
+    let get = |name: &str| {
+        let value = environment.get(name).or_else(|| environment.get(&name.to_ascii_lowercase()))?;
+        value.to_str().filter(|value| !value.is_empty()).map(str::to_owned)
+    };
+    let every = get("ALL_PROXY");
+    let http = get("HTTP_PROXY").or_else(|| every.clone()).map(Secret::new);
+    let https = get("HTTPS_PROXY").or(every).map(Secret::new);
+    (http.is_some() || https.is_some()).then(|| Proxy {
+        http,
+        https,
+        exceptions: get("NO_PROXY").unwrap_or_default(),
+    })
 }
 
 /// The variable that sets a key.

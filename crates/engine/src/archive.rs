@@ -12,10 +12,7 @@ pub(crate) enum Files {
     /// A directory.
     Dir(PathBuf),
     /// A tar: where each file's bytes lie.
-    Tar {
-        path: PathBuf,
-        entries: HashMap<String, (u64, u64)>,
-    },
+    Tar { path: PathBuf, entries: HashMap<String, (u64, u64)> },
 }
 
 /// How many symbolic links (old `docker save` shares layers that way) are followed.
@@ -31,7 +28,8 @@ impl Files {
         let mut file = File::open(path).map_err(failed)?;
         let mut buffer = vec![0; 1 << 20];
         let mut scanner = Scanner::new(Limits { entries: 200_000, ..Limits::default() });
-        let broken = |source| Error::Rootfs { action: format!("cannot read the archive {}", path.display()), source };
+        let broken =
+            |source| Error::Rootfs { action: format!("cannot read the archive {}", path.display()), source };
         let mut first = true;
         loop {
             let count = file.read(&mut buffer).map_err(failed)?;
@@ -113,7 +111,10 @@ impl Files {
     /// A small file, whole. Larger than `limit` is an error, whatever the archive says about its size.
     pub(crate) fn small(&self, name: &str, limit: u64) -> Result<Option<Vec<u8>>> {
         let Some((reader, size)) = self.get(name)? else { return Ok(None) };
-        let large = || Error::Archive { path: self.path().to_owned(), problem: format!("{name} is larger than {limit} bytes") };
+        let large = || Error::Archive {
+            path: self.path().to_owned(),
+            problem: format!("{name} is larger than {limit} bytes"),
+        };
         if size > limit {
             return Err(large());
         }

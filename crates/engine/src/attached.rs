@@ -23,11 +23,15 @@ impl Engine {
     pub(crate) async fn attached(&self, scope: &Scope, plan: &Plan) -> Result<Plan> {
         let repo = self.client()?.repository(scope.registry(), scope.repository(), scope.auth.clone());
         let mut extra = Plan::default();
-        let mut subjects: Vec<(Digest, u32)> = plan.documents.iter().map(|document| (document.digest(), 0)).collect();
+        let mut subjects: Vec<(Digest, u32)> =
+            plan.documents.iter().map(|document| (document.digest(), 0)).collect();
         let mut known: HashSet<Digest> = subjects.iter().map(|(digest, _)| *digest).collect();
         while let Some((subject, depth)) = subjects.pop() {
             let mut found: Vec<(Descriptor, Option<Reference>)> = Vec::new();
-            let failed = |source| Error::Remote { action: format!("cannot list what is attached to {subject}"), source };
+            let failed = |source| Error::Remote {
+                action: format!("cannot list what is attached to {subject}"),
+                source,
+            };
             let listed = repo.referrers(&subject, None).await.map_err(failed)?;
             found.extend(listed.into_iter().map(|descriptor| (descriptor, None)));
             for tag in SUFFIXES.iter().filter_map(|suffix| tag(&subject, suffix)) {
@@ -39,7 +43,10 @@ impl Engine {
             }
             for (descriptor, name) in found {
                 if known.len() > LIMIT {
-                    let message = format!("more than {LIMIT} artifacts are attached to {}; the rest is left out", scope.reference);
+                    let message = format!(
+                        "more than {LIMIT} artifacts are attached to {}; the rest is left out",
+                        scope.reference
+                    );
                     (self.progress())(Event::Warning { message });
                     return Ok(extra);
                 }

@@ -130,10 +130,16 @@ pub const KEYS: &[Key] = &[
     key("connections", "connections that one blob of 64 MiB or more may use"),
     key("driver", "how images are mounted: auto, erofs or overlay"),
     key("attached", "signatures, attestations and other referrers travel with an image"),
-    list("certs_dir", "containerd-style certs.d directories: HOST/hosts.toml, HOST/*.crt; the first with an entry for the host counts"),
+    list(
+        "certs_dir",
+        "containerd-style certs.d directories: HOST/hosts.toml, HOST/*.crt; the first with an entry for the host counts",
+    ),
     key("auth_file", "the docker-compatible credential file that login writes and that is read first"),
     list("ca_file", "additional certificate authorities, PEM"),
-    list("insecure", "registries (host[:port]) that may be spoken to over http or with an unverified certificate"),
+    list(
+        "insecure",
+        "registries (host[:port]) that may be spoken to over http or with an unverified certificate",
+    ),
     list("allow_networks", "private networks (CIDR) that a registry may redirect to"),
     list("block_networks", "networks (CIDR) that are never connected to"),
     list("realm_hosts", "token servers outside a registry's own domain that may see its credentials"),
@@ -248,7 +254,9 @@ mod tests {
 
     #[test]
     fn keys_and_fields_are_the_same() {
-        let Value::Object(fields) = serde_json::to_value(Config::default()).unwrap() else { panic!("not an object") };
+        let Value::Object(fields) = serde_json::to_value(Config::default()).unwrap() else {
+            panic!("not an object")
+        };
         let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).chain(["registries"]).collect();
         let mut fields: Vec<&str> = fields.keys().map(String::as_str).collect();
         names.sort_unstable();
@@ -295,8 +303,10 @@ mod tests {
 
     #[test]
     fn passwords_are_not_shown() {
-        let file = Config::parse_file("registries:\n  r.example:\n    username: u\n    password: hunter2\n").unwrap();
-        let (config, _) = Config::layered(&[LayerOfValues { origin: Origin::Default, values: file }]).unwrap();
+        let file = Config::parse_file("registries:\n  r.example:\n    username: u\n    password: hunter2\n")
+            .unwrap();
+        let (config, _) =
+            Config::layered(&[LayerOfValues { origin: Origin::Default, values: file }]).unwrap();
         let shown = serde_json::to_string(&config).unwrap() + &format!("{config:?}");
         assert!(!shown.contains("hunter2"), "{shown}");
         assert_eq!(config.registries["r.example"].password.as_ref().unwrap().reveal(), "hunter2");

@@ -58,14 +58,17 @@ impl Engine {
         match to {
             Place::Store(reference) => {
                 self.name(reference, &root)?;
-                self.store().flush().map_err(|source| Error::Store { action: "cannot write index.json".into(), source })?;
+                self.store()
+                    .flush()
+                    .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })?;
             }
             Place::Registry(reference) => {
                 let source = match from {
                     Place::Store(source) | Place::Registry(source) => Some(source),
                     _ => None,
                 };
-                let push = PushOptions { platform: None, attached: options.attached, auth: options.auth.clone() };
+                let push =
+                    PushOptions { platform: None, attached: options.attached, auth: options.auth.clone() };
                 let pushed = self.push_root(&root, source, reference, &push).await?;
                 copied.sent_bytes = pushed.sent_bytes;
                 copied.attached = pushed.attached;
@@ -139,10 +142,13 @@ impl Engine {
                     let platform = platform.unwrap_or_else(Platform::host);
                     let tagged = match (name, &from) {
                         (Some(name), _) => Some(name.clone()),
-                        (None, Place::Store(source) | Place::Registry(source)) => source.tag().map(|_| source.clone()),
+                        (None, Place::Store(source) | Place::Registry(source)) => {
+                            source.tag().map(|_| source.clone())
+                        }
                         _ => None,
                     };
-                    let (digest, bytes) = engine.export_docker(&pinned(&root)?, &platform, tagged.as_ref(), file)?;
+                    let (digest, bytes) =
+                        engine.export_docker(&pinned(&root)?, &platform, tagged.as_ref(), file)?;
                     copied.digest = digest;
                     copied.sent_bytes = bytes;
                 }

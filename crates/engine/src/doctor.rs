@@ -46,7 +46,11 @@ impl Engine {
         checks.push(Check {
             name: "credentials".into(),
             ok: true,
-            detail: if files.is_empty() { "no credential file; registries are asked anonymously".into() } else { files.join(", ") },
+            detail: if files.is_empty() {
+                "no credential file; registries are asked anonymously".into()
+            } else {
+                files.join(", ")
+            },
         });
         let certs: Vec<String> = self
             .config()
@@ -58,7 +62,11 @@ impl Engine {
         checks.push(Check {
             name: "registry hosts".into(),
             ok: true,
-            detail: if certs.is_empty() { "no certs.d directory; defaults apply".into() } else { certs.join(", ") },
+            detail: if certs.is_empty() {
+                "no certs.d directory; defaults apply".into()
+            } else {
+                certs.join(", ")
+            },
         });
         Ok(Doctor { driver: self.materializer(None)?.driver().to_string(), checks })
     }

@@ -3,8 +3,8 @@
 use crate::{Config, Error, Result, keychain};
 use larder_core::{Platform, Progress, Reference, Selection};
 use larder_fetch::{DiskTier, Fetcher, MemoryTier, RegistryTier, Scope, Settings, SourceTier};
-use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver};
-use larder_remote::{Auth, Client, Keychain};
+use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver, Scans};
+use larder_remote::{Auth, Client, Keychain, Proxy};
 use larder_rootfs::Limits;
 use larder_store::{Lease, Store};
 use std::path::PathBuf;
@@ -26,6 +26,8 @@ pub struct Host {
     pub seed: u64,
     /// `larder/VERSION (…)`, sent to registries.
     pub user_agent: String,
+    /// How to get out, where not directly.
+    pub proxy: Option<Proxy>,
 }
 
 /// The product. Cheap to clone.
@@ -39,6 +41,8 @@ struct Inner {
     host: Host,
     store: Store,
     progress: Progress,
+    /// What was just unpacked is not read again to be mounted.
+    scans: Scans,
     /// Built on first use: commands that never leave the machine do not load certificates.
     online: OnceLock<Online>,
 }
@@ -54,9 +58,20 @@ impl Engine {
     pub fn open(config: Config, host: Host, progress: Progress) -> Result<Self> {
         check(&config)?;
         let options = larder_store::Options { boot_id: host.boot_id.clone(), clock: host.clock.clone() };
-        let store = Store::open(&config.home, options)
-            .map_err(|source| Error::Store { action: format!("cannot open the store at {}", config.home.display()), source })?;
-        Ok(Self { inner: Arc::new(Inner { config, host, store, progress, online: OnceLock::new() }) })
+        let store = Store::open(&config.home, options).map_err(|source| Error::Store {
+            action: format!("cannot open the store at {}", config.home.display()),
+            source,
+        })?;
+        Ok(Self {
+            inner: Arc::new(Inner {
+                config,
+                host,
+                store,
+                progress,
+                scans: Scans::default(),
+                online: OnceLock::new(),
+            }),
+        })
     }
 
     /// The configuration in force.
@@ -93,8 +108,13 @@ impl Engine {
         if platforms.iter().any(|platform| platform == "all") {
             return Ok(Selection::All);
         }
-        let parsed: std::result::Result<Vec<Platform>, _> = platforms.iter().map(|platform| platform.parse()).collect();
+        let parsed: std::result::Result<Vec<Platform>, _> =
+            platforms.iter().map(|platform| platform.parse()).collect();
         parsed.map(Selection::Only).map_err(|error| Error::Config { problem: format!("platforms: {error}") })
+    }
+
+    pub(crate) fn scans(&self) -> &Scans {
+        &self.inner.scans
     }
 
     pub(crate) fn host(&self) -> &Host {
@@ -114,12 +134,20 @@ impl Engine {
     }
 
     pub(crate) fn lease(&self, purpose: &str) -> Result<Lease> {
-        self.inner.store.lease(purpose).map_err(|source| Error::Store { action: "cannot take a lease".into(), source })
+        self.inner
+            .store
+            .lease(purpose)
+            .map_err(|source| Error::Store { action: "cannot take a lease".into(), source })
     }
 
     pub(crate) fn limits(&self) -> Limits {
         let config = &self.inner.config;
-        Limits { bytes: config.max_layer.0, ratio: config.max_ratio, entries: config.max_entries, ..Limits::default() }
+        Limits {
+            bytes: config.max_layer.0,
+            ratio: config.max_ratio,
+            entries: config.max_entries,
+            ..Limits::default()
+        }
     }
 
     /// The driver that `name`, or else the configuration, chooses; `auto` asks the kernel.
@@ -136,7 +164,7 @@ impl Engine {
         };
         let (store, limits) = (self.inner.store.clone(), self.limits());
         Ok(match driver {
-            Driver::Erofs => Box::new(ErofsDriver::new(store, limits)),
+            Driver::Erofs => Box::new(ErofsDriver::new(store, limits).with_scans(self.inner.scans.clone())),
             Driver::Overlay => Box::new(OverlayDriver::new(store, limits)),
         })
     }
@@ -147,8 +175,12 @@ impl Engine {
         }
         let inner = &self.inner;
         let keychain = keychain::chain(&inner.config, &inner.host)?;
-        let client = Client::new(keychain::client_config(&inner.config, &inner.host, inner.progress.clone())?)
-            .map_err(|source| Error::Remote { action: "cannot set up the registry client".into(), source })?;
+        let client =
+            Client::new(keychain::client_config(&inner.config, &inner.host, inner.progress.clone())?)
+                .map_err(|source| Error::Remote {
+                    action: "cannot set up the registry client".into(),
+                    source,
+                })?;
         let fresh = inner.config.tag_ttl.0;
         let tiers: Vec<SourceTier> = vec![
             Arc::new(MemoryTier::new(inner.config.memory.0, fresh)),

@@ -150,7 +150,10 @@ impl Classify for Error {
                 std::io::ErrorKind::AlreadyExists => Kind::Conflict,
                 _ => Kind::Unavailable,
             },
-            Self::NoImage { .. } | Self::NoPlatform { .. } | Self::Incomplete { .. } | Self::NoBlob { .. } => Kind::NotFound,
+            Self::NoImage { .. }
+            | Self::NoPlatform { .. }
+            | Self::Incomplete { .. }
+            | Self::NoBlob { .. } => Kind::NotFound,
             Self::Document { .. }
             | Self::Archive { .. }
             | Self::Place { .. }
@@ -167,11 +170,15 @@ impl Classify for Error {
             Self::Remote { source, .. } => source.hints(),
             Self::Materialize { source, .. } => source.hints(),
             Self::Rootfs { source, .. } => source.hints(),
-            Self::NoImage { reference, similar } if similar.is_empty() => vec![format!("larder pull {reference}")],
+            Self::NoImage { reference, similar } if similar.is_empty() => {
+                vec![format!("larder pull {reference}")]
+            }
             Self::NoImage { similar, .. } => {
                 vec![format!("did you mean {}?", similar.join(" or "))]
             }
-            Self::Incomplete { reference, .. } => vec![format!("larder pull {reference} brings what is missing")],
+            Self::Incomplete { reference, .. } => {
+                vec![format!("larder pull {reference} brings what is missing")]
+            }
             Self::NoPlatform { reference, platform, present } => {
                 let mut hints = vec![format!("larder pull --platform {platform} {reference}")];
                 if let Some(first) = present.first() {
@@ -179,7 +186,9 @@ impl Classify for Error {
                 }
                 hints
             }
-            Self::NoBlob { .. } => vec!["larder verify --repair fetches missing and damaged blobs again".into()],
+            Self::NoBlob { .. } => {
+                vec!["larder verify --repair fetches missing and damaged blobs again".into()]
+            }
             _ => Vec::new(),
         }
     }

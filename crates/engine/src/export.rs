@@ -38,7 +38,8 @@ impl Engine {
         write(dir.join("oci-layout"), OCI_LAYOUT)?;
         let path = dir.join("index.json");
         let mut entries = read_index(&path)?;
-        let roots: Vec<Descriptor> = graphs.iter().filter_map(|graph| graph.documents.last()).map(Document::descriptor).collect();
+        let roots: Vec<Descriptor> =
+            graphs.iter().filter_map(|graph| graph.documents.last()).map(Document::descriptor).collect();
         for (at, mut entry) in roots.into_iter().enumerate() {
             let name = name.filter(|_| at == 0);
             if let Some(name) = name {
@@ -57,7 +58,12 @@ impl Engine {
     }
 
     /// Writes an image as a tar of an OCI layout.
-    pub(crate) fn export_oci_archive(&self, root: &Descriptor, name: Option<&str>, file: &Path) -> Result<u64> {
+    pub(crate) fn export_oci_archive(
+        &self,
+        root: &Descriptor,
+        name: Option<&str>,
+        file: &Path,
+    ) -> Result<u64> {
         let graphs = self.with_attached(root)?;
         let mut entries = Vec::new();
         for (at, graph) in graphs.iter().enumerate() {
@@ -103,7 +109,8 @@ impl Engine {
         let config_name = format!("{}.json", config_digest.hex());
         let sources = image.source().layers;
         let names: Vec<String> = sources.iter().map(|layer| format!("{}.tar", layer.diff_id.hex())).collect();
-        let tags: Vec<String> = name.or(source.tag().map(|_| source)).map(Reference::familiar).into_iter().collect();
+        let tags: Vec<String> =
+            name.or(source.tag().map(|_| source)).map(Reference::familiar).into_iter().collect();
         let manifest = serde_json::json!([{ "Config": config_name, "RepoTags": tags, "Layers": names }]);
         let limits = self.limits();
         let bytes = self.write_archive(file, |archive| {
@@ -118,7 +125,11 @@ impl Engine {
                     let mut blob = blob;
                     let size = blob
                         .metadata()
-                        .map_err(|source| Error::File { action: "cannot read", path: file.to_owned(), source })?
+                        .map_err(|source| Error::File {
+                            action: "cannot read",
+                            path: file.to_owned(),
+                            source,
+                        })?
                         .len();
                     archive.stream(name, size, &mut blob)?;
                 } else {
@@ -173,7 +184,10 @@ impl Engine {
         while at < graphs.len() {
             let subjects: Vec<Digest> = graphs[at].documents.iter().map(Document::digest).collect();
             for subject in subjects {
-                let failed = |source| Error::Store { action: format!("cannot list what is attached to {subject}"), source };
+                let failed = |source| Error::Store {
+                    action: format!("cannot list what is attached to {subject}"),
+                    source,
+                };
                 for found in self.store().referrers(&subject).map_err(failed)? {
                     if known.insert(found.digest) {
                         graphs.push(self.graph(&found.digest, &Selection::All)?);

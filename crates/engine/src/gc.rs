@@ -34,8 +34,10 @@ impl Engine {
 
     /// Removes what nothing needs: names the policy gives up, then everything no name, mount or running operation holds.
     pub fn gc(&self, policy: &Policy, dry_run: bool) -> Result<Collected> {
-        let mounted = larder_materialize::mount_points()
-            .map_err(|source| Error::Materialize { action: "cannot read the list of mounts".into(), source })?;
+        let mounted = larder_materialize::mount_points().map_err(|source| Error::Materialize {
+            action: "cannot read the list of mounts".into(),
+            source,
+        })?;
         let is_mounted = |dir: &Path| mounted.contains(dir);
         let plan = larder_store::GcPlan {
             dry_run,
@@ -45,6 +47,8 @@ impl Engine {
             is_mounted: &is_mounted,
             remove_partials_older_than: Some(PARTIALS),
         };
-        self.store().gc(&plan).map_err(|source| Error::Store { action: "cannot collect garbage".into(), source })
+        self.store()
+            .gc(&plan)
+            .map_err(|source| Error::Store { action: "cannot collect garbage".into(), source })
     }
 }

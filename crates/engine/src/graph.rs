@@ -94,7 +94,8 @@ pub(crate) fn selected<'a>(index: &'a larder_core::Index, selection: &Selection)
     let belongs = |child: &&Descriptor| {
         let subject = child.annotations.get("vnd.docker.reference.digest");
         chosen.contains(&child.digest)
-            || subject.is_some_and(|subject| subject.parse().is_ok_and(|digest: Digest| chosen.contains(&digest)))
+            || subject
+                .is_some_and(|subject| subject.parse().is_ok_and(|digest: Digest| chosen.contains(&digest)))
     };
     index.manifests.iter().filter(belongs).collect()
 }

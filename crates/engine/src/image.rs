@@ -28,7 +28,9 @@ impl LocalImage {
 
     /// Digests of everything that must be there to run it.
     pub(crate) fn blobs(&self) -> Vec<Digest> {
-        std::iter::once(self.manifest.config.digest).chain(layers(&self.manifest).map(|layer| layer.digest)).collect()
+        std::iter::once(self.manifest.config.digest)
+            .chain(layers(&self.manifest).map(|layer| layer.digest))
+            .collect()
     }
 }
 
@@ -68,9 +70,14 @@ impl Engine {
                 Manifest::Artifact(_) => return Err(Error::NotAnImage { what, found: "an artifact" }),
                 Manifest::Index(index) => {
                     let absent = || {
-                        let here = |child: &&Descriptor| self.store().contains(&child.digest).unwrap_or(false);
-                        let present =
-                            index.manifests.iter().filter(here).filter_map(|child| child.platform.clone()).collect();
+                        let here =
+                            |child: &&Descriptor| self.store().contains(&child.digest).unwrap_or(false);
+                        let present = index
+                            .manifests
+                            .iter()
+                            .filter(here)
+                            .filter_map(|child| child.platform.clone())
+                            .collect();
                         Error::NoPlatform { reference: what.clone(), platform: platform.clone(), present }
                     };
                     let wanted = larder_core::Selection::Only(vec![platform.clone()]);
@@ -88,7 +95,8 @@ impl Engine {
     /// Like [`Engine::local`], and everything needed to run it is here.
     pub(crate) fn complete(&self, reference: &Reference, platform: &Platform) -> Result<LocalImage> {
         let image = self.local(reference, platform)?;
-        let failed = |source| Error::Store { action: format!("cannot look up the layers of {reference}"), source };
+        let failed =
+            |source| Error::Store { action: format!("cannot look up the layers of {reference}"), source };
         let missing = self.store().missing(&image.blobs()).map_err(failed)?.len();
         if missing > 0 {
             return Err(Error::Incomplete { reference: reference.familiar(), missing });
@@ -101,8 +109,10 @@ impl Engine {
         let failed = |source| Error::Store { action: format!("cannot read config {digest}"), source };
         let raw = self.store().read(&digest, larder_core::MANIFEST_LIMIT).map_err(failed)?;
         let raw = raw.ok_or_else(|| Error::Incomplete { reference: what.to_owned(), missing: 1 })?;
-        let config = ImageConfig::parse(&raw)
-            .map_err(|source| Error::Document { what: format!("cannot read the config of {what}"), source })?;
+        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
+            what: format!("cannot read the config of {what}"),
+            source,
+        })?;
         let count = layers(manifest).count();
         if count != config.rootfs.diff_ids.len() {
             let reason = format!("{count} layers, but {} diff ids", config.rootfs.diff_ids.len());

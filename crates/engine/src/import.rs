@@ -2,7 +2,9 @@
 
 use crate::archive::Files;
 use crate::{Engine, Error, Result};
-use larder_core::{Descriptor, Digest, Document, ImageConfig, Index, MANIFEST_LIMIT, Manifest, MediaType, Reference};
+use larder_core::{
+    Descriptor, Digest, Document, ImageConfig, Index, MANIFEST_LIMIT, Manifest, MediaType, Reference,
+};
 use larder_store::{Begin, BlobKind, Lease};
 use std::collections::HashSet;
 use std::io::Read;
@@ -19,14 +21,19 @@ impl Engine {
     pub(crate) fn import_layout(&self, path: &Path, name: Option<&str>, lease: &Lease) -> Result<Descriptor> {
         let files = Files::open(path)?;
         let invalid = |problem: String| Error::Archive { path: path.to_owned(), problem };
-        let layout = files.small("oci-layout", 4096)?.ok_or_else(|| invalid("there is no oci-layout file in it".into()))?;
+        let layout = files
+            .small("oci-layout", 4096)?
+            .ok_or_else(|| invalid("there is no oci-layout file in it".into()))?;
         let version = serde_json::from_slice::<serde_json::Value>(&layout).ok();
         let version = version.as_ref().and_then(|value| value["imageLayoutVersion"].as_str());
         if !version.is_some_and(|version| version.starts_with("1.")) {
             return Err(invalid("its oci-layout file does not say version 1".into()));
         }
-        let index = files.small("index.json", MANIFEST_LIMIT)?.ok_or_else(|| invalid("there is no index.json in it".into()))?;
-        let index: Index = serde_json::from_slice(&index).map_err(|error| invalid(format!("index.json: {error}")))?;
+        let index = files
+            .small("index.json", MANIFEST_LIMIT)?
+            .ok_or_else(|| invalid("there is no index.json in it".into()))?;
+        let index: Index =
+            serde_json::from_slice(&index).map_err(|error| invalid(format!("index.json: {error}")))?;
         let root = choose(&index, name).map_err(invalid)?;
         let mut seen = HashSet::new();
         self.import_graph(&files, &root, lease, &mut seen, 0)?;
@@ -68,7 +75,8 @@ impl Engine {
                 self.import_blob(files, &blob_path(&child.digest), child, lease)?;
             }
         }
-        let failed = |source| Error::Store { action: format!("cannot store manifest {}", document.digest()), source };
+        let failed =
+            |source| Error::Store { action: format!("cannot store manifest {}", document.digest()), source };
         self.store().put_document(&document, lease).map_err(failed)
     }
 
@@ -83,14 +91,19 @@ impl Engine {
                 Begin::Ingest(ingest) => break ingest,
             }
         };
-        let absent = || Error::Archive { path: files.path().to_owned(), problem: format!("blob {digest} is not in it") };
+        let absent = || Error::Archive {
+            path: files.path().to_owned(),
+            problem: format!("blob {digest} is not in it"),
+        };
         let (mut reader, _) = files.get(name)?.ok_or_else(absent)?;
         ingest.reset().map_err(failed)?;
         let mut buffer = vec![0; 256 << 10];
         loop {
-            let count = reader
-                .read(&mut buffer)
-                .map_err(|source| Error::File { action: "cannot read", path: files.path().join(name), source })?;
+            let count = reader.read(&mut buffer).map_err(|source| Error::File {
+                action: "cannot read",
+                path: files.path().join(name),
+                source,
+            })?;
             if count == 0 {
                 break;
             }
@@ -102,25 +115,36 @@ impl Engine {
 
     /// Brings an image of a `docker save` archive into the store. Layers are kept as they are, usually uncompressed; every one is
     /// checked against its diff id.
-    pub(crate) fn import_docker(&self, path: &Path, name: Option<&Reference>, lease: &Lease) -> Result<Descriptor> {
+    pub(crate) fn import_docker(
+        &self,
+        path: &Path,
+        name: Option<&Reference>,
+        lease: &Lease,
+    ) -> Result<Descriptor> {
         let files = Files::open(path)?;
         let invalid = |problem: String| Error::Archive { path: path.to_owned(), problem };
         let list = files.small("manifest.json", MANIFEST_LIMIT)?;
-        let list = list.ok_or_else(|| invalid("there is no manifest.json in it; it is not a docker archive".into()))?;
-        let list: Vec<Saved> = serde_json::from_slice(&list).map_err(|error| invalid(format!("manifest.json: {error}")))?;
+        let list = list
+            .ok_or_else(|| invalid("there is no manifest.json in it; it is not a docker archive".into()))?;
+        let list: Vec<Saved> =
+            serde_json::from_slice(&list).map_err(|error| invalid(format!("manifest.json: {error}")))?;
         let saved = choose_saved(&list, name).map_err(invalid)?;
         let raw = files.small(&saved.config, MANIFEST_LIMIT)?;
         let raw = raw.ok_or_else(|| invalid(format!("config {} is not in it", saved.config)))?;
-        let config = ImageConfig::parse(&raw)
-            .map_err(|source| Error::Document { what: format!("cannot read {} of {}", saved.config, path.display()), source })?;
+        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
+            what: format!("cannot read {} of {}", saved.config, path.display()),
+            source,
+        })?;
         if config.rootfs.diff_ids.len() != saved.layers.len() {
-            let problem = format!("{} layers, but {} diff ids", saved.layers.len(), config.rootfs.diff_ids.len());
+            let problem =
+                format!("{} layers, but {} diff ids", saved.layers.len(), config.rootfs.diff_ids.len());
             return Err(invalid(problem));
         }
         let failed = |source| Error::Store { action: format!("cannot store {}", path.display()), source };
         let mut layers = Vec::new();
         for (name, diff_id) in saved.layers.iter().zip(&config.rootfs.diff_ids) {
-            let (mut reader, size) = files.get(name)?.ok_or_else(|| invalid(format!("layer {name} is not in it")))?;
+            let (mut reader, size) =
+                files.get(name)?.ok_or_else(|| invalid(format!("layer {name} is not in it")))?;
             let mut first = [0; 4];
             let unreadable = |source| Error::File { action: "cannot read", path: path.join(name), source };
             let count = read_full(&mut reader, &mut first).map_err(unreadable)?;
@@ -168,7 +192,9 @@ fn choose_saved<'a>(list: &'a [Saved], name: Option<&Reference>) -> std::result:
         None => Err(format!("it holds {} images; choose one of {}", list.len(), offered())),
         Some(name) => list
             .iter()
-            .find(|saved| tags(saved).iter().any(|tag| tag.parse::<Reference>().is_ok_and(|tag| tag == *name)))
+            .find(|saved| {
+                tags(saved).iter().any(|tag| tag.parse::<Reference>().is_ok_and(|tag| tag == *name))
+            })
             .ok_or_else(|| format!("there is no {name} in it; it holds {}", offered())),
     }
 }
@@ -181,7 +207,8 @@ fn choose(index: &Index, name: Option<&str>) -> std::result::Result<Descriptor, 
         None if index.manifests.len() == 1 => Ok(index.manifests[0].clone()),
         None => Err(format!("it holds {} images; choose one of {}", index.manifests.len(), offered())),
         Some(name) => {
-            let mut found = index.manifests.iter().filter(|descriptor| name_of(descriptor).as_deref() == Some(name));
+            let mut found =
+                index.manifests.iter().filter(|descriptor| name_of(descriptor).as_deref() == Some(name));
             match (found.next(), found.next()) {
                 (Some(one), None) => Ok(one.clone()),
                 (Some(_), Some(_)) => Err(format!("it holds several images named {name}")),
@@ -208,8 +235,10 @@ fn read_document(files: &Files, descriptor: &Descriptor) -> Result<Option<Docume
         let problem = format!("manifest {} is {} bytes that hash to {found}", descriptor.digest, raw.len());
         return Err(Error::Archive { path: files.path().to_owned(), problem });
     }
-    let document = Document::parse(raw, Some(&descriptor.media_type))
-        .map_err(|source| Error::Document { what: format!("cannot read manifest {}", descriptor.digest), source })?;
+    let document = Document::parse(raw, Some(&descriptor.media_type)).map_err(|source| Error::Document {
+        what: format!("cannot read manifest {}", descriptor.digest),
+        source,
+    })?;
     if matches!(document.manifest(), Manifest::Index(_)) != descriptor.media_type.is_index() {
         let problem = format!("{} is not what its descriptor says", descriptor.digest);
         return Err(Error::Archive { path: files.path().to_owned(), problem });

@@ -1,7 +1,9 @@
 //! `inspect`: what an image is, from the store.
 
 use crate::{Engine, Error, Result};
-use larder_core::{Compression, Descriptor, Digest, Document, History, Manifest, MediaType, Platform, Reference, RunConfig};
+use larder_core::{
+    Compression, Descriptor, Digest, Document, History, Manifest, MediaType, Platform, Reference, RunConfig,
+};
 use std::collections::BTreeMap;
 
 /// An image, an index or an artifact.
@@ -83,7 +85,11 @@ impl Engine {
         if let Manifest::Index(index) = document.manifest() {
             for child in &index.manifests {
                 let present = self.contains(&child.digest)?;
-                platforms.push(PlatformView { platform: child.platform.clone(), digest: child.digest, present });
+                platforms.push(PlatformView {
+                    platform: child.platform.clone(),
+                    digest: child.digest,
+                    present,
+                });
             }
         }
         let mut inspection = Inspection {
@@ -108,7 +114,11 @@ impl Engine {
         }
         let host = Platform::host();
         let only = || {
-            let mut here = inspection.platforms.iter().filter(|view| view.present).filter_map(|view| view.platform.clone());
+            let mut here = inspection
+                .platforms
+                .iter()
+                .filter(|view| view.present)
+                .filter_map(|view| view.platform.clone());
             here.next()
         };
         let image = match (self.local(reference, platform.unwrap_or(&host)), platform) {
@@ -131,7 +141,8 @@ impl Engine {
     }
 
     fn attached_here(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let failed = |source| Error::Store { action: format!("cannot list what is attached to {subject}"), source };
+        let failed =
+            |source| Error::Store { action: format!("cannot list what is attached to {subject}"), source };
         self.store().referrers(subject).map_err(failed)
     }
 

@@ -13,7 +13,8 @@ pub(crate) fn chain(config: &Config, host: &Host) -> Result<Arc<dyn Keychain>> {
     let mut links: Vec<Arc<dyn Keychain>> = Vec::new();
     let mut known = Vec::new();
     for (name, registry) in &config.registries {
-        let parsed = Registry::new(name).map_err(|error| Error::Config { problem: format!("registries: {error}") })?;
+        let parsed =
+            Registry::new(name).map_err(|error| Error::Config { problem: format!("registries: {error}") })?;
         if let Some(credential) = credential(name, registry)? {
             known.push((parsed.as_str().to_owned(), credential));
         }
@@ -22,7 +23,9 @@ pub(crate) fn chain(config: &Config, host: &Host) -> Result<Arc<dyn Keychain>> {
         links.push(Arc::new(PerHost::new(known)));
     }
     let mut files: Vec<PathBuf> = config.auth_file.iter().cloned().collect();
-    files.extend(host.credential_files.iter().filter(|file| config.auth_file.as_ref() != Some(*file)).cloned());
+    files.extend(
+        host.credential_files.iter().filter(|file| config.auth_file.as_ref() != Some(*file)).cloned(),
+    );
     links.push(Arc::new(docker_config(files, config, host)));
     let chain = Arc::new(Chain(links));
     Ok(Arc::new(Cached::new(chain, config.credential_ttl.0, host.clock.clone())))
@@ -33,12 +36,16 @@ fn credential(name: &str, registry: &RegistryConfig) -> Result<Option<Credential
     let password = match (&registry.password, &registry.password_file) {
         (Some(password), _) => password.clone(),
         (None, Some(path)) => {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| Error::File { action: "cannot read the password file", path: path.clone(), source })?;
+            let text = std::fs::read_to_string(path).map_err(|source| Error::File {
+                action: "cannot read the password file",
+                path: path.clone(),
+                source,
+            })?;
             Secret::new(text.trim_end_matches(['\r', '\n']))
         }
         (None, None) => {
-            let problem = format!("registries: {name} has a username, but neither password nor password_file");
+            let problem =
+                format!("registries: {name} has a username, but neither password nor password_file");
             return Err(Error::Config { problem });
         }
     };
@@ -49,7 +56,11 @@ pub(crate) fn docker_config(files: Vec<PathBuf>, config: &Config, host: &Host) -
     DockerConfig::new(files, host.helper_path.clone()).with_helper_timeout(config.helper_timeout.0)
 }
 
-pub(crate) fn client_config(config: &Config, host: &Host, progress: Progress) -> Result<larder_remote::Config> {
+pub(crate) fn client_config(
+    config: &Config,
+    host: &Host,
+    progress: Progress,
+) -> Result<larder_remote::Config> {
     let networks = |key: &str, texts: &[String]| -> Result<Vec<IpNet>> {
         let parse = |text: &String| {
             let single = text.parse::<std::net::IpAddr>().map(IpNet::from);
@@ -59,7 +70,8 @@ pub(crate) fn client_config(config: &Config, host: &Host, progress: Progress) ->
         };
         texts.iter().map(parse).collect()
     };
-    let insecure: std::result::Result<Vec<Registry>, _> = config.insecure.iter().map(|name| Registry::new(name)).collect();
+    let insecure: std::result::Result<Vec<Registry>, _> =
+        config.insecure.iter().map(|name| Registry::new(name)).collect();
     Ok(larder_remote::Config {
         user_agent: host.user_agent.clone(),
         connect_timeout: config.connect_timeout.0,
@@ -73,6 +85,7 @@ pub(crate) fn client_config(config: &Config, host: &Host, progress: Progress) ->
         blocked_networks: networks("block_networks", &config.block_networks)?,
         realm_hosts: config.realm_hosts.clone(),
         allow_foreign_urls: config.foreign_urls,
+        proxy: host.proxy.clone(),
         clock: host.clock.clone(),
         progress,
         ..larder_remote::Config::default()

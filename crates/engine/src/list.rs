@@ -78,5 +78,6 @@ impl Engine {
 fn is_attachment(reference: &Reference) -> bool {
     let Some(tag) = reference.tag() else { return false };
     let Some((stem, suffix)) = tag.as_str().rsplit_once('.') else { return false };
-    SUFFIXES.contains(&suffix) && stem.split_once('-').is_some_and(|(a, hex)| format!("{a}:{hex}").parse::<Digest>().is_ok())
+    SUFFIXES.contains(&suffix)
+        && stem.split_once('-').is_some_and(|(a, hex)| format!("{a}:{hex}").parse::<Digest>().is_ok())
 }

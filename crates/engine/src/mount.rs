@@ -98,7 +98,8 @@ impl Engine {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let materializer = self.materializer(request.driver.as_deref())?;
         let _lease = self.lease("mount")?;
-        let pulled = self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true).await?;
+        let pulled =
+            self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true).await?;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
             let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer))?;
@@ -106,10 +107,15 @@ impl Engine {
                 Some(name) => Access::Writable(name.clone()),
                 None => Access::ReadOnly,
             };
-            let record = materializer.mount(&rootfs, &request.dir, access).map_err(|source| Error::Materialize {
-                action: format!("cannot mount {} at {}", request.reference.familiar(), request.dir.display()),
-                source,
-            })?;
+            let record =
+                materializer.mount(&rootfs, &request.dir, access).map_err(|source| Error::Materialize {
+                    action: format!(
+                        "cannot mount {} at {}",
+                        request.reference.familiar(),
+                        request.dir.display()
+                    ),
+                    source,
+                })?;
             Ok(Mounted {
                 dir: record.dir,
                 digest: record.manifest,
@@ -124,8 +130,10 @@ impl Engine {
 
     /// Undoes [`Engine::mount`]. A writable layer stays, to be mounted again under its name.
     pub fn unmount(&self, dir: &Path) -> Result<()> {
-        larder_materialize::unmount(self.store(), dir)
-            .map_err(|source| Error::Materialize { action: format!("cannot unmount {}", dir.display()), source })
+        larder_materialize::unmount(self.store(), dir).map_err(|source| Error::Materialize {
+            action: format!("cannot unmount {}", dir.display()),
+            source,
+        })
     }
 
     /// Writes the merged file tree of an image into a directory.
@@ -144,12 +152,22 @@ impl Engine {
                 },
             };
             let source = image.source();
-            let report =
-                larder_materialize::unpack(engine.store(), &source, &admitted, &request.dir, &engine.limits(), &options)
-                    .map_err(|source| Error::Materialize {
-                        action: format!("cannot unpack {} into {}", request.reference.familiar(), request.dir.display()),
-                        source,
-                    })?;
+            let report = larder_materialize::unpack(
+                engine.store(),
+                &source,
+                &admitted,
+                &request.dir,
+                &engine.limits(),
+                &options,
+            )
+            .map_err(|source| Error::Materialize {
+                action: format!(
+                    "cannot unpack {} into {}",
+                    request.reference.familiar(),
+                    request.dir.display()
+                ),
+                source,
+            })?;
             Ok(Unpacked {
                 dir: request.dir,
                 digest: source.manifest,
@@ -162,7 +180,12 @@ impl Engine {
     }
 
     /// Whether an image can be mounted without unpacking anything. One indexed look-up.
-    pub fn is_materialized(&self, reference: &Reference, platform: &Platform, driver: Option<&str>) -> Result<bool> {
+    pub fn is_materialized(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        driver: Option<&str>,
+    ) -> Result<bool> {
         let image = self.local(reference, platform)?;
         let digest = image.document.digest();
         self.materializer(driver)?
@@ -181,7 +204,8 @@ impl Engine {
         let admitted = self.admitted(&image)?;
         let touched = |source| Error::Store { action: format!("cannot note the use of {reference}"), source };
         self.store().touch(&[image.root.digest, image.document.digest()]).map_err(touched)?;
-        let failed = |source| Error::Materialize { action: format!("cannot unpack {}", reference.familiar()), source };
+        let failed =
+            |source| Error::Materialize { action: format!("cannot unpack {}", reference.familiar()), source };
         match materializer {
             Some(materializer) => materializer.prepare(&image.source(), &admitted).map_err(failed),
             None => self.materializer(None)?.prepare(&image.source(), &admitted).map_err(failed),

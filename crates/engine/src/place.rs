@@ -86,7 +86,12 @@ impl fmt::Display for Place {
             Self::Layout { dir, name } => write!(f, "oci:{}{}", dir.display(), named(name)),
             Self::OciArchive { file, name } => write!(f, "oci-archive:{}{}", file.display(), named(name)),
             Self::DockerArchive { file, name } => {
-                write!(f, "docker-archive:{}{}", file.display(), named(&name.as_ref().map(ToString::to_string)))
+                write!(
+                    f,
+                    "docker-archive:{}{}",
+                    file.display(),
+                    named(&name.as_ref().map(ToString::to_string))
+                )
             }
         }
     }
@@ -114,7 +119,8 @@ mod tests {
 
     #[test]
     fn refuses() {
-        for text in ["", "oci:", "oci::x", "docker://", "https://x/y", "dir:/x", "docker-archive:f:NOT VALID"] {
+        for text in ["", "oci:", "oci::x", "docker://", "https://x/y", "dir:/x", "docker-archive:f:NOT VALID"]
+        {
             assert!(text.parse::<Place>().is_err(), "{text:?}");
         }
     }

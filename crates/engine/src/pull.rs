@@ -2,7 +2,9 @@
 
 use crate::graph::selected;
 use crate::{Engine, Error, Failure, Result};
-use larder_core::{Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier};
+use larder_core::{
+    Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier,
+};
 use larder_fetch::{Fetcher, Scope};
 use larder_materialize::{ImportBegin, LayerImport, LayerSource};
 use larder_remote::Auth;
@@ -120,7 +122,8 @@ impl Engine {
         let slots = Arc::new(Semaphore::new(IMAGES));
         let mut tasks = JoinSet::new();
         for (at, reference) in request.references.iter().enumerate() {
-            let (engine, request, reference, slots) = (self.clone(), request.clone(), reference.clone(), slots.clone());
+            let (engine, request, reference, slots) =
+                (self.clone(), request.clone(), reference.clone(), slots.clone());
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
                 (at, engine.pull_one(&request, &reference).await)
@@ -144,7 +147,10 @@ impl Engine {
         if let Err(error) = self.finish_pull() {
             // The images are in the store, but what other tools read is not up to date: none of them is finished.
             let failure = Failure::from(&error);
-            images.iter_mut().filter(|image| image.failure.is_none()).for_each(|image| image.failure = Some(failure.clone()));
+            images
+                .iter_mut()
+                .filter(|image| image.failure.is_none())
+                .for_each(|image| image.failure = Some(failure.clone()));
         }
         PullReport { images }
     }
@@ -163,7 +169,9 @@ impl Engine {
         if let Ok(fetcher) = self.fetcher() {
             fetcher.flush();
         }
-        self.store().flush().map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
+        self.store()
+            .flush()
+            .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
     }
 
     async fn pull_one(&self, request: &PullRequest, reference: &Reference) -> Result<Pulled> {
@@ -187,22 +195,22 @@ impl Engine {
             return Ok(pulled);
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
-        let failed = |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
+        let failed =
+            |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
         lease.add(&digests).map_err(failed)?;
         let missing: HashSet<Digest> = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
-        let missing_bytes = plan.blobs.iter().filter(|blob| missing.contains(&blob.digest)).map(|blob| blob.size).sum();
+        let missing_bytes =
+            plan.blobs.iter().filter(|blob| missing.contains(&blob.digest)).map(|blob| blob.size).sum();
         let blobs = plan.blobs.clone();
         if !request.dry_run {
-            let (moved, extra) = tokio::join!(
-                self.bring(&scope, &plan, &missing, request.unpack.as_ref()),
-                async {
+            let (moved, extra) =
+                tokio::join!(self.bring(&scope, &plan, &missing, request.unpack.as_ref()), async {
                     match attached {
                         true => self.attached(&scope, &plan).await,
                         false => Ok(Plan::default()),
                     }
-                }
-            );
+                });
             let extra = extra?;
             plan.downloaded += moved? + extra.downloaded;
             plan.attached = extra.attached;
@@ -228,7 +236,12 @@ impl Engine {
     }
 
     /// The report of an image that is whole already, under the same name, at the same digest.
-    fn up_to_date(&self, reference: &Reference, root: &Descriptor, selection: &Selection) -> Result<Option<Pulled>> {
+    fn up_to_date(
+        &self,
+        reference: &Reference,
+        root: &Descriptor,
+        selection: &Selection,
+    ) -> Result<Option<Pulled>> {
         let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
         let known = self.store().name(reference).map_err(failed)?;
         if known.is_none_or(|name| name.descriptor.digest != root.digest) {
@@ -282,7 +295,13 @@ impl Engine {
         Ok(plan)
     }
 
-    pub(crate) async fn gather(&self, scope: &Scope, root: &Descriptor, selection: &Selection, plan: &mut Plan) -> Result<()> {
+    pub(crate) async fn gather(
+        &self,
+        scope: &Scope,
+        root: &Descriptor,
+        selection: &Selection,
+        plan: &mut Plan,
+    ) -> Result<()> {
         let fetcher = self.fetcher()?;
         // Depth first, children before parents: when a parent is stored, its children are.
         let mut stack = vec![(root.clone(), false, 0_u32)];
@@ -326,9 +345,16 @@ impl Engine {
     }
 
     /// Downloads the missing blobs, all at once within the budget; the layers of one platform are unpacked as they arrive.
-    async fn bring(&self, scope: &Scope, plan: &Plan, missing: &HashSet<Digest>, unpack: Option<&Platform>) -> Result<u64> {
+    async fn bring(
+        &self,
+        scope: &Scope,
+        plan: &Plan,
+        missing: &HashSet<Digest>,
+        unpack: Option<&Platform>,
+    ) -> Result<u64> {
         let fetcher = self.fetcher()?;
-        let mut waiting: Vec<Descriptor> = plan.blobs.iter().filter(|b| missing.contains(&b.digest)).cloned().collect();
+        let mut waiting: Vec<Descriptor> =
+            plan.blobs.iter().filter(|b| missing.contains(&b.digest)).cloned().collect();
         // Configs first, since unpacking needs them; then the largest, since it takes longest.
         waiting.sort_by_key(|blob| (blob.media_type.is_layer(), std::cmp::Reverse(blob.size)));
         let small = waiting.iter().take_while(|blob| !blob.media_type.is_layer()).count();
@@ -381,8 +407,9 @@ impl Engine {
         blob: &Descriptor,
         layer: &LayerSource,
     ) -> Result<u64> {
-        let begin = LayerImport::begin(self.store(), &layer.diff_id, &self.limits())
-            .map_err(|source| Error::Materialize { action: format!("cannot unpack layer {}", blob.digest), source })?;
+        let begin = LayerImport::begin(self.store(), &layer.diff_id, &self.limits()).map_err(|source| {
+            Error::Materialize { action: format!("cannot unpack layer {}", blob.digest), source }
+        })?;
         // A plain tar is used as it lies in the store; a layer somebody else unpacks is waited for when the image is prepared.
         let plain = layer.diff_id == layer.blob;
         let import = match begin {
@@ -396,9 +423,11 @@ impl Engine {
         let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;
         let bytes = moved?.bytes;
         if let Ok(unpacked) = unpacked {
-            let failed = |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
+            let failed =
+                |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
             self.store().record_expanded(&blob.digest, unpacked.size()).map_err(failed)?;
             (self.progress())(larder_core::Event::LayerReady { diff_id, size: unpacked.size() });
+            self.scans().put(diff_id, unpacked);
         }
         // A failed import is not an error here: preparing the image tries again from the stored blob, and that answer counts.
         Ok(bytes)
@@ -419,7 +448,8 @@ impl Engine {
             if config.platform.distance(platform).is_none() {
                 continue;
             }
-            let layers = image.layers.iter().filter(|layer| layer.media_type.is_layer()).zip(&config.rootfs.diff_ids);
+            let layers =
+                image.layers.iter().filter(|layer| layer.media_type.is_layer()).zip(&config.rootfs.diff_ids);
             sources.extend(layers.map(|(layer, diff_id)| LayerSource {
                 blob: layer.digest,
                 media_type: layer.media_type.clone(),
@@ -435,9 +465,13 @@ impl Engine {
         for document in documents {
             match document.manifest() {
                 Manifest::Index(index) => {
-                    let here = |child: &&Descriptor| documents.iter().any(|document| document.digest() == child.digest);
-                    let listed = index.manifests.iter().filter(here).filter_map(|child| child.platform.clone());
-                    platforms.extend(listed.filter(|platform| platform.os != "unknown").map(Platform::normalized));
+                    let here = |child: &&Descriptor| {
+                        documents.iter().any(|document| document.digest() == child.digest)
+                    };
+                    let listed =
+                        index.manifests.iter().filter(here).filter_map(|child| child.platform.clone());
+                    platforms
+                        .extend(listed.filter(|platform| platform.os != "unknown").map(Platform::normalized));
                 }
                 Manifest::Image(image) if documents.len() == 1 => {
                     if let Ok(config) = self.image_config(image, &document.digest().to_string()) {
@@ -454,7 +488,10 @@ impl Engine {
     /// Records that nothing forbids the image. Trust has a say here once a policy is configured.
     fn admit(&self, plan: &Plan) -> Result<()> {
         for document in &plan.documents {
-            let failed = |source| Error::Store { action: format!("cannot record a verdict for {}", document.digest()), source };
+            let failed = |source| Error::Store {
+                action: format!("cannot record a verdict for {}", document.digest()),
+                source,
+            };
             self.store().admit(&document.digest(), "no policy is configured").map_err(failed)?;
         }
         Ok(())
@@ -483,7 +520,8 @@ impl Engine {
         let (root, _) = self.fetcher()?.resolve(&scope).await?;
         let plan = self.plan(&scope, &root, selection).await?;
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
-        let failed = |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
+        let failed =
+            |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         lease.add(&digests).map_err(failed)?;
         let missing = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
         let mut downloaded = plan.downloaded + self.bring(&scope, &plan, &missing, None).await?;

@@ -45,7 +45,12 @@ pub struct Pushed {
 impl Engine {
     /// Pushes a name of the store. Blobs that are there are skipped, blobs of other repositories of the same registry are
     /// mounted, and the manifests follow bottom-up, so that a reader never sees an image that is not whole.
-    pub async fn push(&self, source: &Reference, target: &Reference, options: &PushOptions) -> Result<Pushed> {
+    pub async fn push(
+        &self,
+        source: &Reference,
+        target: &Reference,
+        options: &PushOptions,
+    ) -> Result<Pushed> {
         let _lease = self.lease("push")?;
         let root = match &options.platform {
             Some(platform) => self.local(source, platform)?.document.descriptor(),
@@ -112,15 +117,19 @@ impl Engine {
         let mut tasks = JoinSet::new();
         // A layer of another repository on the same registry need not travel.
         let from = source
-            .filter(|source| source.registry() == target.registry() && source.repository() != target.repository())
+            .filter(|source| {
+                source.registry() == target.registry() && source.repository() != target.repository()
+            })
             .map(|source| source.repository().clone());
         for blob in graph.blobs.iter().filter(|blob| !blob.media_type.is_foreign()) {
             let (engine, repo, blob, slots) = (self.clone(), repo.clone(), blob.clone(), slots.clone());
             let (from, target) = (from.clone(), target.to_string());
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
-                let failed =
-                    |source| Error::Remote { action: format!("cannot push blob {} to {target}", blob.digest), source };
+                let failed = |source| Error::Remote {
+                    action: format!("cannot push blob {} to {target}", blob.digest),
+                    source,
+                };
                 if repo.has_blob(&blob.digest).await.map_err(failed)?.is_some() {
                     return Ok(0);
                 }
@@ -129,7 +138,8 @@ impl Engine {
                 {
                     return Ok(0);
                 }
-                let stored = |source| Error::Store { action: format!("cannot read blob {}", blob.digest), source };
+                let stored =
+                    |source| Error::Store { action: format!("cannot read blob {}", blob.digest), source };
                 let held = engine.store().blob(&blob.digest).map_err(stored)?;
                 let held = held.ok_or(Error::NoBlob { digest: blob.digest })?;
                 repo.push_blob(&blob, &Opener(held), engine.progress()).await.map_err(failed)?;
@@ -163,9 +173,17 @@ impl Engine {
         let mut known: HashSet<Digest> = subjects.iter().copied().collect();
         let mut count = 0;
         while let Some(subject) = subjects.pop() {
-            let failed = |source| Error::Store { action: format!("cannot list what is attached to {subject}"), source };
-            let mut found: Vec<(Descriptor, Option<larder_core::Tag>)> =
-                self.store().referrers(&subject).map_err(failed)?.into_iter().map(|found| (found, None)).collect();
+            let failed = |source| Error::Store {
+                action: format!("cannot list what is attached to {subject}"),
+                source,
+            };
+            let mut found: Vec<(Descriptor, Option<larder_core::Tag>)> = self
+                .store()
+                .referrers(&subject)
+                .map_err(failed)?
+                .into_iter()
+                .map(|found| (found, None))
+                .collect();
             if let Some(source) = source {
                 for tag in SUFFIXES.iter().filter_map(|suffix| tag(&subject, suffix)) {
                     if let Some(name) = self.store().name(&source.with_tag(tag.clone())).map_err(failed)? {
@@ -186,7 +204,9 @@ impl Engine {
                 for document in &below.documents {
                     let action = format!("cannot push {} that is attached to {target}", document.digest());
                     let tag = tag.as_ref().filter(|_| document.digest() == descriptor.digest);
-                    repo.push_manifest(document, tag).await.map_err(|source| Error::Remote { action, source })?;
+                    repo.push_manifest(document, tag)
+                        .await
+                        .map_err(|source| Error::Remote { action, source })?;
                 }
                 count += 1;
                 subjects.push(descriptor.digest);

@@ -25,7 +25,8 @@ const SIZES: [(&str, u64); 9] = [
     ("b", 1),
 ];
 
-const SPANS: [(&str, u64); 6] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
+const SPANS: [(&str, u64); 6] =
+    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 604_800_000)];
 
 impl FromStr for Bytes {
     type Err = String;
@@ -41,7 +42,9 @@ impl FromStr for Bytes {
             "t" => 1 << 40,
             unit => SIZES.iter().find(|(name, _)| *name == unit).map(|(_, factor)| *factor).unwrap_or(0),
         };
-        scale(number, factor).map(Self).ok_or_else(|| format!("{text:?} is not a size; write for example 500MB or 20GiB"))
+        scale(number, factor)
+            .map(Self)
+            .ok_or_else(|| format!("{text:?} is not a size; write for example 500MB or 20GiB"))
     }
 }
 
@@ -102,8 +105,14 @@ impl fmt::Display for Bytes {
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let millis = self.0.as_millis() as u64;
-        let (name, factor) =
-            SPANS.iter().rev().find(|(_, factor)| millis >= *factor && millis % factor == 0).unwrap_or(&SPANS[0]);
+        if millis == 0 {
+            return f.pad("0s");
+        }
+        let (name, factor) = SPANS
+            .iter()
+            .rev()
+            .find(|(_, factor)| millis >= *factor && millis % factor == 0)
+            .unwrap_or(&SPANS[0]);
         f.pad(&format!("{}{name}", millis / factor))
     }
 }
@@ -132,7 +141,13 @@ macro_rules! as_text {
 impl Bytes {
     /// A form that parses back to the same number.
     fn exact(self) -> String {
-        for (name, factor) in [("TB", 1_000_000_000_000), ("GB", 1_000_000_000), ("MB", 1_000_000), ("GiB", 1 << 30), ("MiB", 1 << 20)] {
+        for (name, factor) in [
+            ("TB", 1_000_000_000_000),
+            ("GB", 1_000_000_000),
+            ("MB", 1_000_000),
+            ("GiB", 1 << 30),
+            ("MiB", 1 << 20),
+        ] {
             if self.0 >= factor && self.0.is_multiple_of(factor) {
                 return format!("{}{name}", self.0 / factor);
             }
@@ -156,7 +171,14 @@ mod tests {
 
     #[test]
     fn sizes() {
-        for (text, bytes) in [("0", 0), ("10", 10), ("10GB", 10_000_000_000), ("1.5 GiB", 3 << 29), ("4k", 4096), ("2TB", 2_000_000_000_000)] {
+        for (text, bytes) in [
+            ("0", 0),
+            ("10", 10),
+            ("10GB", 10_000_000_000),
+            ("1.5 GiB", 3 << 29),
+            ("4k", 4096),
+            ("2TB", 2_000_000_000_000),
+        ] {
             assert_eq!(text.parse(), Ok(Bytes(bytes)), "{text}");
         }
         for text in ["", "x", "-1", "10XB", "GB", "1e400GB", "99999999999999999999"] {

@@ -23,7 +23,8 @@ impl Engine {
                 self.root(reference)?;
                 // A digest without a name is held by other names only.
                 let digest = reference.digest().copied();
-                let names = digest.map(|digest| self.store().names_of(&digest)).transpose().map_err(failed)?;
+                let names =
+                    digest.map(|digest| self.store().names_of(&digest)).transpose().map_err(failed)?;
                 let similar = names.unwrap_or_default().iter().map(Reference::familiar).collect();
                 return Err(Error::NoImage { reference: reference.familiar(), similar });
             }
@@ -32,7 +33,9 @@ impl Engine {
             let failed = |source| Error::Store { action: format!("cannot remove {reference}"), source };
             self.store().remove_name(reference).map_err(failed)?;
         }
-        self.store().flush().map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
+        self.store()
+            .flush()
+            .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
     }
 
     /// Pins a name: no policy removes it.

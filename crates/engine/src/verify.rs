@@ -45,7 +45,12 @@ impl Engine {
     pub async fn verify(&self, repair: bool, progress: &mut (dyn FnMut(&Digest) + Send)) -> Result<Verified> {
         let failed = |source| Error::Store { action: "cannot verify the store".into(), source };
         let report = self.store().verify(progress).map_err(failed)?;
-        let mut verified = Verified { blobs: report.blobs, derived: report.derived, bytes: report.bytes, damaged: Vec::new() };
+        let mut verified = Verified {
+            blobs: report.blobs,
+            derived: report.derived,
+            bytes: report.bytes,
+            damaged: Vec::new(),
+        };
         for damage in &report.damage {
             let mut damaged = Damaged {
                 what: damage.what.to_string(),

@@ -47,7 +47,10 @@ fn umoci_unpacks_the_store_to_the_tree_we_unpack() {
     let theirs = Umoci::open(home.store()).unwrap().unpack(&target, &home.path().join("theirs")).unwrap();
     let ours = Listing::of(&home.path().join("ours")).unwrap();
     // umoci stamps the directories it changed while applying whiteouts.
-    ours.assert_same(&Listing::of(&theirs).unwrap(), Ignore { root: true, directory_mtime: true, ..Ignore::default() });
+    ours.assert_same(
+        &Listing::of(&theirs).unwrap(),
+        Ignore { root: true, directory_mtime: true, ..Ignore::default() },
+    );
     assert!(!home.path().join("ours/etc/deep/gone").exists());
 }
 
@@ -57,7 +60,8 @@ fn images_of_buildah_run_from_the_mount() {
     std::fs::write(context.path().join("file"), "from buildah").unwrap();
     let layout = tempfile::tempdir().unwrap();
     let path = layout.path().join("l");
-    buildah_image(&path, "1", "FROM scratch\nCOPY file /srv/file\nLABEL a=b\nENV X=y\n", context.path()).unwrap();
+    buildah_image(&path, "1", "FROM scratch\nCOPY file /srv/file\nLABEL a=b\nENV X=y\n", context.path())
+        .unwrap();
     let home = Home::new().unwrap();
     let from = format!("oci:{}:1", path.display());
     home.run(["copy", &from, "localhost/built:1"]).success();

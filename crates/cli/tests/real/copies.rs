@@ -1,8 +1,8 @@
 //! Push, copy, and the things that travel along.
 
 use super::{image, world};
-use larder_testkit::tools::{Skopeo, SkopeoCopy};
 use larder_core::Compression;
+use larder_testkit::tools::{Skopeo, SkopeoCopy};
 use larder_testkit::{DockerRegistry, FaultRegistry, Home, Image, ImageBuilder, signature_tag};
 
 #[test]
@@ -19,7 +19,10 @@ fn a_push_skips_what_is_there_and_mounts_what_is_near() {
     assert!(pushed["sent_bytes"].as_u64().unwrap() > 0);
     let again = home.run(["push", "-o", "json", &reference, &far]).success().json().unwrap();
     assert_eq!(again["sent_bytes"], 0);
-    assert_eq!(Skopeo::new().unwrap().inspect(&format!("docker://{far}")).unwrap()["Digest"], image.digest().to_string());
+    assert_eq!(
+        Skopeo::new().unwrap().inspect(&format!("docker://{far}")).unwrap()["Digest"],
+        image.digest().to_string()
+    );
 }
 
 #[test]
@@ -28,7 +31,8 @@ fn around_all_places_and_back_with_the_same_digest() {
     let end = registry.reference("round/trip:1").to_string();
     let end = format!("docker://{end}");
     let start = format!("docker://{reference}");
-    let places = [start.as_str(), "oci:layout:x", "oci-archive:a.tar:y", "localhost/kept:1", "oci:second", &end];
+    let places =
+        [start.as_str(), "oci:layout:x", "oci-archive:a.tar:y", "localhost/kept:1", "oci:second", &end];
     for pair in places.windows(2) {
         home.run(["copy", pair[0], pair[1]]).success();
     }
@@ -54,7 +58,9 @@ fn docker_archives_both_ways() {
     let made = home.path().join("skopeo.tar");
     let to = format!("docker-archive:{}:localhost/x:1", made.display());
     let plain = registry.reference("gzip:1").to_string();
-    registry.push(&ImageBuilder::new(42).random_layers(2, 50_000, Compression::Gzip).build(), "gzip", Some("1")).unwrap();
+    registry
+        .push(&ImageBuilder::new(42).random_layers(2, 50_000, Compression::Gzip).build(), "gzip", Some("1"))
+        .unwrap();
     home.run(["pull", &plain]).success();
     skopeo.copy(&format!("oci:{}:{plain}", home.store().display()), &to, &SkopeoCopy::default()).unwrap();
     home.run(["copy", &format!("docker-archive:{}", made.display()), "localhost/skopeo:1"]).success();

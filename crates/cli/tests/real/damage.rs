@@ -40,7 +40,12 @@ fn every_file_of_a_store() {
         found.fails_with(5);
         let name = victim.file_name().unwrap().to_string_lossy().into_owned();
         let named = found.text() + &found.error_text();
-        assert!(named.contains(name.trim_end_matches(".part")), "{} is not named: {}", victim.display(), found.describe());
+        assert!(
+            named.contains(name.trim_end_matches(".part")),
+            "{} is not named: {}",
+            victim.display(),
+            found.describe()
+        );
         home.run(["verify", "--repair"]).success();
         home.run(["verify"]).success();
         home.run(["mount", &reference, "m"]).success();
@@ -66,7 +71,9 @@ fn a_damaged_blob_is_never_given_out() {
     let (_registry, home, image, reference) = world(102);
     home.run(["pull", &reference]).success();
     flip(&home.store().join("blobs/sha256").join(image.layers[0].digest.hex()));
-    for command in [["unpack", &reference, "out"], ["mount", &reference, "m"], ["copy", &reference, "oci:layout"]] {
+    for command in
+        [["unpack", &reference, "out"], ["mount", &reference, "m"], ["copy", &reference, "oci:layout"]]
+    {
         home.run(command).fails_with(5);
     }
     assert!(!home.path().join("layout/index.json").exists());

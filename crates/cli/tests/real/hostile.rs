@@ -35,7 +35,11 @@ fn faults_of_blobs_end_in_the_right_exit_code() {
         registry.fault(rule);
         let outcome = home.run(["pull", &reference]);
         // Whether a short or endless body is "wrong" or "interrupted" is the server's secret; success it is not.
-        assert!(outcome.code().is_some_and(|have| have == code || (have == 5 || have == 6)), "{shown}: {}", outcome.describe());
+        assert!(
+            outcome.code().is_some_and(|have| have == code || (have == 5 || have == 6)),
+            "{shown}: {}",
+            outcome.describe()
+        );
         assert!(!home.store().join("blobs/sha256").join(image.layers[0].digest.hex()).exists(), "{shown}");
         assert!(outcome.error_text().contains("app"), "{shown}: {}", outcome.describe());
     }
@@ -60,7 +64,10 @@ fn manifests_that_lie() {
     for (fault, code) in [
         (Fault::Body(both.to_vec().into()), [5, 8]),
         (Fault::HugeBody(100 << 20), [5, 8]),
-        (Fault::Header("Content-Type".into(), Some("application/vnd.oci.image.index.v1+json".into())), [5, 8]),
+        (
+            Fault::Header("Content-Type".into(), Some("application/vnd.oci.image.index.v1+json".into())),
+            [5, 8],
+        ),
         (Fault::Html, [6, 8]),
         (Fault::WrongByte(30), [5, 8]),
     ] {
@@ -68,8 +75,15 @@ fn manifests_that_lie() {
         let shown = format!("{fault:?}");
         registry.fault(Rule::on("GET", "/v2/app/manifests/*").fault(fault));
         let outcome = home.run(["pull", &reference]);
-        assert!(outcome.code().is_some_and(|have| have != 0 && (code.contains(&have) || have == 6)), "{shown}: {}", outcome.describe());
-        assert!(home.run(["list", "-o", "json"]).success().text().matches("\"reference\"").count() == 0, "{shown}");
+        assert!(
+            outcome.code().is_some_and(|have| have != 0 && (code.contains(&have) || have == 6)),
+            "{shown}: {}",
+            outcome.describe()
+        );
+        assert!(
+            home.run(["list", "-o", "json"]).success().text().matches("\"reference\"").count() == 0,
+            "{shown}"
+        );
     }
     registry.clear_faults();
     home.run(["pull", &reference]).success();
@@ -108,7 +122,10 @@ fn credentials_stay_with_the_host_they_are_for() {
     home.run(["pull", &registry.reference("app:1").to_string()]).success();
     let asked = thief.requests();
     assert!(!asked.is_empty(), "the redirect was not followed");
-    assert!(asked.iter().all(|request| request.authorization().is_none()), "a credential left for another host");
+    assert!(
+        asked.iter().all(|request| request.authorization().is_none()),
+        "a credential left for another host"
+    );
 }
 
 #[test]

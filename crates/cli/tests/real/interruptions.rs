@@ -78,7 +78,11 @@ fn kills_lose_nothing_and_leave_nothing_unverified() {
         })
         .collect();
     for _ in 0..25 {
-        let one = home.larder(["pull", &references[random.below(4) as usize], &references[random.below(4) as usize]]);
+        let one = home.larder([
+            "pull",
+            &references[random.below(4) as usize],
+            &references[random.below(4) as usize],
+        ]);
         let two = home.larder(["pull", &references[random.below(4) as usize]]);
         let three = home.larder(["gc"]);
         let running = [one.spawn().unwrap(), two.spawn().unwrap(), three.spawn().unwrap()];

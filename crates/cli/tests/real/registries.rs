@@ -2,7 +2,7 @@
 
 use super::{image, world};
 use larder_core::Compression;
-use larder_testkit::{DockerRegistry, Family, Home, ImageBuilder, IndexBuilder, Random, Layer};
+use larder_testkit::{DockerRegistry, Family, Home, ImageBuilder, IndexBuilder, Layer, Random};
 
 #[test]
 fn a_pull_is_whole_and_the_next_one_has_nothing_to_do() {
@@ -39,9 +39,13 @@ fn passwords_are_asked_for_kept_and_forgotten() {
     let denied = home.run(["pull", &reference]);
     denied.fails_with(4);
     assert!(denied.error_text().contains("larder login"), "{}", denied.describe());
-    let wrong = home.larder(["login", &registry.host(), "-u", "ann", "--password-stdin"]).input("wrong").run();
+    let wrong =
+        home.larder(["login", &registry.host(), "-u", "ann", "--password-stdin"]).input("wrong").run();
     wrong.fails_with(4);
-    home.larder(["login", &registry.host(), "-u", "ann", "--password-stdin"]).input("s3cret pass:word").run().success();
+    home.larder(["login", &registry.host(), "-u", "ann", "--password-stdin"])
+        .input("s3cret pass:word")
+        .run()
+        .success();
     let pulled = home.run(["pull", &reference]);
     pulled.success();
     for text in [pulled.text(), pulled.error_text()] {
@@ -130,11 +134,13 @@ fn sixty_layers() {
 #[test]
 fn a_platform_subset_keeps_the_index_and_its_digest() {
     let registry = DockerRegistry::start().unwrap();
-    let index = IndexBuilder::multi_platform(8, &["linux/amd64", "linux/arm64", "linux/arm/v7"], 2, 50_000).build();
+    let index =
+        IndexBuilder::multi_platform(8, &["linux/amd64", "linux/arm64", "linux/arm/v7"], 2, 50_000).build();
     registry.push(&index, "multi", Some("1")).unwrap();
     let reference = registry.reference("multi:1").to_string();
     let home = Home::new().unwrap();
-    let report = home.run(["pull", "-o", "json", "--platform", "linux/arm64", &reference]).success().json().unwrap();
+    let report =
+        home.run(["pull", "-o", "json", "--platform", "linux/arm64", &reference]).success().json().unwrap();
     let pulled = &report["images"][0]["pulled"];
     assert_eq!(pulled["digest"], index.digest().to_string());
     assert_eq!(pulled["platforms"].as_array().unwrap().len(), 1);
