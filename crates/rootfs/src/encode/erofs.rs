@@ -97,6 +97,9 @@ pub fn erofs<W: Write + ?Sized>(
     })
 }
 
+/// Fills the buffer with the content of one file, from an offset in it.
+type Fill<'a> = dyn FnMut(&Content, u64, &mut [u8]) -> Result<(), EncodeError> + 'a;
+
 struct Image<'t> {
     tree: &'t Tree,
     options: &'t ErofsOptions,
@@ -106,7 +109,11 @@ struct Image<'t> {
 }
 
 impl<'t> Image<'t> {
-    fn new(tree: &'t Tree, devices: &'t [ErofsDevice], options: &'t ErofsOptions) -> Result<Self, EncodeError> {
+    fn new(
+        tree: &'t Tree,
+        devices: &'t [ErofsDevice],
+        options: &'t ErofsOptions,
+    ) -> Result<Self, EncodeError> {
         let bits = options.block_bits;
         if !(9..=12).contains(&bits) {
             return Err(EncodeError::TooLarge { what: "bits of the block size", limit: 12 });
@@ -181,7 +188,7 @@ impl<'t> Image<'t> {
     fn metadata<W: Write + ?Sized>(
         &self,
         sink: &mut Sink<'_, W>,
-        content: &mut dyn FnMut(&Content, u64, &mut [u8]) -> Result<(), EncodeError>,
+        content: &mut Fill<'_>,
     ) -> Result<(), EncodeError> {
         let start = Superblock::header_size(self.options.block_bits, self.superblock.devices.len());
         let mut record = Vec::with_capacity(BUFFER);
@@ -235,7 +242,7 @@ impl<'t> Image<'t> {
         placed: &Placed,
         data: u64,
         record: &mut Vec<u8>,
-        content: &mut dyn FnMut(&Content, u64, &mut [u8]) -> Result<(), EncodeError>,
+        content: &mut Fill<'_>,
     ) -> Result<(), EncodeError> {
         let node = self.tree.node(placed.node);
         if let (Some(plan), Kind::File(file)) = (placed.chunks, node.kind) {
@@ -279,7 +286,11 @@ impl<'t> Image<'t> {
     }
 
     /// Whole blocks of directories, long symlinks and content.
-    fn data<W: Write + ?Sized>(&self, sink: &mut Sink<'_, W>, read: &mut ReadAt<'_>) -> Result<(), EncodeError> {
+    fn data<W: Write + ?Sized>(
+        &self,
+        sink: &mut Sink<'_, W>,
+        read: &mut ReadAt<'_>,
+    ) -> Result<(), EncodeError> {
         if self.layout.end_block == self.layout.data_block {
             return Ok(());
         }
@@ -311,7 +322,11 @@ impl<'t> Image<'t> {
                     let whole = [Chunk::Copied { start: 0, end: (placed.blocks * block).min(placed.size) }];
                     let chunker = layout.chunker(content);
                     let chunks = placed.chunks.map(|plan| chunker.chunks(plan));
-                    for chunk in chunks.into_iter().flatten().chain(whole.into_iter().filter(|_| placed.chunks.is_none())) {
+                    for chunk in chunks
+                        .into_iter()
+                        .flatten()
+                        .chain(whole.into_iter().filter(|_| placed.chunks.is_none()))
+                    {
                         let Chunk::Copied { start, end } = chunk else { continue };
                         let mut at = start;
                         while at < end {
@@ -390,3 +405,84 @@ const CHUNK_INDEXES: u32 = 0x20;
 /// More would push the root inode beyond what 16 bits number.
 const DEVICE_LIMIT: usize = 16_000;
 const BUFFER: usize = 256 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Body, Entry, Meta, Time};
+    use crate::layer::Layer;
+
+    fn tree(files: u32, time: impl Fn(u32) -> i64) -> Tree {
+        let entry = |number: u32| Entry {
+            path: format!("f{number:05}").into_bytes().into(),
+            meta: Meta { mtime: Time { secs: time(number), nanos: 0 }, ..Meta::implicit() },
+            body: Body::File(Content::whole(100, 0, u64::from(number) * 512)),
+        };
+        let mut tree = Tree::new();
+        tree.apply(&Layer::new((0..files).map(entry).collect(), 1 << 20), 0).unwrap();
+        tree
+    }
+
+    fn image(tree: &Tree, digest: Option<Digest>) -> (Vec<u8>, ErofsSummary) {
+        let devices = [ErofsDevice { size_bytes: 1 << 20, digest }];
+        let mut out = Vec::new();
+        let mut read = |_, _, _: &mut [u8]| panic!("aligned content is not read");
+        let summary = erofs(tree, &devices, &ErofsOptions::index(), &mut read, &mut out).unwrap();
+        (out, summary)
+    }
+
+    #[test]
+    fn inodes_of_the_commonest_time_are_short() {
+        let same = image(&tree(1000, |_| 77), None).0.len();
+        let mixed = image(&tree(1000, i64::from), None).0.len();
+        assert!(mixed - same > 1000 * 24, "{same} {mixed}");
+        let (bytes, _) = image(&tree(1000, |number| if number % 5 == 0 { -1 } else { 77 }), None);
+        assert_eq!(bytes[1048..1056], 77i64.to_le_bytes());
+        let (bytes, _) = image(&tree(1000, |_| -77), None);
+        assert_eq!(bytes[1048..1056], [0; 8], "an epoch before 1970 is not understood by everybody");
+    }
+
+    #[test]
+    fn devices_are_named_by_their_digest() {
+        let digest = Digest::of(b"layer");
+        let (bytes, summary) = image(&tree(3, |_| 0), Some(digest));
+        assert_eq!(bytes[1152..1216], *digest.hex().as_bytes());
+        assert_eq!(bytes[1216..1220], 2048u32.to_le_bytes());
+        assert_eq!((summary.inodes, summary.copied_bytes), (4, 0));
+        assert_eq!(bytes[1072..1088], summary.uuid);
+        assert_ne!(image(&tree(3, |_| 0), None).1.uuid, summary.uuid, "other content");
+        assert_ne!(image(&tree(3, |_| 1), Some(digest)).1.uuid, summary.uuid, "other metadata");
+    }
+
+    #[test]
+    fn a_name_that_no_file_system_holds_is_refused() {
+        // The scanner lets none through; the encoder does not rely on it.
+        let entry = Entry { path: vec![b'x'; 256].into(), meta: Meta::implicit(), body: Body::Fifo };
+        let mut tree = Tree::new();
+        if tree.apply(&Layer::new(vec![entry], 0), 0).is_ok() {
+            let error =
+                erofs(&tree, &[], &ErofsOptions::full(), &mut |_, _, _| Ok(()), &mut Vec::new()).unwrap_err();
+            assert!(matches!(error, EncodeError::Name { length: 256, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn failures_of_the_reader_and_the_writer_are_told_apart() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let tree = tree(3, |_| 0);
+        let devices = [ErofsDevice { size_bytes: 1 << 20, digest: None }];
+        let mut broken = |_, _, _: &mut [u8]| Err(io::ErrorKind::UnexpectedEof.into());
+        let error = erofs(&tree, &devices, &ErofsOptions::full(), &mut broken, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, EncodeError::Read { device: 0, .. }), "{error}");
+        let error = erofs(&tree, &devices, &ErofsOptions::index(), &mut broken, &mut Full).unwrap_err();
+        assert!(matches!(error, EncodeError::Write(_)), "{error}");
+    }
+}

@@ -17,15 +17,9 @@ pub(super) enum Chunk {
     /// Zeros.
     Hole,
     /// A block of a device.
-    Device {
-        source: u16,
-        block: u32,
-    },
+    Device { source: u16, block: u32 },
     /// Bytes to be stored in the image: this range of the file.
-    Copied {
-        start: u64,
-        end: u64,
-    },
+    Copied { start: u64, end: u64 },
 }
 
 /// Cuts the content of one file.
@@ -48,7 +42,8 @@ impl<'a> Chunker<'a> {
     /// multiple of the file's own data plus what one index costs, however sparse the file claims to be.
     pub(super) fn plan(&self) -> ChunkPlan {
         let size = self.content.size.max(1);
-        let largest = (u64::BITS - (size - 1).leading_zeros()).clamp(u32::from(self.block_bits), MOST_BITS) as u8;
+        let largest =
+            (u64::BITS - (size - 1).leading_zeros()).clamp(u32::from(self.block_bits), MOST_BITS) as u8;
         let mut best: Option<(u128, ChunkPlan)> = None;
         for bits in (self.block_bits..=largest).rev() {
             let plan = self.plan_with(bits);

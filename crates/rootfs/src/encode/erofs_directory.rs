@@ -35,7 +35,7 @@ pub(super) fn with_dots<'a>(
 }
 
 /// The size of a directory: whole blocks and the used part of the last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct DirectorySize {
     pub(super) full_blocks: u64,
     pub(super) tail: u32,
@@ -127,7 +127,9 @@ mod tests {
 
     #[test]
     fn computed_size_is_the_written_size() {
-        for lengths in [vec![1, 2], vec![255; 5], (1..=255).collect(), vec![244, 244], vec![244, 245], vec![500]] {
+        for lengths in
+            [vec![1, 2], vec![255; 5], (1..=255).collect(), vec![244, 244], vec![244, 245], vec![500]]
+        {
             let names: Vec<Vec<u8>> = lengths.iter().map(|length| vec![b'x'; *length]).collect();
             for block in [512, 4096] {
                 let mut written = Vec::new();

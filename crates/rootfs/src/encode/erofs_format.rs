@@ -120,7 +120,7 @@ pub(super) fn put_chunk(out: &mut Vec<u8>, device: u16, block: u32) {
 
 /// A device number as `new_encode_dev` of Linux writes it; `None` where it does not fit.
 pub(super) fn device_number(major: u32, minor: u32) -> Option<u32> {
-    (major < 1 << 12 && minor < 1 << 20).then(|| minor & 0xff | major << 8 | (minor & !0xff) << 12)
+    (major < 1 << 12 && minor < 1 << 20).then_some(minor & 0xff | major << 8 | (minor & !0xff) << 12)
 }
 
 /// Everything the superblock says.

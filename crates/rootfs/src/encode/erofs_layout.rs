@@ -3,17 +3,18 @@
 use super::EncodeError;
 use super::erofs::{ErofsDevice, ErofsOptions};
 use super::erofs_chunks::{ChunkPlan, Chunker};
-use super::erofs_directory::{self, Entry};
+use super::erofs_directory::{self, DirectorySize, Entry};
 use super::erofs_format::{
     CHUNK_INDEX, COMPACT, DataLayout, EXTENDED, FileType, INODE_SLOT, Superblock, device_number,
 };
 use super::erofs_xattr::XattrArea;
 use crate::entry::Content;
 use crate::tree::{Kind, Node, NodeId, Tree};
+use std::collections::HashMap;
 
 /// The order of the inodes and the numbers they get.
 ///
-/// Memory: 12 bytes per inode. Everything else is computed again from the tree when it is needed.
+/// Memory: 12 bytes per inode and some 40 per directory. Everything else is computed again from the tree when it is needed.
 #[derive(Debug)]
 pub(super) struct Layout<'t> {
     tree: &'t Tree,
@@ -22,6 +23,8 @@ pub(super) struct Layout<'t> {
     order: Vec<(NodeId, NodeId)>,
     /// By node: position in units of [`INODE_SLOT`].
     nids: Vec<u32>,
+    /// By directory: what its entries take.
+    sizes: HashMap<NodeId, DirectorySize>,
     /// The time that most inodes have; those need only the short form.
     pub(super) epoch: (i64, u32),
     /// First block of the data area.
@@ -62,13 +65,14 @@ impl<'t> Layout<'t> {
         options: &'t ErofsOptions,
     ) -> Result<Self, EncodeError> {
         let table = if options.inline_data { 0 } else { devices.len() };
-        let (order, nids) = walk(tree);
+        let Walk { order, nids, sizes } = Walk::new(tree, 1 << options.block_bits)?;
         let mut layout = Self {
             epoch: commonest_time(tree, &order),
             tree,
             options,
             order,
             nids,
+            sizes,
             data_block: 0,
             end_block: 0,
             chunked: false,
@@ -159,16 +163,7 @@ impl<'t> Layout<'t> {
         let mut tail = 0;
         match node.kind {
             Kind::Directory => {
-                let mut subdirectories = 0u32;
-                for (name, child) in self.tree.children(id) {
-                    subdirectories += u32::from(matches!(self.tree.node(child).kind, Kind::Directory));
-                    if name.is_empty() || name.len() > NAME_LIMIT {
-                        let path = format!("{}/{}", self.path(id, parent), String::from_utf8_lossy(name));
-                        return Err(EncodeError::Name { path, length: name.len() });
-                    }
-                }
-                let size = erofs_directory::size(self.entries(id, parent).map(|entry| entry.name.len()), block as u32);
-                placed.links = subdirectories + 2;
+                let size = self.sizes.get(&id).copied().unwrap_or_default();
                 placed.size = size.full_blocks * block + u64::from(size.tail);
                 (placed.blocks, tail) = (size.full_blocks, size.tail);
             }
@@ -230,15 +225,13 @@ impl<'t> Layout<'t> {
     }
 
     /// The entries of a directory in the order they are stored.
-    pub(super) fn entries(&self, id: NodeId, parent: NodeId) -> impl Iterator<Item = Entry<'t>> + '_ {
-        // While the numbers are still being given out, only the names matter.
-        let nid = |node: NodeId| self.nids.get(node.index()).map_or(0, |nid| u64::from(*nid));
-        let children = self.tree.children(id).map(move |(name, child)| Entry {
+    pub(super) fn entries(&self, id: NodeId, parent: NodeId) -> impl Iterator<Item = Entry<'t>> {
+        let children = self.tree.children(id).map(|(name, child)| Entry {
             name,
-            nid: nid(child),
+            nid: self.nid(child),
             kind: file_type(&self.tree.node(child)),
         });
-        erofs_directory::with_dots(nid(id), nid(parent), children)
+        erofs_directory::with_dots(self.nid(id), self.nid(parent), children)
     }
 
     pub(super) fn chunker<'c>(&self, content: &'c Content) -> Chunker<'c> {
@@ -262,20 +255,25 @@ impl<'t> Layout<'t> {
         Ok(())
     }
 
-    /// The path of a node, for an error: walks up over the recorded parents.
     fn path(&self, id: NodeId, parent: NodeId) -> String {
-        let mut names = Vec::new();
-        let (mut node, mut directory) = (id, parent);
-        while node != self.tree.root() {
-            let name = self.tree.children(directory).find(|(_, child)| *child == node);
-            names.push(name.map_or_else(Default::default, |(name, _)| String::from_utf8_lossy(name).into_owned()));
-            node = directory;
-            let above = self.order.iter().find(|(candidate, _)| *candidate == node);
-            directory = above.map_or_else(|| self.tree.root(), |(_, parent)| *parent);
-        }
-        names.reverse();
-        names.join("/")
+        path(self.tree, &self.order, id, parent)
     }
+}
+
+/// The path of a node, for an error: walks up over the recorded parents.
+fn path(tree: &Tree, order: &[(NodeId, NodeId)], id: NodeId, parent: NodeId) -> String {
+    let mut names = Vec::new();
+    let (mut node, mut directory) = (id, parent);
+    while node != tree.root() {
+        let name = tree.children(directory).find(|(_, child)| *child == node);
+        names
+            .push(name.map_or_else(Default::default, |(name, _)| String::from_utf8_lossy(name).into_owned()));
+        node = directory;
+        let above = order.iter().find(|(candidate, _)| *candidate == node);
+        directory = above.map_or_else(|| tree.root(), |(_, parent)| *parent);
+    }
+    names.reverse();
+    names.join("/")
 }
 
 pub(super) fn file_type(node: &Node<'_>) -> FileType {
@@ -293,32 +291,48 @@ fn is_dense(content: &Content) -> bool {
     content.extents.iter().map(|extent| extent.len).sum::<u64>() == content.size
 }
 
-/// Lists every inode once, the children of one directory together, depth first.
-fn walk(tree: &Tree) -> (Vec<(NodeId, NodeId)>, Vec<u32>) {
-    let mut order = Vec::with_capacity(tree.len());
-    let mut seen: Vec<u32> = Vec::new();
-    let mut mark = |node: NodeId| {
-        if seen.len() <= node.index() {
-            seen.resize(node.index() + 1, 0);
-        }
-        std::mem::replace(&mut seen[node.index()], 1) == 0
-    };
-    mark(tree.root());
-    order.push((tree.root(), tree.root()));
-    let mut directories = vec![tree.root()];
-    while let Some(directory) = directories.pop() {
-        let first = directories.len();
-        for (_, child) in tree.children(directory) {
-            if mark(child) {
-                order.push((child, directory));
-                if matches!(tree.node(child).kind, Kind::Directory) {
-                    directories.push(child);
+/// Every inode once, the children of one directory together, depth first.
+struct Walk {
+    order: Vec<(NodeId, NodeId)>,
+    nids: Vec<u32>,
+    sizes: HashMap<NodeId, DirectorySize>,
+}
+
+impl Walk {
+    fn new(tree: &Tree, block: u32) -> Result<Self, EncodeError> {
+        let mut order = Vec::with_capacity(tree.len());
+        let mut sizes = HashMap::new();
+        // Anything but 0 says that the node has its place; the numbers come later.
+        let mut nids = vec![0; tree.bound()];
+        nids[tree.root().index()] = 1;
+        order.push((tree.root(), tree.root()));
+        let mut directories = vec![(tree.root(), tree.root())];
+        while let Some((directory, parent)) = directories.pop() {
+            let first = directories.len();
+            for (name, child) in tree.children(directory) {
+                if name.is_empty() || name.len() > NAME_LIMIT {
+                    let path = format!(
+                        "{}/{}",
+                        path(tree, &order, directory, parent),
+                        String::from_utf8_lossy(name)
+                    );
+                    return Err(EncodeError::Name { path, length: name.len() });
+                }
+                if std::mem::replace(&mut nids[child.index()], 1) == 0 {
+                    order.push((child, directory));
+                    if matches!(tree.node(child).kind, Kind::Directory) {
+                        directories.push((child, directory));
+                    }
                 }
             }
+            let unnumbered =
+                tree.children(directory).map(|(name, _)| Entry { name, nid: 0, kind: FileType::Regular });
+            let lengths = erofs_directory::with_dots(0, 0, unnumbered).map(|entry| entry.name.len());
+            sizes.insert(directory, erofs_directory::size(lengths, block));
+            directories[first..].reverse();
         }
-        directories[first..].reverse();
+        Ok(Self { order, nids, sizes })
     }
-    (order, seen)
 }
 
 /// The time that more than half of the inodes have, if there is one (Boyer and Moore's majority vote); else some time.

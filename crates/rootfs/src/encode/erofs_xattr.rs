@@ -80,10 +80,15 @@ mod tests {
     #[test]
     fn attributes_are_sorted_and_padded() {
         let mut area = XattrArea::default();
-        area.fill([(&b"user.b"[..], &b"1"[..]), (b"security.capability", b"12345"), (b"btrfs.x", b"")].into_iter())
-            .unwrap();
+        area.fill(
+            [(&b"user.b"[..], &b"1"[..]), (b"security.capability", b"12345"), (b"btrfs.x", b"")].into_iter(),
+        )
+        .unwrap();
         assert_eq!(area.dropped, 1);
-        assert_eq!(area.bytes().len(), 12 + (4 + 10 + 5usize).next_multiple_of(4) + (4 + 1 + 1usize).next_multiple_of(4));
+        assert_eq!(
+            area.bytes().len(),
+            12 + (4 + 10 + 5usize).next_multiple_of(4) + (4 + 1 + 1usize).next_multiple_of(4)
+        );
         assert_eq!(usize::from(area.count()), (area.bytes().len() - 12) / 4 + 1);
         assert_eq!(&area.bytes()[12..16], &[10, 6, 5, 0]);
         area.fill(std::iter::empty()).unwrap();
@@ -92,7 +97,13 @@ mod tests {
 
     #[test]
     fn names_that_cannot_be() {
-        for name in [&b"user."[..], b"system.nfs4_acl", b"noprefix", b"user.a\0b", &[b"user.", &[b'x'; 251][..]].concat()] {
+        for name in [
+            &b"user."[..],
+            b"system.nfs4_acl",
+            b"noprefix",
+            b"user.a\0b",
+            &[b"user.", &[b'x'; 251][..]].concat(),
+        ] {
             assert_eq!(split(name), None, "{}", String::from_utf8_lossy(name));
         }
         assert_eq!(split(&[b"user.", &[b'x'; 250][..]].concat()).map(|(_, rest)| rest.len()), Some(250));
@@ -104,7 +115,8 @@ mod tests {
         let value = vec![1; 65535];
         let four = [&b"user.a"[..], b"user.b", b"user.c"].map(|name| (name, &value[..]));
         assert_eq!(area.fill(four.into_iter()), Ok(()));
-        let five = [&b"user.a"[..], b"user.b", b"user.c", b"user.d", b"user.e"].map(|name| (name, &value[..]));
+        let five =
+            [&b"user.a"[..], b"user.b", b"user.c", b"user.d", b"user.e"].map(|name| (name, &value[..]));
         assert_eq!(area.fill(five.into_iter()), Err(TooLarge));
         assert_eq!(area.fill([(&b"user.a"[..], &[0; 65536][..])].into_iter()), Err(TooLarge));
     }
