@@ -4,7 +4,7 @@
 //! `tarfile` would see different members in the same bytes, the archive is refused: nothing can be hidden
 //! from one and shown to another.
 
-use crate::entry::Entry;
+use crate::entry::{Body, Entry};
 use crate::error::{Error, Result};
 use crate::header::{self, BLOCK, Header};
 use crate::layer::Layer;
@@ -102,11 +102,13 @@ impl Scanner {
         }
     }
 
-    /// Ends the archive. The end marker may be missing, but no member may be cut off.
+    /// Ends the archive. The end marker and the padding of the last file may be missing (`umoci insert` leaves both out), but no
+    /// member may be cut off.
     pub fn finish(self) -> Result<Layer> {
         let whole = match self.state {
             State::Header | State::Zeros => self.filled == 0,
             State::End => true,
+            State::Data { left } => left < BLOCK as u64 && self.offset >= self.content_end(),
             _ => false,
         };
         if !whole {
@@ -116,6 +118,16 @@ impl Scanner {
             return Err(self.malformed("it ends with an extended header"));
         }
         Ok(Layer::new(self.entries, self.offset))
+    }
+
+    /// Where the content of the last file ends, before its padding.
+    fn content_end(&self) -> u64 {
+        match self.entries.last().map(|entry| &entry.body) {
+            Some(Body::File(content)) => {
+                content.extents.last().map_or(0, |extent| extent.offset + extent.len)
+            }
+            _ => u64::MAX,
+        }
     }
 
     fn consume(&mut self, mut bytes: &[u8]) -> Result<()> {
