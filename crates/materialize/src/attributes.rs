@@ -31,7 +31,10 @@ impl Attributes {
         for name in names[..length].split_inclusive(|byte| *byte == 0) {
             let Ok(name) = CStr::from_bytes_with_nul(name) else { continue };
             let bytes = name.to_bytes();
-            if bytes.starts_with(b"trusted.overlay.") || bytes.starts_with(b"user.overlay.") || bytes == SELINUX {
+            if bytes.starts_with(b"trusted.overlay.")
+                || bytes.starts_with(b"user.overlay.")
+                || bytes == SELINUX
+            {
                 continue;
             }
             let mut value = vec![0; LIST_LIMIT];
@@ -57,7 +60,8 @@ impl Attributes {
             }
         }
         let mtime = Timespec { tv_sec: self.stat.st_mtime, tv_nsec: self.stat.st_mtime_nsec as _ };
-        rustix::fs::futimens(&handle, &Timestamps { last_access: mtime, last_modification: mtime }).map_err(fail)
+        rustix::fs::futimens(&handle, &Timestamps { last_access: mtime, last_modification: mtime })
+            .map_err(fail)
     }
 }
 

@@ -49,7 +49,7 @@ impl ErofsDriver {
             files[usize::from(device)].read_exact_at(buffer, offset)
         };
         let summary = encode::erofs(&tree, &devices, &ErofsOptions::index(), &mut read, &mut out)
-            .map_err(|source| Error::Encode { manifest: image.manifest, source })?;
+            .map_err(Error::encode(&image.manifest))?;
         let checksum = out.hasher.finish();
         building.commit(summary.size_bytes, Some(checksum)).map_err(Error::store("record a disk image"))
     }
@@ -73,7 +73,8 @@ impl Materializer for ErofsDriver {
                 BeginDerived::Build(building) => break self.build(building, image, &raw)?,
             }
         };
-        let keys: Vec<DerivedKey> = std::iter::once(key).chain(raw.iter().filter_map(|raw| raw.key.clone())).collect();
+        let keys: Vec<DerivedKey> =
+            std::iter::once(key).chain(raw.iter().filter_map(|raw| raw.key.clone())).collect();
         for key in &keys {
             store.use_derived(key, &image.manifest).map_err(Error::store("note the use of a layer"))?;
         }
@@ -83,7 +84,8 @@ impl Materializer for ErofsDriver {
     }
 
     fn is_materialized(&self, manifest: &Digest) -> Result<bool> {
-        let found = self.layers.store.derived(&image_key(manifest)).map_err(Error::store("look up a disk image"))?;
+        let found =
+            self.layers.store.derived(&image_key(manifest)).map_err(Error::store("look up a disk image"))?;
         Ok(found.is_some())
     }
 

@@ -14,7 +14,7 @@ pub enum Error {
         action: &'static str,
         /// Cause.
         #[source]
-        source: larder_store::Error,
+        source: Box<larder_store::Error>,
     },
     /// A layer cannot be read.
     #[error("cannot read layer {diff_id}")]
@@ -23,7 +23,7 @@ pub enum Error {
         diff_id: Digest,
         /// Cause.
         #[source]
-        source: larder_rootfs::Error,
+        source: Box<larder_rootfs::Error>,
     },
     /// The layers of an image do not fit together.
     #[error("cannot put the layers of {manifest} together")]
@@ -32,7 +32,7 @@ pub enum Error {
         manifest: Digest,
         /// Cause.
         #[source]
-        source: larder_rootfs::Error,
+        source: Box<larder_rootfs::Error>,
     },
     /// The merged tree cannot be written as a disk image.
     #[error("cannot write a disk image of {manifest}")]
@@ -41,7 +41,7 @@ pub enum Error {
         manifest: Digest,
         /// Cause.
         #[source]
-        source: larder_rootfs::encode::EncodeError,
+        source: Box<larder_rootfs::encode::EncodeError>,
     },
     /// An uncompressed layer does not hash to what the image config says.
     #[error("layer {expected} uncompresses to {found}")]
@@ -49,7 +49,7 @@ pub enum Error {
         /// What the config says.
         expected: Digest,
         /// What it is.
-        found: Digest,
+        found: Box<Digest>,
     },
     /// The store does not hold a blob of the image.
     #[error("blob {digest} is not in the store")]
@@ -63,7 +63,7 @@ pub enum Error {
         /// The image.
         manifest: Digest,
         /// What the proof is for.
-        admitted: Digest,
+        admitted: Box<Digest>,
     },
     /// Somebody else makes the same thing and does not finish.
     #[error("waited too long for another process that makes {name}")]
@@ -132,7 +132,9 @@ pub enum Error {
         problem: &'static str,
     },
     /// A name that no writable layer can have.
-    #[error("writable layer name {name:?}: 1 to 128 of A-Z a-z 0-9 . _ - are possible, starting with a letter or digit")]
+    #[error(
+        "writable layer name {name:?}: 1 to 128 of A-Z a-z 0-9 . _ - are possible, starting with a letter or digit"
+    )]
     WritableName {
         /// The name.
         name: String,
@@ -178,13 +180,22 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     pub(crate) fn store(action: &'static str) -> impl FnOnce(larder_store::Error) -> Self {
-        move |source| Self::Store { action, source }
+        move |source| Self::Store { action, source: Box::new(source) }
     }
 
-    pub(crate) fn file(
-        action: &'static str,
-        path: impl Into<PathBuf>,
-    ) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn layer(diff_id: &Digest) -> impl FnOnce(larder_rootfs::Error) -> Self {
+        move |source| Self::Layer { diff_id: *diff_id, source: Box::new(source) }
+    }
+
+    pub(crate) fn image(manifest: &Digest) -> impl FnOnce(larder_rootfs::Error) -> Self {
+        move |source| Self::Image { manifest: *manifest, source: Box::new(source) }
+    }
+
+    pub(crate) fn encode(manifest: &Digest) -> impl FnOnce(larder_rootfs::encode::EncodeError) -> Self {
+        move |source| Self::Encode { manifest: *manifest, source: Box::new(source) }
+    }
+
+    pub(crate) fn file(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         move |source| Self::File { action, path: path.into(), source }
     }
 }
@@ -243,7 +254,9 @@ fn of_io(error: &io::Error) -> Kind {
     match error.kind() {
         io::ErrorKind::PermissionDenied => Kind::Denied,
         io::ErrorKind::NotFound => Kind::NotFound,
-        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty => Kind::Conflict,
+        io::ErrorKind::AlreadyExists | io::ErrorKind::ResourceBusy | io::ErrorKind::DirectoryNotEmpty => {
+            Kind::Conflict
+        }
         io::ErrorKind::Unsupported => Kind::Unsupported,
         io::ErrorKind::InvalidInput => Kind::Invalid,
         io::ErrorKind::UnexpectedEof => Kind::Corrupt,

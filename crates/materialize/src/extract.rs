@@ -57,7 +57,14 @@ pub(crate) struct Extractor<'t> {
 impl Extractor<'_> {
     /// Fills `target`. On failure what was written is still there; see [`Target::abandon`].
     pub(crate) fn run(&self, target: &Target) -> Result<UnpackReport> {
-        let mut run = Run { extractor: self, target, report: UnpackReport::default(), stack: Vec::new(), links: HashMap::new(), buffer: Vec::new() };
+        let mut run = Run {
+            extractor: self,
+            target,
+            report: UnpackReport::default(),
+            stack: Vec::new(),
+            links: HashMap::new(),
+            buffer: Vec::new(),
+        };
         run.all()?;
         Ok(run.report)
     }
@@ -86,7 +93,8 @@ struct Frame<'t> {
 impl<'t> Run<'_, 't> {
     fn all(&mut self) -> Result<()> {
         let root = self.extractor.tree.root();
-        let handle = target::enter(self.target.handle(), c".").map_err(|error| self.fail("open", error.into()))?;
+        let handle =
+            target::enter(self.target.handle(), c".").map_err(|error| self.fail("open", error.into()))?;
         rustix::fs::fchmod(&handle, Mode::RWXU).map_err(|error| self.fail("close", error.into()))?;
         self.push(CString::default(), root, handle);
         while let Some(frame) = self.stack.last_mut() {
@@ -117,7 +125,8 @@ impl<'t> Run<'_, 't> {
         if let Kind::Directory = kind {
             let made = {
                 let parent = self.here();
-                rustix::fs::mkdirat(parent, &*c_name, Mode::RWXU).and_then(|()| target::enter(parent, &c_name))
+                rustix::fs::mkdirat(parent, &*c_name, Mode::RWXU)
+                    .and_then(|()| target::enter(parent, &c_name))
             };
             let handle = made.map_err(|error| self.fail_at("create directory", name, error.into()))?;
             self.push(c_name, node, handle);
@@ -182,7 +191,9 @@ impl<'t> Run<'_, 't> {
         };
         match made {
             Ok(()) => {}
-            Err(Errno::PERM) if matches!(kind, Kind::Device { .. }) && self.extractor.style == Style::Plain => {
+            Err(Errno::PERM)
+                if matches!(kind, Kind::Device { .. }) && self.extractor.style == Style::Plain =>
+            {
                 self.skip(name, "device", Errno::PERM);
                 return Ok(false);
             }
@@ -192,7 +203,8 @@ impl<'t> Run<'_, 't> {
         let opened = rustix::fs::openat(self.here(), &**c_name, flags, Mode::empty());
         let handle = opened.map_err(|error| self.fail_at("open", name, error.into()))?;
         // What is there must be what was made: everything below acts on the handle, not on the name.
-        let found = rustix::fs::fstat(&handle).map_err(|error| self.fail_at("examine", name, error.into()))?;
+        let found =
+            rustix::fs::fstat(&handle).map_err(|error| self.fail_at("examine", name, error.into()))?;
         let same = match kind {
             Kind::Symlink(_) => rustix::fs::FileType::Symlink,
             Kind::Fifo => rustix::fs::FileType::Fifo,
@@ -239,7 +251,14 @@ impl<'t> Run<'_, 't> {
     }
 
     /// Copies content inside the kernel where that is worth it.
-    fn copy(&mut self, source: usize, mut offset: u64, file: &File, mut at: u64, mut left: u64) -> io::Result<()> {
+    fn copy(
+        &mut self,
+        source: usize,
+        mut offset: u64,
+        file: &File,
+        mut at: u64,
+        mut left: u64,
+    ) -> io::Result<()> {
         let from = self.extractor.sources.get(source).ok_or(io::ErrorKind::NotFound)?;
         while left > SMALL {
             let length = usize::try_from(left).unwrap_or(usize::MAX);

@@ -28,6 +28,7 @@ pub struct LayerImport {
 
 /// What [`LayerImport::begin`] found.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per layer, and taken apart at once")]
 pub enum ImportBegin {
     /// The raw tar is there already.
     Exists,
@@ -67,14 +68,18 @@ impl LayerImport {
             // Has room for all of them.
             let _ = returning.send(Vec::with_capacity(BUFFER));
         }
-        let sink = Sink { file, hasher: Hasher::new(self.diff_id.algorithm()), scanner: Scanner::new(self.limits.clone()) };
+        let sink = Sink {
+            file,
+            hasher: Hasher::new(self.diff_id.algorithm()),
+            scanner: Scanner::new(self.limits.clone()),
+        };
         let (read, written) = thread::scope(|scope| {
             let writer = scope.spawn(|| sink.drain(arriving, returning));
             let decoder = Decoder::new(compressed, declared, &self.limits);
             let read = pump(decoder, full, &empty);
             (read, writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
-        let layer = |source| Error::Layer { diff_id: self.diff_id, source };
+        let layer = |source| Error::layer(&self.diff_id)(source);
         // Where both failed, the writer was first: it stops the reader, not the other way round.
         let (size, found, scanner) = match written {
             Ok(written) => written,
@@ -83,7 +88,7 @@ impl LayerImport {
         };
         read.map_err(|error| layer(larder_rootfs::Error::from_io(error)))?;
         if found != self.diff_id {
-            return Err(Error::DiffId { expected: self.diff_id, found });
+            return Err(Error::DiffId { expected: self.diff_id, found: Box::new(found) });
         }
         let scanned = scanner.finish().map_err(layer)?;
         self.building.commit(size, Some(self.diff_id)).map_err(Error::store("record a layer"))?;
@@ -97,6 +102,10 @@ pub(crate) fn tar_key(diff_id: &Digest) -> DerivedKey {
 }
 
 /// Fills buffers until the end of the stream, or until nobody takes them any more.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "dropping the sender tells the other side that this is the end"
+)]
 fn pump(mut decoder: impl Read, full: SyncSender<Vec<u8>>, empty: &Receiver<Vec<u8>>) -> std::io::Result<()> {
     while let Ok(mut buffer) = empty.recv() {
         buffer.clear();
@@ -121,6 +130,7 @@ enum Failure {
 }
 
 impl Sink {
+    #[expect(clippy::needless_pass_by_value, reason = "dropping the sender stops the reader")]
     fn drain(
         mut self,
         arriving: Receiver<Vec<u8>>,

@@ -5,9 +5,7 @@ use crate::{Error, Result};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
-use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags,
-};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 use std::ffi::CString;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -114,7 +112,12 @@ impl Overlay<'_> {
     }
 
     fn mount_by_text(&self, target: BorrowedFd<'_>, dir: &Path) -> Result<()> {
-        let error = |log: String, source: io::Error| Error::Mount { filesystem: "overlay", dir: dir.into(), log, source };
+        let error = |log: String, source: io::Error| Error::Mount {
+            filesystem: "overlay",
+            dir: dir.into(),
+            log,
+            source,
+        };
         let mut handles = Handles::default();
         let mut spell = |path: &Path| match handles.number(path) {
             Ok(name) => Ok(name.into_os_string().into_string().unwrap_or_default()),
@@ -136,9 +139,11 @@ impl Overlay<'_> {
             return Err(error(log, io::ErrorKind::Unsupported.into()));
         }
         let flags = if self.upper.is_some() { MountFlags::empty() } else { MountFlags::RDONLY };
-        let data = CString::new(text).map_err(|_| error(String::new(), io::ErrorKind::InvalidInput.into()))?;
+        let data =
+            CString::new(text).map_err(|_| error(String::new(), io::ErrorKind::InvalidInput.into()))?;
         let place = format!("/proc/self/fd/{}", target.as_raw_fd());
-        rustix::mount::mount("larder", place, "overlay", flags, &*data).map_err(|source| error(String::new(), source.into()))
+        rustix::mount::mount("larder", place, "overlay", flags, &*data)
+            .map_err(|source| error(String::new(), source.into()))
     }
 
     /// What is not left to the defaults of the kernel: nothing that a layer could forge is followed.
@@ -281,7 +286,8 @@ mod tests {
     fn too_many_layers_for_an_old_kernel_is_said_plainly() {
         let scratch = tempfile::tempdir().unwrap();
         let lowers = vec![scratch.path().to_owned(); 400];
-        let target = rustix::fs::open(scratch.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
+        let target =
+            rustix::fs::open(scratch.path(), OFlags::PATH | OFlags::DIRECTORY, Mode::empty()).unwrap();
         let overlay = Overlay { lowers: &lowers, upper: None, user: false };
         let error = overlay.mount_by_text(target.as_fd(), scratch.path()).unwrap_err();
         assert!(error.to_string().contains("400 layers are too many for a kernel before 6.7"), "{error}");

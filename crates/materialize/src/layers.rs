@@ -38,7 +38,10 @@ impl Layers {
     /// Checks the proof and keeps the image from being collected.
     pub(crate) fn lease(&self, image: &ImageSource, admitted: &Admitted) -> Result<Lease> {
         if *admitted.digest() != image.manifest {
-            return Err(Error::NotAdmitted { manifest: image.manifest, admitted: *admitted.digest() });
+            return Err(Error::NotAdmitted {
+                manifest: image.manifest,
+                admitted: Box::new(*admitted.digest()),
+            });
         }
         let lease = self.store.lease("prepare").map_err(Error::store("take a lease"))?;
         let blobs: Vec<Digest> =
@@ -58,7 +61,9 @@ impl Layers {
         }
         missing.sort_by_key(|(size, _)| std::cmp::Reverse(*size));
         each(missing.into_iter().map(|(_, layer)| layer).collect(), |layer| self.make(layer))?;
-        distinct(image).map(|layer| self.find(layer)?.ok_or(Error::MissingBlob { digest: layer.blob })).collect()
+        distinct(image)
+            .map(|layer| self.find(layer)?.ok_or(Error::MissingBlob { digest: layer.blob }))
+            .collect()
     }
 
     /// The members of a layer, from memory or from its raw tar.
@@ -67,8 +72,7 @@ impl Layers {
             return Ok(layer);
         }
         let mut file = File::open(&raw.path).map_err(Error::file("open", &raw.path))?;
-        let layer = Layer::read(&mut file, &self.limits)
-            .map_err(|source| Error::Layer { diff_id: raw.diff_id, source })?;
+        let layer = Layer::read(&mut file, &self.limits).map_err(Error::layer(&raw.diff_id))?;
         Ok(Arc::new(layer))
     }
 
@@ -76,8 +80,7 @@ impl Layers {
     pub(crate) fn merge(&self, image: &ImageSource, raw: &[RawLayer], scans: &[Arc<Layer>]) -> Result<Tree> {
         let mut tree = Tree::with_limits(&self.limits);
         for position in positions(image, raw) {
-            tree.apply(&scans[usize::from(position)], position)
-                .map_err(|source| Error::Image { manifest: image.manifest, source })?;
+            tree.apply(&scans[usize::from(position)], position).map_err(Error::image(&image.manifest))?;
         }
         Ok(tree)
     }

@@ -39,7 +39,9 @@ impl Leaf<'_> {
     pub(crate) fn set_xattr(&self, name: &[u8], value: &[u8]) -> io::Result<()> {
         match self {
             Self::Open(handle) => rustix::fs::fsetxattr(handle, name, value, XattrFlags::empty()),
-            Self::Path { handle, .. } => rustix::fs::setxattr(magic(handle), name, value, XattrFlags::empty()),
+            Self::Path { handle, .. } => {
+                rustix::fs::setxattr(magic(handle), name, value, XattrFlags::empty())
+            }
         }
     }
 

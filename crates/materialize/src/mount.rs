@@ -208,9 +208,13 @@ mod tests {
 
     #[test]
     fn mountinfo_escapes() {
-        for (field, expected) in
-            [("/a\\040b", "/a b"), ("/a\\134b\\011", "/a\\b\t"), ("/plain", "/plain"), ("\\04", "\\04"), ("/x\\", "/x\\")]
-        {
+        for (field, expected) in [
+            ("/a\\040b", "/a b"),
+            ("/a\\134b\\011", "/a\\b\t"),
+            ("/plain", "/plain"),
+            ("\\04", "\\04"),
+            ("/x\\", "/x\\"),
+        ] {
             assert_eq!(unescape(field.as_bytes()), expected.as_bytes());
         }
         assert!(mount_points().unwrap().contains(Path::new("/proc")));
@@ -223,9 +227,11 @@ mod tests {
         fs::create_dir(&full).unwrap();
         fs::write(full.join("x"), b"").unwrap();
         std::os::unix::fs::symlink(&full, scratch.path().join("link")).unwrap();
-        for (dir, problem) in
-            [(full.clone(), "not empty"), (scratch.path().join("link"), "not a directory"), (full.join("x"), "not a directory")]
-        {
+        for (dir, problem) in [
+            (full.clone(), "not empty"),
+            (scratch.path().join("link"), "not a directory"),
+            (full.join("x"), "not a directory"),
+        ] {
             let error = Mountpoint::open(&dir).unwrap_err();
             assert!(error.to_string().contains(problem), "{error}");
         }

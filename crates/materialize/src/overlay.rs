@@ -52,7 +52,8 @@ impl OverlayDriver {
         let record: Record =
             serde_json::from_slice(&raw).map_err(|source| Error::Record { path: path.into(), source })?;
         for name in &record.lowers {
-            let derived = self.layers.store.derived(&layer_key(name)).map_err(Error::store("look up a layer"))?;
+            let derived =
+                self.layers.store.derived(&layer_key(name)).map_err(Error::store("look up a layer"))?;
             if derived.is_none() {
                 return Ok(None);
             }
@@ -63,10 +64,13 @@ impl OverlayDriver {
     fn build(&self, building: Building, image: &ImageSource) -> Result<Record> {
         let record = self.stack(image)?;
         let path = building.path().to_owned();
-        let raw = serde_json::to_vec(&record).map_err(|source| Error::Record { path: path.clone(), source })?;
+        let raw =
+            serde_json::to_vec(&record).map_err(|source| Error::Record { path: path.clone(), source })?;
         fs::write(&path, &raw).map_err(Error::file("write", &path))?;
         let checksum = Digest::of(&raw);
-        building.commit(raw.len() as u64, Some(checksum)).map_err(Error::store("record a stack of layers"))?;
+        building
+            .commit(raw.len() as u64, Some(checksum))
+            .map_err(Error::store("record a stack of layers"))?;
         Ok(record)
     }
 
@@ -82,7 +86,7 @@ impl OverlayDriver {
         for (position, (raw, scan)) in raw.iter().zip(&scans).enumerate() {
             let source = u16::try_from(position).unwrap_or(u16::MAX);
             let (tree, shape) = Tree::overlay(scan, source, namespace, &self.layers.limits)
-                .map_err(|source| Error::Layer { diff_id: raw.diff_id, source })?;
+                .map_err(Error::layer(&raw.diff_id))?;
             regular &= shape.irregular.is_none();
             trees.push(tree);
         }
@@ -138,7 +142,7 @@ impl OverlayDriver {
     fn fix(&self, name: &str, layer: &Layer) -> Result<()> {
         let mut tree = Tree::new();
         let applied = tree.apply(layer, 0);
-        applied.map_err(|source| Error::Layer { diff_id: Digest::of(name.as_bytes()), source })?;
+        applied.map_err(Error::layer(&Digest::of(name.as_bytes())))?;
         self.directory(name, |building| write(building, &tree, &[]))
     }
 
@@ -205,7 +209,11 @@ impl Materializer for OverlayDriver {
     }
 
     fn is_materialized(&self, manifest: &Digest) -> Result<bool> {
-        let found = self.layers.store.derived(&stack_key(manifest)).map_err(Error::store("look up a stack of layers"))?;
+        let found = self
+            .layers
+            .store
+            .derived(&stack_key(manifest))
+            .map_err(Error::store("look up a stack of layers"))?;
         Ok(found.is_some())
     }
 
@@ -222,8 +230,13 @@ impl Materializer for OverlayDriver {
     fn remove(&self, manifest: &Digest) -> Result<bool> {
         mount::refuse_mounted(&self.layers.store, manifest, Driver::Overlay)?;
         let mut removed = false;
-        for key in [stack_key(manifest), layer_key(&name(manifest, "flat.dir")), layer_key(&name(manifest, "top.dir"))] {
-            removed |= self.layers.store.remove_derived(&key).map_err(Error::store("remove a stack of layers"))?;
+        for key in [
+            stack_key(manifest),
+            layer_key(&name(manifest, "flat.dir")),
+            layer_key(&name(manifest, "top.dir")),
+        ] {
+            removed |=
+                self.layers.store.remove_derived(&key).map_err(Error::store("remove a stack of layers"))?;
         }
         Ok(removed)
     }

@@ -31,7 +31,9 @@ pub fn probe(home: &Path) -> Vec<Finding> {
         (Driver::Erofs, erofs, "a disk image was mounted from a file"),
         (Driver::Overlay, overlay, "two directories were merged"),
     ];
-    let finding = |(driver, attempt, good): (Driver, Try, &str)| match Scratch::new(home).and_then(|dir| attempt(&dir.0)) {
+    let finding = |(driver, attempt, good): (Driver, Try, &str)| match Scratch::new(home)
+        .and_then(|dir| attempt(&dir.0))
+    {
         Ok(()) => Finding { driver, usable: true, why: good.into() },
         Err(error) => Finding { driver, usable: false, why: report(&error) },
     };
@@ -46,7 +48,7 @@ fn erofs(dir: &Path) -> Result<()> {
     let mut bytes = Vec::new();
     let devices = [ErofsDevice { size_bytes: 512, digest: None }];
     encode::erofs(&Tree::new(), &devices, &ErofsOptions::index(), &mut |_, _, _| Ok(()), &mut bytes)
-        .map_err(|source| Error::Encode { manifest: larder_core::Digest::of(b""), source })?;
+        .map_err(Error::encode(&larder_core::Digest::of(b"")))?;
     fs::write(&image, bytes).map_err(Error::file("write", &image))?;
     // Never attached: it is gone with its handle.
     kernel::erofs(&image, &[device], dir).map(drop)

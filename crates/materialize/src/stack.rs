@@ -4,8 +4,8 @@
 //! that a layer needs but does not describe gets its attributes from below; overlayfs shows a whiteout where there is
 //! nothing to hide. So the stack is played through in memory and compared with the merged tree.
 
-use larder_rootfs::{Kind, Layer, Meta, Namespace, NodeId, Tree, Xattrs};
 use larder_rootfs::{Body, Entry};
+use larder_rootfs::{Kind, Layer, Meta, Namespace, NodeId, Tree, Xattrs};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// How to show an image by overlayfs.
@@ -137,7 +137,9 @@ impl<'a> Stack<'a> {
     fn fix(&self) -> Layer {
         let mut paths = BTreeSet::from([&b""[..]]);
         for path in &self.wrong {
-            paths.extend(path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]));
+            paths.extend(
+                path.iter().enumerate().filter(|(_, byte)| **byte == b'/').map(|(at, _)| &path[..at]),
+            );
             paths.insert(path);
         }
         let entry = |path: &[u8]| {
@@ -149,7 +151,9 @@ impl<'a> Stack<'a> {
 
     fn same(&self, merged: &Meta, part: &Meta) -> bool {
         let opaque = self.opaque();
-        let own = |xattrs: &Xattrs| xattrs.iter().filter(|xattr| *xattr.name != *opaque).cloned().collect::<Vec<_>>();
+        let own = |xattrs: &Xattrs| {
+            xattrs.iter().filter(|xattr| *xattr.name != *opaque).cloned().collect::<Vec<_>>()
+        };
         (merged.mode, merged.uid, merged.gid, merged.mtime) == (part.mode, part.uid, part.gid, part.mtime)
             && (merged.xattrs == part.xattrs || *merged.xattrs == *own(&part.xattrs))
     }
@@ -201,13 +205,18 @@ mod tests {
         let root = ("", Body::Directory);
         let base = layer(&[root.clone(), ("d", Body::Directory), ("d/a", Body::Fifo), ("d/b", Body::Fifo)]);
         let top = layer(&[root, ("d", Body::Directory), ("d/a", Body::Whiteout), ("d/c", Body::Fifo)]);
-        assert!(matches!(planned(&[base.clone()]), Plan::Exact));
+        assert!(matches!(planned(std::slice::from_ref(&base)), Plan::Exact));
         assert!(matches!(planned(&[base, top]), Plan::Exact));
     }
 
     #[test]
     fn directories_that_a_layer_does_not_describe_are_set_right_on_top() {
-        let base = layer(&[("", Body::Directory), ("d", Body::Directory), ("d/e", Body::Directory), ("x", Body::Fifo)]);
+        let base = layer(&[
+            ("", Body::Directory),
+            ("d", Body::Directory),
+            ("d/e", Body::Directory),
+            ("x", Body::Fifo),
+        ]);
         let top = layer(&[("d/e/f", Body::Fifo)]);
         let Plan::Fixed(fix) = planned(&[base, top]) else { panic!() };
         assert_eq!(paths(&fix), ["", "d", "d/e"]);
@@ -228,10 +237,12 @@ mod tests {
         let top = layer(&[("", Body::Directory), ("", Body::Opaque), ("b", Body::Fifo)]);
         assert!(matches!(planned(&[base.clone(), top]), Plan::Flat(_)), "the root cannot be opaque");
         let mut other = base.entries().to_vec();
-        other[1].meta.xattrs = [Xattr { name: b"user.x"[..].into(), value: b"1"[..].into() }].into_iter().collect();
+        other[1].meta.xattrs =
+            [Xattr { name: b"user.x"[..].into(), value: b"1"[..].into() }].into_iter().collect();
         let mut merged = Tree::new();
         merged.apply(&base, 0).unwrap();
-        let (tree, _) = Tree::overlay(&Layer::new(other, 0), 0, Namespace::Trusted, &Limits::default()).unwrap();
+        let (tree, _) =
+            Tree::overlay(&Layer::new(other, 0), 0, Namespace::Trusted, &Limits::default()).unwrap();
         assert!(matches!(plan(&merged, &[&tree], Namespace::Trusted), Plan::Flat(_)), "a file differs");
     }
 }

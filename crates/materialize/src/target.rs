@@ -30,7 +30,8 @@ impl Target {
             error => Error::file("open", path)(error.into()),
         })?;
         let target = Self { path: path.to_owned(), handle, created };
-        let empty = names(target.handle()).map_err(|error| Error::file("list", path)(error.into()))?.is_empty();
+        let empty =
+            names(target.handle()).map_err(|error| Error::file("list", path)(error.into()))?.is_empty();
         if empty { Ok(target) } else { Err(Error::Target { dir: path.into(), problem: "is not empty" }) }
     }
 
@@ -52,33 +53,44 @@ impl Target {
     }
 }
 
-/// Removes what is in a directory, to any depth, never following a link. One handle is open at a time; directories are
-/// entered from where they lie, and taken apart from the inside.
+/// Removes what is in a directory, to any depth, never following a link. Every directory is listed once, so it ends even
+/// if somebody keeps adding to it.
 fn clear(root: &OwnedFd) -> io::Result<()> {
-    // Descends to a directory without subdirectories, removes it, and starts over from its parent.
     let mut path: Vec<CString> = Vec::new();
-    loop {
-        let here = walk(root, &path)?;
-        let mut deeper = None;
-        for name in names(here.as_fd())? {
-            match rustix::fs::unlinkat(&here, &*name, AtFlags::empty()) {
-                Ok(()) => {}
-                Err(Errno::ISDIR | Errno::PERM) => match rustix::fs::unlinkat(&here, &*name, AtFlags::REMOVEDIR) {
-                    Ok(()) => {}
-                    Err(Errno::NOTEMPTY | Errno::EXIST) => deeper = Some(name),
-                    Err(error) => return Err(error),
-                },
-                Err(error) => return Err(error),
-            }
-        }
-        match deeper {
-            Some(name) => path.push(name),
-            None => {
-                let Some(name) = path.pop() else { return Ok(()) };
+    // By level: directories that were not empty when they were seen.
+    let mut pending = vec![sweep(&walk(root, &path)?)?];
+    while let Some(level) = pending.last_mut() {
+        if let Some(name) = level.pop() {
+            path.push(name);
+            pending.push(sweep(&walk(root, &path)?)?);
+        } else {
+            pending.pop();
+            if let Some(name) = path.pop() {
                 rustix::fs::unlinkat(walk(root, &path)?, &*name, AtFlags::REMOVEDIR)?;
             }
         }
     }
+    Ok(())
+}
+
+/// Removes files and empty directories; gives the other directories.
+fn sweep(directory: &OwnedFd) -> io::Result<Vec<CString>> {
+    let mut full = Vec::new();
+    for name in names(directory.as_fd())? {
+        match rustix::fs::unlinkat(directory, &*name, AtFlags::empty()) {
+            Ok(()) => {}
+            // POSIX says PERM, Linux says ISDIR.
+            Err(Errno::ISDIR | Errno::PERM) => {
+                match rustix::fs::unlinkat(directory, &*name, AtFlags::REMOVEDIR) {
+                    Ok(()) => {}
+                    Err(Errno::NOTEMPTY | Errno::EXIST) => full.push(name),
+                    Err(error) => return Err(error),
+                }
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(full)
 }
 
 /// Opens a directory below `root`, one component at a time.
@@ -93,8 +105,10 @@ pub(crate) fn walk(root: &OwnedFd, path: &[CString]) -> io::Result<OwnedFd> {
 /// Opens a subdirectory, which must be a real one on the same file system.
 pub(crate) fn enter(parent: BorrowedFd<'_>, name: &std::ffi::CStr) -> io::Result<OwnedFd> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve =
-        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV;
+    let resolve = ResolveFlags::BENEATH
+        | ResolveFlags::NO_SYMLINKS
+        | ResolveFlags::NO_MAGICLINKS
+        | ResolveFlags::NO_XDEV;
     loop {
         match rustix::fs::openat2(parent, name, flags, Mode::empty(), resolve) {
             // Somebody renamed something meanwhile, and the kernel cannot be sure.
@@ -130,7 +144,9 @@ mod tests {
         std::os::unix::fs::symlink(at("empty"), at("link")).unwrap();
         Target::open(&at("empty")).unwrap();
         Target::open(&at("new")).unwrap();
-        for (name, problem) in [("full", "is not empty"), ("file", "is not a directory"), ("link", "is not a directory")] {
+        for (name, problem) in
+            [("full", "is not empty"), ("file", "is not a directory"), ("link", "is not a directory")]
+        {
             assert!(Target::open(&at(name)).unwrap_err().to_string().contains(problem), "{name}");
         }
         assert!(Target::open(&at("no/such/parent")).is_err());

@@ -1,11 +1,11 @@
 //! An image as plain files.
 
+use crate::Result;
 use crate::driver::ImageSource;
 use crate::erofs::open_all;
 use crate::extract::{Extractor, Owner, Style, UnpackReport};
 use crate::layers::Layers;
 use crate::target::Target;
-use crate::Result;
 use larder_rootfs::Limits;
 use larder_store::{Admitted, Store};
 use std::path::Path;

@@ -41,7 +41,9 @@ impl Writable {
         let lock = lock.map_err(Error::file("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Err(problem("is being mounted by another process".into())),
+            Err(fs::TryLockError::WouldBlock) => {
+                return Err(problem("is being mounted by another process".into()));
+            }
             Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &lock_path)(source)),
         }
         for record in store.mounts().map_err(Error::store("look up mounts"))? {
@@ -72,13 +74,23 @@ impl Writable {
 
     /// Mounts `image`, which is not attached anywhere yet, with this layer on top. The image itself ends up attached nowhere:
     /// overlayfs keeps its own hold on it.
-    pub(crate) fn mount_over_image(&self, image: BorrowedFd<'_>, target: BorrowedFd<'_>, dir: &Path) -> Result<()> {
+    pub(crate) fn mount_over_image(
+        &self,
+        image: BorrowedFd<'_>,
+        target: BorrowedFd<'_>,
+        dir: &Path,
+    ) -> Result<()> {
         let lower = self.dir.join("lower");
         // Somebody may have been killed between attaching and detaching.
         while kernel::unmount(&lower, true)? {}
         create_dir(&lower)?;
-        let handle = rustix::fs::openat(CWD, &lower, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
-            .map_err(|source| Error::file("open", &lower)(source.into()))?;
+        let handle = rustix::fs::openat(
+            CWD,
+            &lower,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
+            Mode::empty(),
+        )
+        .map_err(|source| Error::file("open", &lower)(source.into()))?;
         kernel::attach("erofs", image, handle.as_fd(), &lower)?;
         let mounted = self.mount_over(std::slice::from_ref(&lower), target, dir);
         let detached = kernel::unmount(&lower, true);

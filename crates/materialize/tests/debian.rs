@@ -1,5 +1,7 @@
 //! A real root file system: what other tools make of it.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use larder_core::Compression;
@@ -23,7 +25,11 @@ fn debian_is_the_same_for_everybody() {
     // Large trees come and go faster in memory.
     let room = Tmpfs::mount(4 << 30).unwrap();
     let tar = room.path().join("debian.tar");
-    let made = Command::new("mmdebstrap").args(["--quiet", "--variant=essential", "bookworm"]).arg(&tar).output().unwrap();
+    let made = Command::new("mmdebstrap")
+        .args(["--quiet", "--variant=essential", "bookworm"])
+        .arg(&tar)
+        .output()
+        .unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let base = std::fs::read(&tar).unwrap();
 

@@ -1,5 +1,7 @@
 //! Both drivers show what `unpack` writes, and that is what the layers mean.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use larder_core::{Classify as _, Compression, Kind};
@@ -28,14 +30,24 @@ fn everything() -> Vec<u8> {
         .member(&Member::file("usr/ping", b"capable").xattr("security.capability", capability))
         .member(&Member::file("usr/far", b"owner").owner(100_000, 4_000_000_000))
         .member(&Member::file("usr/old", b"before 1970").mtime(-5, 500_000_000))
-        .member(&Member::file("usr/acl", b"").mode(0o640).xattr("user.a", b"1").xattr("user.b", [0u8, 255, 0]).xattr("trusted.t", b"t"))
+        .member(
+            &Member::file("usr/acl", b"")
+                .mode(0o640)
+                .xattr("user.a", b"1")
+                .xattr("user.b", [0u8, 255, 0])
+                .xattr("trusted.t", b"t"),
+        )
         .member(&Member::file(&long, b"long"))
         .member(&Member::file(b"usr/not\xffutf8\x01\n", b"bytes"))
         .member(&Member::directory("tmp").mode(0o1777))
         .symlink("bin", "usr/bin")
         .symlink("usr/dangling", "/no/such/thing")
         .symlink("usr/long-link", "t/".repeat(2000))
-        .member(&Member { link: b"su".to_vec(), mode: 0o777, ..Member::new(b'2', "usr/owned-link") }.owner(7, 8).mtime(5, 6))
+        .member(
+            &Member { link: b"su".to_vec(), mode: 0o777, ..Member::new(b'2', "usr/owned-link") }
+                .owner(7, 8)
+                .mtime(5, 6),
+        )
         .hard_link("usr/su-too", "usr/su")
         .hard_link("usr/link-too", "usr/owned-link")
         .char_device("dev/null", 1, 3)
@@ -51,7 +63,9 @@ fn everything() -> Vec<u8> {
         .file("implicit/parents/of/this", b"x");
     // Large enough for several directory blocks of either size, with names on both sides of the dots.
     for number in 0..400 {
-        tar = tar.file(format!("many/!{number:03}"), b"").file(format!("many/{}{number}", "n".repeat(number % 200)), number.to_string());
+        tar = tar
+            .file(format!("many/!{number:03}"), b"")
+            .file(format!("many/{}{number}", "n".repeat(number % 200)), number.to_string());
     }
     tar.build()
 }
@@ -155,10 +169,21 @@ fn later_layers_hide_replace_and_add() {
             continue;
         }
         let has = |path: &str| listing.get(path).is_some();
-        for path in ["etc/remove", "etc/keep", "dir/a", "dir/sub", "opaque/lower", "opaque/upper", "reborn/lower", "becomes-file/x"] {
+        for path in [
+            "etc/remove",
+            "etc/keep",
+            "dir/a",
+            "dir/sub",
+            "opaque/lower",
+            "opaque/upper",
+            "reborn/lower",
+            "becomes-file/x",
+        ] {
             assert!(!has(path), "{path} is hidden");
         }
-        for path in ["dir/again", "reborn/upper", "becomes-dir/x", "usr/lib/through-a-link", "etc/implicit-parent"] {
+        for path in
+            ["dir/again", "reborn/upper", "becomes-dir/x", "usr/lib/through-a-link", "etc/implicit-parent"]
+        {
             assert!(has(path), "{path} is there");
         }
         assert_eq!(listing.get("three").unwrap().same_as.as_deref(), Some("one".as_ref()));
@@ -202,7 +227,9 @@ fn random_layers_agree() {
         for count in [1, 3, 5] {
             let image = world.image(&tars[..count]);
             let name = format!("out-{count}");
-            world.unpack(&image, &name).unwrap_or_else(|error| panic!("seed {seed}: {}", larder_core::report(&error)));
+            world
+                .unpack(&image, &name)
+                .unwrap_or_else(|error| panic!("seed {seed}: {}", larder_core::report(&error)));
             let listing = Listing::of(&world.path(&name)).unwrap();
             assert_agreement_but_links(&world, &image, &listing);
         }
@@ -220,12 +247,17 @@ fn random_layer(random: &mut Random) -> Vec<u8> {
     for _ in 0..random.within(1..12) {
         let name = path(random);
         // A path through a file of the same layer is refused; that is not what is compared here.
-        let clash = |file: &String| name.starts_with(&format!("{file}/")) || file.starts_with(&format!("{name}/")) || *file == name;
+        let clash = |file: &String| {
+            name.starts_with(&format!("{file}/")) || file.starts_with(&format!("{name}/")) || *file == name
+        };
         if files.iter().any(clash) {
             continue;
         }
         let member = |member: Member| {
-            member.mode(0o600 + u32::from(name.len() as u8)).owner(name.len() as u64, 0).mtime(1_000_000 + name.len() as i64, 5)
+            member
+                .mode(0o600 + u32::from(name.len() as u8))
+                .owner(name.len() as u64, 0)
+                .mtime(1_000_000 + name.len() as i64, 5)
         };
         tar = match random.below(9) {
             0..=2 => {
@@ -281,7 +313,10 @@ fn an_image_without_layers_is_an_empty_directory() {
 #[test]
 fn the_same_layer_twice() {
     let world = World::new();
-    let [a, b] = [TarBuilder::new().file("f", b"a").file("only-a", b"").build(), TarBuilder::new().file("f", b"b").whiteout("only-a").build()];
+    let [a, b] = [
+        TarBuilder::new().file("f", b"a").file("only-a", b"").build(),
+        TarBuilder::new().file("f", b"b").whiteout("only-a").build(),
+    ];
     let listing = world.assert_agreement(&world.image(&[a.clone(), b.clone(), a.clone()]), NOTHING);
     assert_eq!(listing.paths(), ["f", "only-a"]);
     let listing = world.assert_agreement(&world.image(&[b.clone(), a, b]), NOTHING);
@@ -313,7 +348,11 @@ fn changes_outlive_the_mount() {
         let record = driver.mount(&rootfs, &dir, access()).unwrap();
         assert_eq!(record.writable.as_deref(), Some(&*name));
         let root = fs::metadata(&dir).unwrap();
-        assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o711, 3, 4), "the root keeps its attributes");
+        assert_eq!(
+            (root.mode() & 0o7777, root.uid(), root.gid()),
+            (0o711, 3, 4),
+            "the root keeps its attributes"
+        );
         assert_eq!(fs::read(dir.join("second/layer")).unwrap(), b"2");
         fs::write(dir.join("usr/su"), b"changed").unwrap();
         fs::write(dir.join("new"), b"new").unwrap();
@@ -321,7 +360,8 @@ fn changes_outlive_the_mount() {
         fs::remove_dir_all(dir.join("many")).unwrap();
         fs::rename(dir.join("page"), dir.join("usr/page")).unwrap();
         // Only the mount itself is there: the image beneath was detached.
-        let below: Vec<_> = mount_points().unwrap().into_iter().filter(|at| at.starts_with(world.path("home"))).collect();
+        let below: Vec<_> =
+            mount_points().unwrap().into_iter().filter(|at| at.starts_with(world.path("home"))).collect();
         assert!(below.is_empty(), "{below:?}");
         let error = driver.mount(&rootfs, &world.path("second"), access()).unwrap_err();
         assert!(matches!(error, Error::Writable { .. }), "{error}");
@@ -334,7 +374,10 @@ fn changes_outlive_the_mount() {
         unmount(&world.store, &dir).unwrap();
         let foreign = driver.prepare(&other.0, &other.1).unwrap();
         let error = driver.mount(&foreign, &dir, access()).unwrap_err();
-        assert!(matches!(&error, Error::Writable { problem, .. } if problem.contains("belongs to")), "{error}");
+        assert!(
+            matches!(&error, Error::Writable { problem, .. } if problem.contains("belongs to")),
+            "{error}"
+        );
         assert!(!dir.exists());
         for bad in ["", ".", "../x", "a/b", "-x", &"n".repeat(129)] {
             let error = driver.mount(&rootfs, &dir, Access::Writable(bad.into())).unwrap_err();
@@ -359,7 +402,11 @@ fn a_mount_is_recorded_and_undone() {
         assert_eq!(world.store.mounts().unwrap().len(), 1, "the refused attempt left the record alone");
         assert!(matches!(driver.remove(&image.0.manifest).unwrap_err(), Error::InUse { .. }));
         let open = fs::File::open(dir.join("odd")).unwrap();
-        assert_eq!(unmount(&world.store, &dir).unwrap_err().kind(), Kind::Conflict, "somebody has a file open");
+        assert_eq!(
+            unmount(&world.store, &dir).unwrap_err().kind(),
+            Kind::Conflict,
+            "somebody has a file open"
+        );
         drop(open);
         unmount(&world.store, &dir).unwrap();
         assert!(dir.exists(), "it was there before");
@@ -463,4 +510,45 @@ fn a_probe_tries_both_and_leaves_nothing() {
     fs::write(world.path("plain"), b"").unwrap();
     let blocked = larder_materialize::probe(&world.path("plain"));
     assert!(blocked.iter().all(|finding| !finding.usable && finding.why.contains("plain")), "{blocked:?}");
+}
+
+#[test]
+fn a_store_in_memory() {
+    let room = larder_testkit::Tmpfs::mount(64 << 20).unwrap();
+    let store = support::open_store(room.path());
+    let lease = store.lease("test").unwrap();
+    let built = ImageBuilder::new(1).tar(everything(), Compression::Gzip).build();
+    for (_, bytes) in &built.blobs {
+        store.put(bytes, larder_store::BlobKind::Layer, &lease).unwrap();
+    }
+    store.put(built.raw(), larder_store::BlobKind::Manifest, &lease).unwrap();
+    let world = World::new();
+    let (image, _) = world.put(&built);
+    let admitted = store.admit(&image.manifest, "test").unwrap();
+    let dir = world.path("m");
+    // Not every file system can hold a disk image that is mounted from its file; the probe must know.
+    for finding in larder_materialize::probe(store.home()) {
+        let driver: Box<dyn larder_materialize::Materializer> = match finding.driver {
+            larder_materialize::Driver::Erofs => {
+                Box::new(ErofsDriver::new(store.clone(), world.limits.clone()))
+            }
+            larder_materialize::Driver::Overlay => {
+                Box::new(OverlayDriver::new(store.clone(), world.limits.clone()))
+            }
+        };
+        let rootfs = driver.prepare(&image, &admitted).unwrap();
+        match driver.mount(&rootfs, &dir, Access::ReadOnly) {
+            Ok(_) => {
+                assert!(finding.usable, "{finding:?}");
+                assert_eq!(fs::read(dir.join("block")).unwrap(), [b'x'; 512]);
+                unmount(&store, &dir).unwrap();
+            }
+            Err(error) => {
+                assert!(!finding.usable, "{finding:?}: {error}");
+                assert_eq!(error.kind(), Kind::Unsupported, "{error}");
+                assert!(error.hints()[0].contains("overlay"), "{:?}", error.hints());
+                assert!(!dir.exists() && store.mounts().unwrap().is_empty());
+            }
+        }
+    }
 }

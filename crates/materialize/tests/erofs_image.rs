@@ -1,5 +1,7 @@
 //! EROFS images as the kernel and erofs-utils see them.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 use larder_rootfs::encode::{EncodeError, ErofsDevice, ErofsOptions, ErofsSummary, erofs};
 use larder_rootfs::{Layer, Limits, Tree};
 use larder_testkit::{Ignore, Listing, Member, Random, TarBuilder, tools};
@@ -72,11 +74,16 @@ fn mixed(random: &mut Random) -> Vec<u8> {
     for number in 0..120 {
         let directory = format!("d{}", number % 7);
         if number < 7 {
-            tar = tar.member(&Member::directory(&directory).mode(0o700 + number).mtime(1_600_000_000 + i64::from(number), number));
+            tar = tar.member(
+                &Member::directory(&directory)
+                    .mode(0o700 + number)
+                    .mtime(1_600_000_000 + i64::from(number), number),
+            );
         }
         let size = *random.pick(&[0, 1, 100, 400, 511, 512, 513, 4000, 4095, 4096, 4097, 9000, 70_000]);
         let name = format!("{directory}/{}{number}", "n".repeat(random.below(100) as usize));
-        let mut member = Member::file(&name, random.bytes(size)).mode(0o600 + number).owner(u64::from(number) * 1000, 5);
+        let mut member =
+            Member::file(&name, random.bytes(size)).mode(0o600 + number).owner(u64::from(number) * 1000, 5);
         if random.one_in(3) {
             member = member.mtime(1_700_000_000, 987_654_321);
         }
@@ -113,9 +120,13 @@ fn the_kernel_reads_every_shape() {
                 let (image, summary) = encode(&tar, &options);
                 std::fs::write(at(&name), &image).unwrap();
                 let device = at("tar");
-                let mounted = Mounted::new(&at(&name), (!inline_data).then_some(&device), &at(&format!("m{name}")));
+                let mounted =
+                    Mounted::new(&at(&name), (!inline_data).then_some(&device), &at(&format!("m{name}")));
                 // GNU tar forgets the times of directories that it writes into later.
-                expected.assert_same(&Listing::of(&mounted.0).unwrap(), Ignore { directory_mtime: true, ..NOTHING });
+                expected.assert_same(
+                    &Listing::of(&mounted.0).unwrap(),
+                    Ignore { directory_mtime: true, ..NOTHING },
+                );
                 let names = expected.entries.values().filter(|listed| listed.same_as.is_none()).count();
                 assert_eq!(summary.inodes, names as u64);
                 if !inline_data {
@@ -184,8 +195,13 @@ fn erofs_utils_accept_a_full_image() {
             .arg(at("image"))
             .output()
             .unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
-        assert!(check.status.success() && said.contains("Extracted filesystem successfully"), "{}: {said}", check.status);
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&check.stdout), String::from_utf8_lossy(&check.stderr));
+        assert!(
+            check.status.success() && said.contains("Extracted filesystem successfully"),
+            "{}: {said}",
+            check.status
+        );
         let mut expected_plain = expected.clone();
         let mut found = Listing::of(&at("checked")).unwrap();
         for listed in expected_plain.entries.values_mut().chain(found.entries.values_mut()) {
@@ -214,7 +230,8 @@ fn content_outside_of_the_devices_is_refused() {
     let tar = TarBuilder::new().file("f", [1; 5000]).build();
     let mut read = |_, _, _: &mut [u8]| Ok(());
     for devices in [&[][..], &[ErofsDevice { size_bytes: 1024, digest: None }]] {
-        let error = erofs(&tree_of(&tar), devices, &ErofsOptions::index(), &mut read, &mut Vec::new()).unwrap_err();
+        let error =
+            erofs(&tree_of(&tar), devices, &ErofsOptions::index(), &mut read, &mut Vec::new()).unwrap_err();
         assert!(matches!(&error, EncodeError::Content { path } if path == "f"), "{error}");
     }
 }

@@ -1,9 +1,11 @@
 //! Layers made to get out, and somebody who moves directories about while they are written.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
-use larder_core::Kind;
 use larder_core::Classify as _;
+use larder_core::Kind;
 use larder_materialize::{Access, unmount};
 use larder_testkit::{Ignore, Listing, Member, TarBuilder};
 use std::fs;
@@ -57,10 +59,29 @@ fn no_layer_gets_out() {
         ("an absolute path", vec![tar().file(canary.path("file"), b"x").build()]),
         ("through a link of the same layer", vec![link().file("link/file", b"x").build()]),
         ("through a link of a lower layer", vec![link().build(), tar().file("link/file", b"x").build()]),
-        ("through a relative link", vec![tar().symlink("link", format!("{up}{relative}")).file("link/sub/file", b"x").build()]),
-        ("through a chain of links", vec![tar().symlink("a", "b").symlink("b", "c/..").symlink("c", outside).file("a/file", b"x").build()]),
-        ("a directory over a link", vec![link().member(&Member::directory("link/sub").mode(0o777).owner(9, 9)).build()]),
-        ("a directory named like a link", vec![link().member(&Member::directory("link/").mode(0o777)).build()]),
+        (
+            "through a relative link",
+            vec![tar().symlink("link", format!("{up}{relative}")).file("link/sub/file", b"x").build()],
+        ),
+        (
+            "through a chain of links",
+            vec![
+                tar()
+                    .symlink("a", "b")
+                    .symlink("b", "c/..")
+                    .symlink("c", outside)
+                    .file("a/file", b"x")
+                    .build(),
+            ],
+        ),
+        (
+            "a directory over a link",
+            vec![link().member(&Member::directory("link/sub").mode(0o777).owner(9, 9)).build()],
+        ),
+        (
+            "a directory named like a link",
+            vec![link().member(&Member::directory("link/").mode(0o777)).build()],
+        ),
         ("a whiteout behind a link", vec![link().build(), tar().whiteout("link/file").build()]),
         ("an opaque directory behind a link", vec![link().build(), tar().opaque("link").build()]),
         ("a whiteout of dots", vec![tar().file(".wh...", b"").build()]),
@@ -68,14 +89,36 @@ fn no_layer_gets_out() {
         ("a hard link out by dots", vec![tar().hard_link("steal", "../canary/file").build()]),
         ("a hard link out by an absolute path", vec![tar().hard_link("steal", canary.path("file")).build()]),
         ("a hard link out by a link", vec![link().hard_link("steal", "link/file").build()]),
-        ("a hard link to a link, then written", vec![tar().symlink("l", canary.path("file")).hard_link("h", "l").file("h", b"x").build()]),
-        ("a file over a link", vec![tar().symlink("l", canary.path("file")).build(), tar().file("l", b"x").build()]),
-        ("attributes over a link", vec![tar().symlink("l", canary.path("file")).hard_link("h", "l").build(), tar().member(&Member::file("h", b"").mode(0o4777).owner(7, 7).xattr("user.x", b"y")).build()]),
+        (
+            "a hard link to a link, then written",
+            vec![tar().symlink("l", canary.path("file")).hard_link("h", "l").file("h", b"x").build()],
+        ),
+        (
+            "a file over a link",
+            vec![tar().symlink("l", canary.path("file")).build(), tar().file("l", b"x").build()],
+        ),
+        (
+            "attributes over a link",
+            vec![
+                tar().symlink("l", canary.path("file")).hard_link("h", "l").build(),
+                tar().member(&Member::file("h", b"").mode(0o4777).owner(7, 7).xattr("user.x", b"y")).build(),
+            ],
+        ),
         ("a device behind a link", vec![link().char_device("link/null", 1, 3).build()]),
         ("a link behind a link", vec![link().symlink("link/file", "/etc/shadow").build()]),
         ("the root as a link", vec![tar().symlink("./", outside).file("file", b"x").build()]),
         ("the root as a file", vec![tar().file("./", b"x").build()]),
-        ("forged marks", vec![tar().member(&Member::directory("d").xattr("trusted.overlay.redirect", format!("/{up}{relative}"))).file("d/file", b"x").build()]),
+        (
+            "forged marks",
+            vec![
+                tar()
+                    .member(
+                        &Member::directory("d").xattr("trusted.overlay.redirect", format!("/{up}{relative}")),
+                    )
+                    .file("d/file", b"x")
+                    .build(),
+            ],
+        ),
     ];
     for (number, (what, tars)) in cases.iter().enumerate() {
         let image = world.image(tars);
@@ -118,10 +161,17 @@ fn somebody_moves_directories_about() {
     let canary = Canary::new(&world);
     let mut tar = TarBuilder::new();
     for number in 0..60 {
-        tar = tar.member(&Member::directory(format!("d{number}")).mode(0o777)).member(&Member::directory(format!("d{number}/sub")).mode(0o777));
+        tar = tar
+            .member(&Member::directory(format!("d{number}")).mode(0o777))
+            .member(&Member::directory(format!("d{number}/sub")).mode(0o777));
         for file in 0..12 {
             tar = tar
-                .member(&Member::file(format!("d{number}/sub/f{file}"), b"written").mode(0o777).owner(1, 1).xattr("user.x", b"y"))
+                .member(
+                    &Member::file(format!("d{number}/sub/f{file}"), b"written")
+                        .mode(0o777)
+                        .owner(1, 1)
+                        .xattr("user.x", b"y"),
+                )
                 .hard_link(format!("d{number}/h{file}"), format!("d{number}/sub/f{file}"))
                 .fifo(format!("d{number}/p{file}"));
         }
@@ -185,7 +235,10 @@ fn targets_that_are_refused_stay_as_they_are() {
 #[test]
 fn a_failure_takes_back_what_was_written() {
     let world = World::new();
-    let missing = world.image(&[TarBuilder::new().file("a", b"x").build(), TarBuilder::new().hard_link("b", "nowhere").build()]);
+    let missing = world.image(&[
+        TarBuilder::new().file("a", b"x").build(),
+        TarBuilder::new().hard_link("b", "nowhere").build(),
+    ]);
     fs::create_dir(world.path("given")).unwrap();
     for (name, stays) in [("given", true), ("new", false)] {
         world.unpack(&missing, name).unwrap_err();
@@ -202,7 +255,10 @@ fn depth_costs_no_handles() {
     for _ in 0..2000 {
         deep.push_str("d/");
     }
-    tar = tar.file(format!("{deep}f"), b"deep").hard_link(format!("{deep}g"), format!("{deep}f")).file("d/z", b"after");
+    tar = tar
+        .file(format!("{deep}f"), b"deep")
+        .hard_link(format!("{deep}g"), format!("{deep}f"))
+        .file("d/z", b"after");
     let image = world.image(&[tar.build()]);
     let report = world.unpack(&image, "out").unwrap();
     assert_eq!(report.entries, 2003);
@@ -222,10 +278,18 @@ fn depth_costs_no_handles() {
 #[test]
 fn without_privilege_owners_can_be_ignored() {
     let world = World::new();
-    let image = world.image(&[TarBuilder::new().member(&Member::file("f", b"x").owner(12, 34).mode(0o4755)).build()]);
+    let image =
+        world.image(&[TarBuilder::new().member(&Member::file("f", b"x").owner(12, 34).mode(0o4755)).build()]);
     let options = larder_materialize::UnpackOptions { owner: larder_materialize::Owner::Ignore };
-    let report =
-        larder_materialize::unpack(&world.store, &image.0, &image.1, &world.path("out"), &world.limits, &options).unwrap();
+    let report = larder_materialize::unpack(
+        &world.store,
+        &image.0,
+        &image.1,
+        &world.path("out"),
+        &world.limits,
+        &options,
+    )
+    .unwrap();
     assert_eq!((report.entries, report.bytes, report.skipped.len()), (1, 1, 0));
     let listing = Listing::of(&world.path("out")).unwrap();
     let file = listing.get("f").unwrap();

@@ -1,5 +1,7 @@
 //! Importing layers: whole and verified, or not at all; once, however many ask.
 
+#![expect(clippy::unwrap_used, reason = "a test that fails says where")]
+
 mod support;
 
 use larder_core::{Classify as _, Compression, Digest, Kind};
@@ -42,7 +44,9 @@ impl<R: Read> Read for Trickle<R> {
 
 #[test]
 fn every_packing_gives_the_same_raw_tar() {
-    for (compression, pieces) in [(Compression::None, 1), (Compression::Gzip, 1), (Compression::Gzip, 5), (Compression::Zstd, 3)] {
+    for (compression, pieces) in
+        [(Compression::None, 1), (Compression::Gzip, 1), (Compression::Gzip, 5), (Compression::Zstd, 3)]
+    {
         let world = World::new();
         let tar = some_tar(1);
         let diff_id = Digest::of(&tar);
@@ -55,7 +59,10 @@ fn every_packing_gives_the_same_raw_tar() {
         assert_eq!((row.size, row.checksum), (tar.len() as u64, Some(diff_id)));
         let path = world.path("home/layers").join(&row.key.name);
         assert!(fs::read(path).unwrap() == tar);
-        assert!(matches!(LayerImport::begin(&world.store, &diff_id, &world.limits).unwrap(), ImportBegin::Exists));
+        assert!(matches!(
+            LayerImport::begin(&world.store, &diff_id, &world.limits).unwrap(),
+            ImportBegin::Exists
+        ));
     }
 }
 
@@ -73,7 +80,12 @@ fn what_is_wrong_leaves_nothing() {
         ("bent", bent, Digest::of(&tar), Kind::Corrupt),
         ("something behind it", [&good[..], b"garbage"].concat(), Digest::of(&tar), Kind::Corrupt),
         ("no tar", pack(&garbage, Compression::Zstd).to_vec(), Digest::of(&garbage), Kind::Invalid),
-        ("half a tar", pack(&tar[..tar.len() / 2], Compression::Gzip).to_vec(), Digest::of(&tar[..tar.len() / 2]), Kind::Invalid),
+        (
+            "half a tar",
+            pack(&tar[..tar.len() / 2], Compression::Gzip).to_vec(),
+            Digest::of(&tar[..tar.len() / 2]),
+            Kind::Invalid,
+        ),
     ];
     for (what, blob, diff_id, kind) in cases {
         let world = World::new();
@@ -100,7 +112,8 @@ impl Read for Broken {
 #[track_caller]
 fn assert_nothing_left(world: &World) {
     assert!(world.store.derived_list().unwrap().is_empty());
-    let left: Vec<_> = fs::read_dir(world.path("home/layers")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let left: Vec<_> =
+        fs::read_dir(world.path("home/layers")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -110,7 +123,9 @@ fn a_bomb_is_stopped_early() {
     let limits = Limits { bytes: 1 << 20, ..Limits::default() };
     let tar = TarBuilder::new().file("zeros", vec![0; 64 << 20]).build();
     let diff_id = Digest::of(&tar);
-    let ImportBegin::Import(import) = LayerImport::begin(&world.store, &diff_id, &limits).unwrap() else { panic!() };
+    let ImportBegin::Import(import) = LayerImport::begin(&world.store, &diff_id, &limits).unwrap() else {
+        panic!()
+    };
     let error = import.run(&*pack(&tar, Compression::Gzip), None).unwrap_err();
     assert_eq!(error.kind(), Kind::Invalid, "{error}");
     assert!(larder_core::report(&error).contains("limit"), "{}", larder_core::report(&error));
@@ -121,12 +136,13 @@ fn a_bomb_is_stopped_early() {
 fn a_scan_in_memory_is_used() {
     let world = World::new();
     let tar = some_tar(3);
-    let image = world.image(&[tar.clone()]);
+    let image = world.image(std::slice::from_ref(&tar));
     let scans = Scans::default();
     let diff_id = image.0.layers[0].diff_id;
     let layer = begin(&world, &diff_id).run(&*tar, None).unwrap();
     scans.put(diff_id, layer);
-    let driver = larder_materialize::ErofsDriver::new(world.store.clone(), world.limits.clone()).with_scans(scans);
+    let driver =
+        larder_materialize::ErofsDriver::new(world.store.clone(), world.limits.clone()).with_scans(scans);
     // The raw tar cannot be read any more, and need not be.
     let path = world.path("home/layers").join(format!("sha256-{}.tar", diff_id.hex()));
     fs::write(&path, vec![0xff; tar.len()]).unwrap();
@@ -151,10 +167,13 @@ fn many_threads_prepare_one_image_once() {
     let image = world.image(&tars);
     for driver in world.drivers() {
         let rootfs: Vec<_> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..8).map(|_| scope.spawn(|| driver.prepare(&image.0, &image.1).unwrap())).collect();
+            let threads: Vec<_> =
+                (0..8).map(|_| scope.spawn(|| driver.prepare(&image.0, &image.1).unwrap())).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).collect()
         });
-        let made = |rows: &[larder_store::DerivedRow]| rows.iter().map(|row| (row.key.clone(), row.created)).collect::<Vec<_>>();
+        let made = |rows: &[larder_store::DerivedRow]| {
+            rows.iter().map(|row| (row.key.clone(), row.created)).collect::<Vec<_>>()
+        };
         let before = made(&world.store.derived_list().unwrap());
         for one in &rootfs {
             assert_eq!(one.keys(), rootfs[0].keys());
@@ -229,7 +248,10 @@ fn child() {
     let limits = Limits::default();
     if what == "import" {
         let tar = some_tar(7);
-        let ImportBegin::Import(import) = LayerImport::begin(&store, &Digest::of(&tar), &limits).unwrap() else { panic!() };
+        let ImportBegin::Import(import) = LayerImport::begin(&store, &Digest::of(&tar), &limits).unwrap()
+        else {
+            panic!()
+        };
         let _ = import.run((&tar[..tar.len() / 2]).chain(Stuck), None);
         return;
     }
@@ -261,7 +283,10 @@ fn a_missing_blob_is_named() {
     image.0.layers[0].blob = support::no_digest();
     for driver in world.drivers() {
         let error = driver.prepare(&image.0, &image.1).unwrap_err();
-        assert!(matches!(&error, Error::MissingBlob { digest } if *digest == support::no_digest()), "{error}");
+        assert!(
+            matches!(&error, Error::MissingBlob { digest } if *digest == support::no_digest()),
+            "{error}"
+        );
         assert_eq!(error.kind(), Kind::NotFound);
     }
 }

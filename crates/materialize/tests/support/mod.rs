@@ -4,7 +4,8 @@
 
 use larder_core::{Compression, Digest};
 use larder_materialize::{
-    Access, ErofsDriver, ImageSource, LayerSource, Materializer, OverlayDriver, Owner, UnpackOptions, UnpackReport, unpack,
+    Access, ErofsDriver, ImageSource, LayerSource, Materializer, OverlayDriver, Owner, UnpackOptions,
+    UnpackReport, unpack,
 };
 use larder_rootfs::Limits;
 use larder_store::{Admitted, BlobKind, Lease, Options, Store};
@@ -65,7 +66,11 @@ impl World {
         (ImageSource { manifest, layers: layers.collect() }, self.store.admit(&manifest, "test").unwrap())
     }
 
-    pub(crate) fn unpack(&self, (image, admitted): &(ImageSource, Admitted), name: &str) -> larder_materialize::Result<UnpackReport> {
+    pub(crate) fn unpack(
+        &self,
+        (image, admitted): &(ImageSource, Admitted),
+        name: &str,
+    ) -> larder_materialize::Result<UnpackReport> {
         let options = UnpackOptions { owner: Owner::Keep };
         unpack(&self.store, image, admitted, &self.path(name), &self.limits, &options)
     }
