@@ -83,7 +83,7 @@ impl Engine {
 
     /// Brings the source into the store, without a name.
     async fn load(&self, from: &Place, options: &CopyOptions, lease: &Lease) -> Result<Descriptor> {
-        let blocking = |work: Box<dyn FnOnce(&Self) -> Result<Descriptor> + Send>| {
+        let blocking = |work: Work| {
             let engine = self.clone();
             async move {
                 let task = tokio::task::spawn_blocking(move || work(&engine));
@@ -159,6 +159,9 @@ impl Engine {
         task.await.map_err(|_| Error::Task { what: "writing the destination" })?
     }
 }
+
+/// Reading a source, on a blocking thread.
+type Work = Box<dyn FnOnce(&Engine) -> Result<Descriptor> + Send>;
 
 /// A reference that finds a root in the store by its digest alone.
 fn pinned(root: &Descriptor) -> Result<Reference> {

@@ -111,7 +111,7 @@ impl fmt::Display for Span {
         let (name, factor) = SPANS
             .iter()
             .rev()
-            .find(|(_, factor)| millis >= *factor && millis % factor == 0)
+            .find(|(_, factor)| millis >= *factor && millis.is_multiple_of(*factor))
             .unwrap_or(&SPANS[0]);
         f.pad(&format!("{}{name}", millis / factor))
     }

@@ -7,7 +7,8 @@ use crate::transfer::{Moved, transfer};
 use crate::{Error, Result};
 use bytes::Bytes;
 use larder_core::{
-    Descriptor, Digest, Document, Event, ImageConfig, MANIFEST_LIMIT, Manifest, Platform, Reference, Selection, Tier,
+    Descriptor, Digest, Document, Event, ImageConfig, MANIFEST_LIMIT, Manifest, Platform, Reference,
+    Selection, Tier,
 };
 use larder_store::{Outcome, Served, Store};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,12 +93,15 @@ impl Fetcher {
             descriptor = chosen[0].clone();
         }
         let expected = "an image";
-        let manifest = document.ok_or(Error::Unexpected { what: what.clone(), found: "too deep an index", expected })?;
+        let manifest =
+            document.ok_or(Error::Unexpected { what: what.clone(), found: "too deep an index", expected })?;
         let image = image_manifest(&manifest, &what)?;
         let (raw, tier) = self.small(scope, &image.config).await?;
         count(&image.config, tier);
-        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document { what: what.clone(), source })?;
-        let layers: Vec<&Descriptor> = image.layers.iter().filter(|layer| layer.media_type.is_layer()).collect();
+        let config =
+            ImageConfig::parse(&raw).map_err(|source| Error::Document { what: what.clone(), source })?;
+        let layers: Vec<&Descriptor> =
+            image.layers.iter().filter(|layer| layer.media_type.is_layer()).collect();
         if layers.len() != config.rootfs.diff_ids.len() {
             let reason = format!("{} layers, but {} diff ids", layers.len(), config.rootfs.diff_ids.len());
             let source = larder_core::Error::Document { what: "manifest", reason };
@@ -132,10 +136,12 @@ impl Fetcher {
         for _ in 0..4 {
             let Some(document) = store.document(&digest).map_err(failed)? else { return Ok(false) };
             match document.manifest() {
-                Manifest::Index(index) => match index.select(&Selection::Only(vec![request.platform.clone()])) {
-                    Ok(chosen) => digest = chosen[0].digest,
-                    Err(_) => return Ok(false),
-                },
+                Manifest::Index(index) => {
+                    match index.select(&Selection::Only(vec![request.platform.clone()])) {
+                        Ok(chosen) => digest = chosen[0].digest,
+                        Err(_) => return Ok(false),
+                    }
+                }
                 manifest => {
                     let wanted: Vec<Digest> = manifest.children().iter().map(|child| child.digest).collect();
                     return Ok(store.missing(&wanted).map_err(failed)?.is_empty());
@@ -215,7 +221,12 @@ impl Fetcher {
     }
 
     /// Makes sure that every keeping tier has a blob; passes its bytes to `reader` where there is one. Returns who served it.
-    pub async fn blob(&self, scope: &Scope, descriptor: &Descriptor, reader: Option<mpsc::Sender<Bytes>>) -> Result<ServedBy> {
+    pub async fn blob(
+        &self,
+        scope: &Scope,
+        descriptor: &Descriptor,
+        reader: Option<mpsc::Sender<Bytes>>,
+    ) -> Result<ServedBy> {
         let started = Instant::now();
         let _flight = self.0.flights.board(descriptor.digest).await;
         // Small documents do not queue behind large layers, or the plan of the next image would wait for this one.

@@ -68,7 +68,8 @@ impl Layer {
     pub fn open(&self) -> LayerReader {
         let (sender, chunks) = mpsc::channel(4);
         let (verdict, outcome) = oneshot::channel();
-        let (fetcher, scope, descriptor) = (self.fetcher.clone(), self.scope.clone(), self.descriptor.clone());
+        let (fetcher, scope, descriptor) =
+            (self.fetcher.clone(), self.scope.clone(), self.descriptor.clone());
         tokio::spawn(async move {
             let moved = fetcher.blob(&scope, &descriptor, Some(sender)).await;
             // Nobody listens any more: the tiers have the blob all the same.

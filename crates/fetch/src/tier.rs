@@ -53,7 +53,12 @@ pub trait BlobSource: Send + Sync {
     async fn resolve(&self, scope: &Scope) -> Result<Option<Descriptor>>;
 
     /// The bytes of a blob from `offset` on, exactly up to the descriptor's size.
-    async fn open(&self, scope: &Scope, descriptor: &Descriptor, offset: u64) -> Result<Option<Box<dyn BlobStream>>>;
+    async fn open(
+        &self,
+        scope: &Scope,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Option<Box<dyn BlobStream>>>;
 
     /// The sink of the same tier, where it keeps what it is given.
     fn sink(&self) -> Option<&dyn BlobSink> {

@@ -136,7 +136,8 @@ fn skip(scope: &Scope, tier: Tier, trouble: &mut Option<Error>, error: Error) {
 
 /// Brings every other fill and the reader up to the offset of the one that kept the most.
 async fn replay(fills: &mut [Box<dyn Fill>], reader: Option<&mpsc::Sender<Bytes>>) -> Result<()> {
-    let Some(anchor) = (0..fills.len()).max_by_key(|at| fills[*at].kept()).filter(|at| fills[*at].kept() > 0) else {
+    let Some(anchor) = (0..fills.len()).max_by_key(|at| fills[*at].kept()).filter(|at| fills[*at].kept() > 0)
+    else {
         return Ok(());
     };
     for (at, fill) in fills.iter_mut().enumerate() {

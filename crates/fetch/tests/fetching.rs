@@ -1,7 +1,10 @@
 //! The library's entry point against a registry that misbehaves on command.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use larder_core::{Compression, Digest, Hasher, Platform, Reference, Tier, silent};
-use larder_fetch::{DiskTier, Fetcher, Image, LayerReader, MemoryTier, RegistryTier, Request, Scope, Settings};
+use larder_fetch::{
+    DiskTier, Fetcher, Image, LayerReader, MemoryTier, RegistryTier, Request, Scope, Settings,
+};
 use larder_remote::{Auth, Client, Config};
 use larder_store::{Options, Store};
 use larder_testkit::{Fault, FaultRegistry, ImageBuilder, IndexBuilder, Rule};
@@ -23,7 +26,8 @@ impl World {
     fn with_registry(registry: FaultRegistry) -> Self {
         let home = tempfile::tempdir().unwrap();
         let clock = Arc::new(SystemTime::now);
-        let store = Store::open(home.path(), Options { boot_id: "test".into(), clock: clock.clone() }).unwrap();
+        let store =
+            Store::open(home.path(), Options { boot_id: "test".into(), clock: clock.clone() }).unwrap();
         let config = Config {
             backoff_base: Duration::from_millis(1),
             backoff_max: Duration::from_millis(5),
@@ -85,7 +89,11 @@ async fn layers_are_lazy_and_fill_the_nearer_tiers() {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_callers_cause_one_download() {
     let world = World::new();
-    ImageBuilder::new(2).random_layers(1, 2_000_000, Compression::Gzip).build().push(&world.registry, "a", Some("1"));
+    ImageBuilder::new(2).random_layers(1, 2_000_000, Compression::Gzip).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let image = world.fetch("a:1").await.unwrap();
     let layer = image.layers[0].clone();
     let readers: Vec<_> = (0..20).map(|_| tokio::spawn(drain(layer.open()))).collect();
@@ -98,7 +106,11 @@ async fn many_callers_cause_one_download() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_gives_up_does_not_stop_the_others() {
     let world = World::new();
-    ImageBuilder::new(3).random_layers(1, 4_000_000, Compression::Gzip).build().push(&world.registry, "a", Some("1"));
+    ImageBuilder::new(3).random_layers(1, 4_000_000, Compression::Gzip).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let image = world.fetch("a:1").await.unwrap();
     let layer = image.layers[0].clone();
     let mut impatient = layer.open();
@@ -111,7 +123,11 @@ async fn who_gives_up_does_not_stop_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_bytes_never_end_well() {
     let world = World::new();
-    ImageBuilder::new(4).random_layers(1, 500_000, Compression::Gzip).build().push(&world.registry, "a", Some("1"));
+    ImageBuilder::new(4).random_layers(1, 500_000, Compression::Gzip).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let image = world.fetch("a:1").await.unwrap();
     let layer = &image.layers[0];
     for fault in [Fault::WrongByte(100_000), Fault::ShortBody(1), Fault::LongBody(1), Fault::Html] {
@@ -150,7 +166,11 @@ async fn a_damaged_prefix_does_not_spoil_the_next_attempt() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_interrupted_blob_is_continued() {
     let world = World::new();
-    ImageBuilder::new(6).random_layers(1, 1_000_000, Compression::None).build().push(&world.registry, "a", Some("1"));
+    ImageBuilder::new(6).random_layers(1, 1_000_000, Compression::None).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let image = world.fetch("a:1").await.unwrap();
     let layer = &image.layers[0];
     {
@@ -168,7 +188,11 @@ async fn an_interrupted_blob_is_continued() {
     }
     world.registry.clear_faults();
     let before = world.registry.bytes_sent(&layer.digest());
-    assert_eq!(drain(layer.open()).await.unwrap(), layer.digest(), "the reader sees the whole blob, kept bytes too");
+    assert_eq!(
+        drain(layer.open()).await.unwrap(),
+        layer.digest(),
+        "the reader sees the whole blob, kept bytes too"
+    );
     let again = world.registry.bytes_sent(&layer.digest()) - before;
     assert!(again <= layer.size() - 400_000, "{again} of {} bytes were fetched again", layer.size());
 }
@@ -176,9 +200,11 @@ async fn an_interrupted_blob_is_continued() {
 #[tokio::test(flavor = "multi_thread")]
 async fn platforms_are_part_of_the_answer() {
     let world = World::new();
-    IndexBuilder::multi_platform(7, &["linux/amd64", "linux/arm64", "linux/arm/v7"], 1, 1000)
-        .build()
-        .push(&world.registry, "a", Some("1"));
+    IndexBuilder::multi_platform(7, &["linux/amd64", "linux/arm64", "linux/arm/v7"], 1, 1000).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let reference = world.registry.reference("a:1");
     let mut digests = Vec::new();
     for platform in ["linux/amd64", "linux/arm64", "linux/arm/v7"] {
@@ -190,7 +216,9 @@ async fn platforms_are_part_of_the_answer() {
     digests.dedup();
     assert_eq!(digests.len(), 3);
     let request = Request { reference: reference.clone(), platform: "linux/s390x".parse().unwrap() };
-    let Err(error) = world.fetcher.fetch(&request, &world.scope(&reference)).await else { panic!("s390x was found") };
+    let Err(error) = world.fetcher.fetch(&request, &world.scope(&reference)).await else {
+        panic!("s390x was found")
+    };
     assert!(error.to_string().contains("linux/arm64"), "the error says what there is: {error}");
 }
 
@@ -247,11 +275,16 @@ async fn looking_up_what_is_cached_asks_nobody() {
 #[tokio::test(flavor = "multi_thread")]
 async fn large_blobs_come_in_ranges_and_in_order() {
     let world = World::new();
-    ImageBuilder::new(13).random_layers(1, 70 << 20, Compression::None).build().push(&world.registry, "a", Some("1"));
+    ImageBuilder::new(13).random_layers(1, 70 << 20, Compression::None).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
     let image = world.fetch("a:1").await.unwrap();
     let layer = &image.layers[0];
     assert_eq!(drain(layer.open()).await.unwrap(), layer.digest());
-    let ranged = world.registry.requests_to("GET", "/v2/a/blobs/*").iter().filter(|r| r.range().is_some()).count();
+    let ranged =
+        world.registry.requests_to("GET", "/v2/a/blobs/*").iter().filter(|r| r.range().is_some()).count();
     assert!(ranged > 20, "only {ranged} ranges");
     assert_eq!(world.registry.bytes_sent(&layer.digest()), layer.size());
 }

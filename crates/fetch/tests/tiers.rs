@@ -1,4 +1,5 @@
 //! Every tier of the product passes the conformance suites.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use larder_core::{Reference, silent};
 use larder_fetch::{DiskTier, MemoryTier, RegistryTier, Scope};

@@ -149,7 +149,7 @@ fn layers_that_escape_touch_nothing() {
     let outside = canary.display().to_string();
     let tars = [
         TarBuilder::new().file("../../../../../../../../../../../../tmp/larder-escaped", "x").build(),
-        TarBuilder::new().symlink("a", "/").file(&format!("a{outside}"), "dead").build(),
+        TarBuilder::new().symlink("a", "/").file(format!("a{outside}"), "dead").build(),
         TarBuilder::new().symlink("a", "..").symlink("b", "a/..").file("b/canary", "dead").build(),
         TarBuilder::new().hard_link("h", &outside).build(),
         TarBuilder::new().hard_link("h", "../canary").build(),

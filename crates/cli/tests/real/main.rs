@@ -1,4 +1,5 @@
 //! The program as users run it, against real registries, real tools, and a registry that misbehaves.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 mod clients;
 mod copies;

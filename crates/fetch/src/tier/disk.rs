@@ -50,11 +50,17 @@ impl BlobSource for DiskTier {
             return Ok(document.map(|document| document.descriptor()));
         }
         let name = self.store.name(reference).map_err(failed(reference))?;
-        let fresh = |checked: SystemTime| (self.now)().duration_since(checked).is_ok_and(|age| age < self.fresh);
+        let fresh =
+            |checked: SystemTime| (self.now)().duration_since(checked).is_ok_and(|age| age < self.fresh);
         Ok(name.filter(|name| fresh(name.checked)).map(|name| name.descriptor))
     }
 
-    async fn open(&self, _: &Scope, descriptor: &Descriptor, offset: u64) -> Result<Option<Box<dyn BlobStream>>> {
+    async fn open(
+        &self,
+        _: &Scope,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Option<Box<dyn BlobStream>>> {
         let digest = descriptor.digest;
         let Some(blob) = self.store.blob(&digest).map_err(failed(&digest))? else { return Ok(None) };
         let mut file = blob.open().map_err(failed(&digest))?;
@@ -85,7 +91,8 @@ fn read_verified(
 ) -> Result<()> {
     let corrupt = |problem: String| Error::Corrupt { tier: Tier::Disk, digest, problem };
     if offset > 0 {
-        std::io::Seek::seek(file, std::io::SeekFrom::Start(offset)).map_err(|error| corrupt(error.to_string()))?;
+        std::io::Seek::seek(file, std::io::SeekFrom::Start(offset))
+            .map_err(|error| corrupt(error.to_string()))?;
     }
     let mut hasher = (offset == 0).then(|| Hasher::new(digest.algorithm()));
     let mut left = size.saturating_sub(offset);

@@ -72,10 +72,19 @@ impl BlobSource for MemoryTier {
     async fn resolve(&self, scope: &Scope) -> Result<Option<Descriptor>> {
         let state = self.shared.lock();
         let fresh = |at: &Instant| scope.reference.digest().is_some() || at.elapsed() < self.fresh;
-        Ok(state.names.get(&scope.reference).filter(|(_, at)| fresh(at)).map(|(descriptor, _)| descriptor.clone()))
+        Ok(state
+            .names
+            .get(&scope.reference)
+            .filter(|(_, at)| fresh(at))
+            .map(|(descriptor, _)| descriptor.clone()))
     }
 
-    async fn open(&self, _: &Scope, descriptor: &Descriptor, offset: u64) -> Result<Option<Box<dyn BlobStream>>> {
+    async fn open(
+        &self,
+        _: &Scope,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Option<Box<dyn BlobStream>>> {
         let found = self.shared.lock().blobs.get(&descriptor.digest).cloned();
         Ok(found.map(|bytes| {
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());

@@ -44,7 +44,12 @@ impl BlobSource for RegistryTier {
         outcome.map(Some).map_err(|source| Error::Remote { what, source })
     }
 
-    async fn open(&self, scope: &Scope, descriptor: &Descriptor, offset: u64) -> Result<Option<Box<dyn BlobStream>>> {
+    async fn open(
+        &self,
+        scope: &Scope,
+        descriptor: &Descriptor,
+        offset: u64,
+    ) -> Result<Option<Box<dyn BlobStream>>> {
         let repo = self.repo(scope);
         let digest = descriptor.digest;
         let failed = move |source| Error::Remote { what: digest.to_string(), source };
@@ -72,7 +77,8 @@ impl RegistryTier {
                 async move {
                     let length = RANGE.min(descriptor.size - start);
                     // A task of its own, so that the others go on while the consumer is busy.
-                    let fetch = tokio::spawn(async move { repo.blob_range(&descriptor, start, length).await });
+                    let fetch =
+                        tokio::spawn(async move { repo.blob_range(&descriptor, start, length).await });
                     let guard = AbortOnDrop(fetch);
                     guard.join().await
                 }
