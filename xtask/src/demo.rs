@@ -79,7 +79,7 @@ impl Demo {
     }
 
     fn pull(&self) -> Result<()> {
-        title("Pull: every layer is hashed, inflated and indexed while it arrives");
+        title("Pull: every byte is hashed while it arrives");
         self.relay.limit(Some(LINE_BYTES_PER_SECOND));
         self.show(&["pull", &self.reference])?;
         println!("\nAgain: nothing to do.");
@@ -95,7 +95,7 @@ impl Demo {
     }
 
     fn run_from_it(&self) -> Result<()> {
-        title("Mount it and run a program from inside");
+        title("Mount it, without writing a single file, and run programs from inside");
         let root = self.place.path().join("rootfs");
         let path = root.to_string_lossy().into_owned();
         self.show(&["mount", &self.reference, &path])?;
@@ -158,8 +158,8 @@ impl Demo {
     fn close(&self, took: Duration) {
         println!(
             "\n── That was larder, in {:.0} seconds ──\n\
-             Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount without\n\
-             unpacking a single file, with programs run from it; a pull killed half-way and resumed; a store that\n\
+             Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount\n\
+             without extracting, with programs run from it; a pull killed half-way and resumed; a store that\n\
              verifies and that skopeo reads.\n\n\
              Try next, with target/debug/larder:\n  \
              larder pull debian:12                  from Docker Hub, if you are online\n  \

@@ -3,12 +3,13 @@
 use anyhow::{Context, Result, bail};
 use std::path::Path;
 
-/// Replaces what stands between `<!-- begin NAME -->` and `<!-- end NAME -->`.
+/// Replaces what stands between the lines `<!-- NAME:begin … -->` and `<!-- NAME:end -->`.
 pub(crate) fn replace(text: &str, name: &str, body: &str) -> Result<String> {
-    let (begin, end) = (format!("<!-- begin {name} -->"), format!("<!-- end {name} -->"));
-    let start = text.find(&begin).with_context(|| format!("there is no line `{begin}`"))? + begin.len();
-    let length =
-        text[start..].find(&end).with_context(|| format!("there is no line `{end}` after `{begin}`"))?;
+    let (begin, end) = (format!("<!-- {name}:begin"), format!("<!-- {name}:end -->"));
+    let missing = |what: &str| format!("there is no `{what}`");
+    let start = text.find(&begin).with_context(|| missing(&begin))?;
+    let start = start + text[start..].find("-->").with_context(|| missing("-->"))? + "-->".len();
+    let length = text[start..].find(&end).with_context(|| missing(&end))?;
     Ok(format!("{}\n{}\n{}", &text[..start], body.trim_end(), &text[start + length..]))
 }
 
@@ -60,11 +61,11 @@ mod tests {
 
     #[test]
     fn only_the_marked_part_changes_and_twice_is_once() {
-        let text = "before\n<!-- begin crates -->\nold\n<!-- end crates -->\nafter\n";
+        let text = "before\n<!-- crates:begin (by a command) -->\nold\n<!-- crates:end -->\nafter\n";
         let once = replace(text, "crates", "new\n").unwrap();
-        assert_eq!(once, "before\n<!-- begin crates -->\nnew\n<!-- end crates -->\nafter\n");
+        assert_eq!(once, "before\n<!-- crates:begin (by a command) -->\nnew\n<!-- crates:end -->\nafter\n");
         assert_eq!(replace(&once, "crates", "new").unwrap(), once);
-        assert!(replace(text, "other", "").unwrap_err().to_string().contains("<!-- begin other -->"));
+        assert!(replace(text, "other", "").unwrap_err().to_string().contains("<!-- other:begin"));
     }
 
     #[test]
