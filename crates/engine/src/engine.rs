@@ -10,6 +10,7 @@ use larder_store::{Lease, Store};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
+use tokio::sync::Semaphore;
 
 /// What the engine has to be told about the machine it runs on, since libraries do not look for themselves.
 #[derive(Clone)]
@@ -43,6 +44,8 @@ struct Inner {
     progress: Progress,
     /// What was just unpacked is not read again to be mounted.
     scans: Scans,
+    /// Layers that are unpacked at the same time.
+    imports: Semaphore,
     /// Built on first use: commands that never leave the machine do not load certificates.
     online: OnceLock<Online>,
 }
@@ -57,6 +60,7 @@ impl Engine {
     /// Opens the store and checks the configuration. Talks to nobody.
     pub fn open(config: Config, host: Host, progress: Progress) -> Result<Self> {
         check(&config)?;
+        let jobs = config.jobs;
         let options = larder_store::Options { boot_id: host.boot_id.clone(), clock: host.clock.clone() };
         let store = Store::open(&config.home, options).map_err(|source| Error::Store {
             action: format!("cannot open the store at {}", config.home.display()),
@@ -69,6 +73,7 @@ impl Engine {
                 store,
                 progress,
                 scans: Scans::default(),
+                imports: Semaphore::new(jobs),
                 online: OnceLock::new(),
             }),
         })
@@ -111,6 +116,10 @@ impl Engine {
         let parsed: std::result::Result<Vec<Platform>, _> =
             platforms.iter().map(|platform| platform.parse()).collect();
         parsed.map(Selection::Only).map_err(|error| Error::Config { problem: format!("platforms: {error}") })
+    }
+
+    pub(crate) fn imports(&self) -> &Semaphore {
+        &self.inner.imports
     }
 
     pub(crate) fn scans(&self) -> &Scans {

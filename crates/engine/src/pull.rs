@@ -5,7 +5,7 @@ use crate::{Engine, Error, Failure, Result};
 use larder_core::{
     Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier,
 };
-use larder_fetch::{Fetcher, Scope};
+use larder_fetch::{Fetcher, Reader, Scope};
 use larder_materialize::{ImportBegin, LayerImport, LayerSource};
 use larder_remote::Auth;
 use larder_store::Lease;
@@ -382,7 +382,7 @@ impl Engine {
             tasks.spawn(async move {
                 match import {
                     Some(layer) => engine.fetch_and_import(&fetcher, &scope, &blob, &layer).await,
-                    None => Ok(fetcher.blob(&scope, &blob, None).await?.bytes),
+                    None => Ok(fetcher.blob(&scope, &blob, Reader::None).await?.bytes),
                 }
             });
         }
@@ -414,15 +414,20 @@ impl Engine {
         let plain = layer.diff_id == layer.blob;
         let import = match begin {
             ImportBegin::Import(import) if !plain => import,
-            _ => return Ok(fetcher.blob(scope, blob, None).await?.bytes),
+            _ => return Ok(fetcher.blob(scope, blob, Reader::None).await?.bytes),
         };
-        let (sender, receiver) = tokio::sync::mpsc::channel(CHUNKS);
+        let _slot = self.imports().acquire().await;
+        let (sender, receiver) = tokio::sync::oneshot::channel();
         let (declared, diff_id) = (blob.media_type.compression(), layer.diff_id);
-        let worker = tokio::task::spawn_blocking(move || import.run(ChunkReader::new(receiver), declared));
-        let moved = fetcher.blob(scope, blob, Some(sender)).await;
+        // Follows the blob on the disk: inflating does not slow the network down, and syncing the blob does not wait for it.
+        let worker = tokio::task::spawn_blocking(move || {
+            let follower: larder_store::Follower = receiver.blocking_recv().ok()?;
+            import.run(follower, declared).ok()
+        });
+        let moved = fetcher.blob(scope, blob, Reader::File(sender)).await;
         let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;
         let bytes = moved?.bytes;
-        if let Ok(unpacked) = unpacked {
+        if let Some(unpacked) = unpacked {
             let failed =
                 |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
             self.store().record_expanded(&blob.digest, unpacked.size()).map_err(failed)?;
@@ -534,34 +539,5 @@ impl Engine {
         }
         self.admit(&plan)?;
         Ok((root, downloaded))
-    }
-}
-
-/// Chunks between the transfer and the inflating thread.
-const CHUNKS: usize = 16;
-
-/// Reads the chunks of a channel from a blocking thread.
-pub(crate) struct ChunkReader {
-    receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>,
-    current: bytes::Bytes,
-}
-
-impl ChunkReader {
-    pub(crate) fn new(receiver: tokio::sync::mpsc::Receiver<bytes::Bytes>) -> Self {
-        Self { receiver, current: bytes::Bytes::new() }
-    }
-}
-
-impl std::io::Read for ChunkReader {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        while self.current.is_empty() {
-            match self.receiver.blocking_recv() {
-                Some(chunk) => self.current = chunk,
-                None => return Ok(0),
-            }
-        }
-        let count = self.current.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&self.current.split_to(count));
-        Ok(count)
     }
 }

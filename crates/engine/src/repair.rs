@@ -2,6 +2,7 @@
 
 use crate::{Engine, Error, Result};
 use larder_core::{Classify, Descriptor, Digest, Kind, Reference};
+use larder_fetch::Reader;
 use larder_store::{Damage, Damaged};
 
 impl Engine {
@@ -45,7 +46,7 @@ impl Engine {
         if descriptor.media_type.is_manifest() || descriptor.media_type.is_index() {
             fetcher.document(&scope, &descriptor).await?;
         } else {
-            fetcher.blob(&scope, &descriptor, None).await?;
+            fetcher.blob(&scope, &descriptor, Reader::None).await?;
         }
         if self.contains(digest)? { Ok(()) } else { Err(Error::NoBlob { digest: *digest }) }
     }

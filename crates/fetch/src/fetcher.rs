@@ -2,7 +2,7 @@
 
 use crate::flight::Flights;
 use crate::image::{Image, Layer, Metrics, image_manifest};
-use crate::tier::{Scope, SourceTier};
+use crate::tier::{Reader, Scope, SourceTier};
 use crate::transfer::{Moved, transfer};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -209,7 +209,7 @@ impl Fetcher {
             }
             bytes
         };
-        let (moved, bytes) = tokio::join!(self.blob(scope, descriptor, Some(sender)), collect);
+        let (moved, bytes) = tokio::join!(self.blob(scope, descriptor, Reader::Chunks(sender)), collect);
         let moved = moved?;
         let mut hasher = larder_core::Hasher::new(digest.algorithm());
         hasher.update(&bytes);
@@ -221,12 +221,7 @@ impl Fetcher {
     }
 
     /// Makes sure that every keeping tier has a blob; passes its bytes to `reader` where there is one. Returns who served it.
-    pub async fn blob(
-        &self,
-        scope: &Scope,
-        descriptor: &Descriptor,
-        reader: Option<mpsc::Sender<Bytes>>,
-    ) -> Result<ServedBy> {
+    pub async fn blob(&self, scope: &Scope, descriptor: &Descriptor, reader: Reader) -> Result<ServedBy> {
         let started = Instant::now();
         let _flight = self.0.flights.board(descriptor.digest).await;
         // Small documents do not queue behind large layers, or the plan of the next image would wait for this one.

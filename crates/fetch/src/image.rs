@@ -1,7 +1,7 @@
 //! A fetched image: its documents are here, its layers open when asked for.
 
 use crate::fetcher::Fetcher;
-use crate::tier::Scope;
+use crate::tier::{Reader, Scope};
 use crate::{Error, Result};
 use bytes::Bytes;
 use larder_core::{Descriptor, Digest, Document, ImageConfig, ImageManifest, MediaType, Tier};
@@ -71,7 +71,7 @@ impl Layer {
         let (fetcher, scope, descriptor) =
             (self.fetcher.clone(), self.scope.clone(), self.descriptor.clone());
         tokio::spawn(async move {
-            let moved = fetcher.blob(&scope, &descriptor, Some(sender)).await;
+            let moved = fetcher.blob(&scope, &descriptor, Reader::Chunks(sender)).await;
             // Nobody listens any more: the tiers have the blob all the same.
             let _ = verdict.send(moved.map(drop));
         });

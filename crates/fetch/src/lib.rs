@@ -11,7 +11,8 @@ pub use error::Error;
 pub use fetcher::{Fetcher, Request, ServedBy, Settings};
 pub use image::{Image, Layer, LayerReader, Metrics};
 pub use tier::{
-    Begin, BlobSink, BlobSource, BlobStream, DiskTier, Fill, MemoryTier, RegistryTier, Scope, SourceTier, Tap,
+    Begin, BlobSink, BlobSource, BlobStream, DiskTier, Fill, MemoryTier, Reader, RegistryTier, Scope,
+    SourceTier, Tap,
 };
 
 /// The result of everything in this crate.

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use larder_core::{Descriptor, Progress, Reference, Registry, Repository, Tier};
 use larder_remote::Auth;
-use larder_store::Lease;
+use larder_store::{Follower, Lease};
 use std::sync::Arc;
 
 /// On whose behalf something is fetched. Cheap to clone.
@@ -112,6 +112,11 @@ pub trait Fill: Send {
         Ok(())
     }
 
+    /// A blocking reader of the whole blob while it is being kept, where the sink has one.
+    async fn follow(&mut self) -> Result<Option<Follower>> {
+        Ok(None)
+    }
+
     /// Throws the kept bytes away and starts from zero.
     async fn reset(&mut self) -> Result<()>;
 
@@ -120,6 +125,16 @@ pub trait Fill: Send {
 
     /// Checks size and digest, then makes the blob visible.
     async fn commit(self: Box<Self>) -> Result<()>;
+}
+
+/// Somebody who wants the bytes of a blob while they arrive.
+pub enum Reader {
+    /// Nobody.
+    None,
+    /// Gets every chunk, from the first byte on; a slow one slows the transfer down.
+    Chunks(tokio::sync::mpsc::Sender<Bytes>),
+    /// Gets a reader that follows the disk, and slows nobody down. Nothing is sent for a blob that is here already.
+    File(tokio::sync::oneshot::Sender<Follower>),
 }
 
 /// Passes chunks on to whoever needs the whole blob: other fills and readers.

@@ -1,10 +1,11 @@
 //! One blob from the nearest tier that has it into every nearer one, and past a reader on the way.
 
-use crate::tier::{Begin, Fill, Scope, SourceTier, Tap};
+use crate::tier::{Begin, Fill, Reader, Scope, SourceTier, Tap};
 use crate::{Error, Result};
 use bytes::Bytes;
 use larder_core::{Classify, Descriptor, Event, Kind, Tier, report};
-use tokio::sync::mpsc;
+use larder_store::Follower;
+use tokio::sync::{mpsc, oneshot};
 
 /// What a finished transfer reports.
 #[derive(Debug, Clone, Copy)]
@@ -23,15 +24,15 @@ pub(crate) async fn transfer(
     tiers: &[SourceTier],
     scope: &Scope,
     descriptor: &Descriptor,
-    mut reader: Option<mpsc::Sender<Bytes>>,
+    mut reader: Reader,
 ) -> Result<Moved> {
     let mut again = true;
     loop {
-        match attempt(tiers, scope, descriptor, reader.as_ref()).await {
+        match attempt(tiers, scope, descriptor, &mut reader).await {
             // The kept prefix may have been the damaged part: once more, from zero and without it.
             Err(Failed { error, resumed: true }) if again && error.kind() == Kind::Corrupt => {
                 again = false;
-                reader = None;
+                reader = Reader::None;
             }
             Err(failed) => return Err(failed.error),
             Ok(moved) => return Ok(moved),
@@ -54,8 +55,13 @@ async fn attempt(
     tiers: &[SourceTier],
     scope: &Scope,
     descriptor: &Descriptor,
-    reader: Option<&mpsc::Sender<Bytes>>,
+    reader: &mut Reader,
 ) -> std::result::Result<Moved, Failed> {
+    let chunks = match &*reader {
+        Reader::Chunks(chunks) => Some(chunks.clone()),
+        _ => None,
+    };
+    let chunks = chunks.as_ref();
     let mut fills: Vec<Box<dyn Fill>> = Vec::new();
     let mut at = 0;
     let mut begun = false;
@@ -71,7 +77,7 @@ async fn attempt(
                     fills.push(fill);
                     continue;
                 }
-                Begin::Present if reader.is_none() && fills.is_empty() => {
+                Begin::Present if chunks.is_none() && fills.is_empty() => {
                     return Ok(Moved { tier: tier.tier(), bytes: 0 });
                 }
                 Begin::Present => {}
@@ -96,7 +102,10 @@ async fn attempt(
                 done: kept,
             };
             (scope.progress)(event);
-            replay(&mut fills, reader).await.map_err(|error| Failed { error, resumed })?;
+            if let Reader::File(asked) = std::mem::replace(reader, Reader::None) {
+                follow(&mut fills, asked).await?;
+            }
+            replay(&mut fills, chunks).await.map_err(|error| Failed { error, resumed })?;
             at = kept;
         }
         let from = at;
@@ -108,7 +117,7 @@ async fn attempt(
             };
             at += chunk.len() as u64;
             (scope.progress)(Event::BlobAdvanced { digest: descriptor.digest, bytes: chunk.len() as u64 });
-            let mut tap = Tap { fills: &mut fills, reader };
+            let mut tap = Tap { fills: &mut fills, reader: chunks };
             tap.pass(&chunk).await.map_err(|error| Failed { error, resumed })?;
         };
         match outcome {
@@ -132,6 +141,18 @@ fn skip(scope: &Scope, tier: Tier, trouble: &mut Option<Error>, error: Error) {
         (scope.progress)(Event::Warning { message: format!("the {tier} tier failed: {}", report(&error)) });
     }
     *trouble = Some(error);
+}
+
+/// Gives whoever asked a reader of the fill that has one.
+async fn follow(fills: &mut [Box<dyn Fill>], asked: oneshot::Sender<Follower>) -> Result<()> {
+    for fill in fills {
+        if let Some(follower) = fill.follow().await? {
+            // Gone meanwhile: the blob is wanted all the same.
+            drop(asked.send(follower));
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Brings every other fill and the reader up to the offset of the one that kept the most.

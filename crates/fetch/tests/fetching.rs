@@ -3,7 +3,7 @@
 
 use larder_core::{Compression, Digest, Hasher, Platform, Reference, Tier, silent};
 use larder_fetch::{
-    DiskTier, Fetcher, Image, LayerReader, MemoryTier, RegistryTier, Request, Scope, Settings,
+    DiskTier, Fetcher, Image, LayerReader, MemoryTier, Reader, RegistryTier, Request, Scope, Settings,
 };
 use larder_remote::{Auth, Client, Config};
 use larder_store::{Options, Store};
@@ -158,7 +158,7 @@ async fn a_damaged_prefix_does_not_spoil_the_next_attempt() {
         ingest.write(&wrong).unwrap();
     }
     let scope = world.scope(&world.registry.reference("a:1"));
-    let served = world.fetcher.blob(&scope, &layer.descriptor, None).await.unwrap();
+    let served = world.fetcher.blob(&scope, &layer.descriptor, Reader::None).await.unwrap();
     assert_eq!(served.tier, Tier::Registry);
     assert!(world.store.contains(&layer.digest()).unwrap());
 }
@@ -178,7 +178,8 @@ async fn an_interrupted_blob_is_continued() {
         let (fetcher, scope) = (world.fetcher.clone(), world.scope(&world.registry.reference("a:1")));
         let descriptor = layer.descriptor.clone();
         world.registry.fault(Rule::blobs().fault(Fault::Stall(600_000)));
-        let task = tokio::spawn(async move { fetcher.blob(&scope, &descriptor, Some(sender)).await });
+        let task =
+            tokio::spawn(async move { fetcher.blob(&scope, &descriptor, Reader::Chunks(sender)).await });
         let mut seen = 0;
         while seen < 500_000 {
             seen += receiver.recv().await.unwrap().len();

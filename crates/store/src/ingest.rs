@@ -3,6 +3,7 @@
 use crate::blob::{self, Blob, BlobKind};
 use crate::database::Durability;
 use crate::document;
+use crate::follow::{Follower, Shared};
 use crate::lock::{self, Held};
 use crate::{Error, Lease, Result, Store, layout};
 use larder_core::{Digest, Hasher};
@@ -10,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What [`Store::begin`] found.
 #[derive(Debug)]
@@ -39,6 +41,8 @@ pub struct Ingest {
     resumed: u64,
     /// Of the first `offset` bytes; `None` until kept bytes are replayed.
     hasher: Option<Hasher>,
+    /// Who reads along.
+    followed: Option<Arc<Shared>>,
 }
 
 impl Store {
@@ -96,6 +100,7 @@ impl Store {
             offset,
             resumed: offset,
             hasher,
+            followed: None,
         }))
     }
 
@@ -178,6 +183,22 @@ impl Ingest {
         Ok(())
     }
 
+    /// A reader of everything from the first byte on, kept bytes included, while it is being written. One at a time.
+    pub fn follow(&mut self) -> Result<Follower> {
+        // A file of its own: a duplicate would keep our lock alive as long as the reader lives.
+        let file = File::open(&self.part).map_err(Error::io("open", &self.part))?;
+        let shared = Shared::starting_at(self.offset);
+        self.end_following();
+        self.followed = Some(shared.clone());
+        Ok(Follower::new(file, shared))
+    }
+
+    fn end_following(&mut self) {
+        if let Some(followed) = self.followed.take() {
+            followed.give_up();
+        }
+    }
+
     /// Appends. All of `bytes` is written, or (on error) nothing counts: the same call may be repeated.
     pub fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let Some(hasher) = &mut self.hasher else {
@@ -194,6 +215,9 @@ impl Ingest {
             let _ = self.file.set_len(self.offset);
             return Err(Error::io("write", &self.part)(error));
         }
+        if let Some(followed) = &self.followed {
+            followed.advance(end);
+        }
         hasher.update(bytes);
         self.offset = end;
         Ok(())
@@ -201,6 +225,7 @@ impl Ingest {
 
     /// Forgets all bytes, for example because the other side cannot continue where we stopped.
     pub fn reset(&mut self) -> Result<()> {
+        self.end_following();
         self.file.set_len(0).map_err(Error::io("truncate", &self.part))?;
         self.offset = 0;
         self.resumed = 0;
@@ -228,6 +253,10 @@ impl Ingest {
         if actual != digest {
             layout::remove(&self.part)?;
             return Err(Error::Corrupt { digest, actual: Box::new(actual), resumed: self.resumed });
+        }
+        // The bytes are known to be right; who reads along need not wait for the disk.
+        if let Some(followed) = &self.followed {
+            followed.verified();
         }
         let edges = match kind {
             BlobKind::Manifest => self.edges(media_type)?,
@@ -270,6 +299,7 @@ impl Ingest {
 
 impl Drop for Ingest {
     fn drop(&mut self) {
+        self.end_following();
         // Leave no empty litter. The lock is still ours, so the path is ours too, unless we have committed.
         if self.offset == 0 {
             let _ = layout::remove(&self.part);

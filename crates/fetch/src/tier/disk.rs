@@ -5,7 +5,7 @@ use crate::{Error, Result};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use larder_core::{Descriptor, Digest, Document, Hasher, Reference, Tier};
-use larder_store::{BlobKind, Ingest, Lease, Store};
+use larder_store::{BlobKind, Follower, Ingest, Lease, Store};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -177,6 +177,7 @@ impl BlobSink for DiskTier {
 }
 
 enum Command {
+    Follow(tokio::sync::oneshot::Sender<Follower>),
     Replay(mpsc::Sender<Bytes>),
     Reset,
     Write(Bytes),
@@ -201,6 +202,8 @@ impl DiskFill {
                 match command {
                     Command::Write(chunk) => ingest.write(&chunk)?,
                     Command::Reset => ingest.reset()?,
+                    // Whoever asked may have gone; the blob is wanted all the same.
+                    Command::Follow(asked) => drop(asked.send(ingest.follow()?)),
                     Command::Replay(tap) => ingest.replay(&mut |bytes| {
                         // A closed tap means that nobody wants the prefix; the hash still does.
                         let _ = tap.blocking_send(Bytes::copy_from_slice(bytes));
@@ -250,6 +253,12 @@ impl Fill for DiskFill {
             tap.pass(&chunk).await?;
         }
         Ok(())
+    }
+
+    async fn follow(&mut self) -> Result<Option<Follower>> {
+        let (asked, answer) = tokio::sync::oneshot::channel();
+        self.send(Command::Follow(asked)).await?;
+        Ok(answer.await.ok())
     }
 
     async fn reset(&mut self) -> Result<()> {

@@ -7,6 +7,8 @@ mod crash;
 #[cfg(test)]
 mod derived;
 #[cfg(test)]
+mod follow;
+#[cfg(test)]
 mod full_disk;
 #[cfg(test)]
 mod ingest;
