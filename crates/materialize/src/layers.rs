@@ -76,13 +76,19 @@ impl Layers {
         Ok(Arc::new(layer))
     }
 
-    /// What the layers add up to. The source of each extent is the position in `raw`.
-    pub(crate) fn merge(&self, image: &ImageSource, raw: &[RawLayer], scans: &[Arc<Layer>]) -> Result<Tree> {
+    /// What the layers add up to. The source of each extent is the position in `raw`. One scan is in use at a time.
+    pub(crate) fn merge(&self, image: &ImageSource, raw: &[RawLayer]) -> Result<Tree> {
         let mut tree = Tree::with_limits(&self.limits);
         for position in positions(image, raw) {
-            tree.apply(&scans[usize::from(position)], position).map_err(Error::image(&image.manifest))?;
+            let scan = self.scan(&raw[usize::from(position)])?;
+            tree.apply(&scan, position).map_err(Error::image(&image.manifest))?;
         }
         Ok(tree)
+    }
+
+    /// Drops the scans of an image that is ready.
+    pub(crate) fn forget(&self, raw: &[RawLayer]) {
+        raw.iter().for_each(|raw| self.scans.forget(&raw.diff_id));
     }
 
     fn find(&self, layer: &LayerSource) -> Result<Option<RawLayer>> {

@@ -77,19 +77,20 @@ impl OverlayDriver {
     /// Unpacks what is missing.
     fn stack(&self, image: &ImageSource) -> Result<Record> {
         let raw = self.layers.raw(image)?;
-        let scans = raw.iter().map(|raw| self.layers.scan(raw)).collect::<Result<Vec<_>>>()?;
-        let merged = self.layers.merge(image, &raw, &scans)?;
+        let merged = self.layers.merge(image, &raw)?;
         let namespace = if privileged() { Namespace::Trusted } else { Namespace::User };
         let order = stacked(&positions(image, &raw));
         let mut regular = true;
         let mut trees = Vec::new();
-        for (position, (raw, scan)) in raw.iter().zip(&scans).enumerate() {
+        for (position, raw) in raw.iter().enumerate() {
             let source = u16::try_from(position).unwrap_or(u16::MAX);
-            let (tree, shape) = Tree::overlay(scan, source, namespace, &self.layers.limits)
-                .map_err(Error::layer(&raw.diff_id))?;
+            let (tree, shape) =
+                Tree::overlay(&*self.layers.scan(raw)?, source, namespace, &self.layers.limits)
+                    .map_err(Error::layer(&raw.diff_id))?;
             regular &= shape.irregular.is_none();
             trees.push(tree);
         }
+        self.layers.forget(&raw);
         let refs: Vec<&Tree> = order.iter().map(|at| &trees[*at]).collect();
         let plan = match (regular, order.len() + 2 <= LOWER_LIMIT) {
             (true, true) => stack::plan(&merged, &refs, namespace),

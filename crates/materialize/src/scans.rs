@@ -39,6 +39,16 @@ impl Scans {
         self.lock().layers.iter().find(|(known, _)| known == diff_id).map(|(_, layer)| Arc::clone(layer))
     }
 
+    /// Drops the scan of a layer. The drivers do so once an image is ready.
+    pub(crate) fn forget(&self, diff_id: &Digest) {
+        let mut kept = self.lock();
+        if let Some(at) = kept.layers.iter().position(|(known, _)| known == diff_id)
+            && let Some((_, layer)) = kept.layers.remove(at)
+        {
+            kept.members -= layer.entries().len();
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,5 +86,10 @@ mod tests {
         scans.put(c, layer(1));
         assert!(scans.get(&a).is_none());
         assert!(scans.get(&b).is_some() && scans.get(&c).is_some());
+        scans.forget(&b);
+        scans.forget(&a);
+        assert!(scans.get(&b).is_none() && scans.get(&c).is_some());
+        scans.put(a, layer(MEMBERS - 1));
+        assert!(scans.get(&a).is_some() && scans.get(&c).is_some(), "what was dropped does not count");
     }
 }

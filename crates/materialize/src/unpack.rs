@@ -36,9 +36,8 @@ pub fn unpack(
     let target = Target::open(dir)?;
     let write = || {
         let raw = layers.raw(image)?;
-        let scans = raw.iter().map(|raw| layers.scan(raw)).collect::<Result<Vec<_>>>()?;
-        let tree = layers.merge(image, &raw, &scans)?;
-        drop(scans);
+        let tree = layers.merge(image, &raw)?;
+        layers.forget(&raw);
         let sources = open_all(&raw)?;
         Extractor { tree: &tree, sources: &sources, owner: options.owner, style: Style::Plain }.run(&target)
     };

@@ -552,3 +552,31 @@ fn a_store_in_memory() {
         }
     }
 }
+
+#[test]
+fn what_is_mounted_is_not_collected() {
+    let mut world = World::new();
+    let image = world.image(&[everything(), TarBuilder::new().file("dir/x", b"2").build()]);
+    world.end_lease();
+    for driver in world.drivers() {
+        let dir = world.path("m");
+        let rootfs = driver.prepare(&image.0, &image.1).unwrap();
+        driver.mount(&rootfs, &dir, Access::ReadOnly).unwrap();
+        drop(rootfs);
+        let collect = || {
+            let mounted = mount_points().unwrap();
+            let is_mounted = |dir: &std::path::Path| mounted.contains(dir);
+            world.store.gc(&larder_store::GcPlan::new(&is_mounted)).unwrap()
+        };
+        collect();
+        assert_eq!(fs::read(dir.join("odd")).unwrap(), [b'z'; 100_001]);
+        assert!(driver.is_materialized(&image.0.manifest).unwrap());
+        assert!(world.store.contains(&image.0.manifest).unwrap());
+        unmount(&world.store, &dir).unwrap();
+        if driver.driver() == larder_materialize::Driver::Overlay {
+            let report = collect();
+            assert!(report.derived >= 3 && report.blobs >= 3, "{report:?}");
+            assert!(world.store.derived_list().unwrap().is_empty());
+        }
+    }
+}

@@ -206,10 +206,10 @@ fn somebody_moves_directories_about() {
 fn swap(path: &Path, canary: &Path, number: usize) {
     let aside = path.with_extension("aside");
     if fs::rename(path, &aside).is_ok() {
-        let _ = symlink(if number % 2 == 0 { canary.to_owned() } else { canary.join("sub") }, path);
+        let _ = symlink(if number.is_multiple_of(2) { canary.to_owned() } else { canary.join("sub") }, path);
         thread::yield_now();
         let _ = fs::remove_file(path);
-        if number % 3 == 0 {
+        if number.is_multiple_of(3) {
             let _ = fs::rename(&aside, path);
         }
     }

@@ -7,7 +7,7 @@ mod support;
 use larder_core::{Classify as _, Compression, Digest, Kind};
 use larder_materialize::{Error, ImportBegin, LayerImport, Materializer as _, Scans};
 use larder_rootfs::{Layer, Limits};
-use larder_testkit::{ImageBuilder, Packing, Random, TarBuilder, eventually, pack};
+use larder_testkit::{ImageBuilder, Packing, Random, TarBuilder, Tmpfs, eventually, pack};
 use std::fs;
 use std::io::{self, Cursor, Read};
 use std::path::{Path, PathBuf};
@@ -289,4 +289,22 @@ fn a_missing_blob_is_named() {
         );
         assert_eq!(error.kind(), Kind::NotFound);
     }
+}
+
+#[test]
+fn a_full_disk_is_survived() {
+    let room = Tmpfs::mount(8 << 20).unwrap();
+    let store = support::open_store(&room.path().join("home"));
+    let tar = TarBuilder::new().file("large", Random::new(9).bytes(24 << 20)).build();
+    let diff_id = Digest::of(&tar);
+    let import = || match LayerImport::begin(&store, &diff_id, &Limits::default()).unwrap() {
+        ImportBegin::Import(import) => import.run(&*tar, None),
+        other => panic!("{other:?}"),
+    };
+    let error = import().unwrap_err();
+    assert_eq!(error.kind(), Kind::Unavailable, "{}", larder_core::report(&error));
+    assert!(room.free().unwrap() > 4 << 20, "what was written is gone again");
+    assert!(store.derived_list().unwrap().is_empty());
+    room.resize(64 << 20).unwrap();
+    import().unwrap();
 }

@@ -2,7 +2,7 @@
 
 #![allow(dead_code, reason = "every test program uses another part")]
 
-use larder_core::{Compression, Digest};
+use larder_core::{Compression, Digest, Document};
 use larder_materialize::{
     Access, ErofsDriver, ImageSource, LayerSource, Materializer, OverlayDriver, Owner, UnpackOptions,
     UnpackReport, unpack,
@@ -17,7 +17,8 @@ use std::time::SystemTime;
 /// One store in one temporary directory.
 pub(crate) struct World {
     pub(crate) store: Store,
-    pub(crate) lease: Lease,
+    /// What is derived meanwhile is under it, too.
+    lease: Option<Lease>,
     pub(crate) limits: Limits,
     dir: tempfile::TempDir,
 }
@@ -26,8 +27,13 @@ impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("larder-materialize-").tempdir().unwrap();
         let store = open_store(&dir.path().join("home"));
-        let lease = store.lease("test").unwrap();
+        let lease = Some(store.lease("test").unwrap());
         Self { store, lease, limits: Limits::default(), dir }
+    }
+
+    /// Lets go of the blobs.
+    pub(crate) fn end_lease(&mut self) {
+        self.lease = None;
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -52,12 +58,14 @@ impl World {
     }
 
     pub(crate) fn put(&self, image: &Image) -> (ImageSource, Admitted) {
+        let lease = self.lease.as_ref().unwrap();
         for (descriptor, bytes) in &image.blobs {
-            let blob = self.store.put(bytes, BlobKind::Layer, &self.lease).unwrap();
+            let blob = self.store.put(bytes, BlobKind::Layer, lease).unwrap();
             assert_eq!(*blob.digest(), descriptor.digest);
         }
         let manifest = image.digest();
-        self.store.put(image.raw(), BlobKind::Manifest, &self.lease).unwrap();
+        let document = Document::parse(image.raw().to_vec(), None).unwrap();
+        self.store.put_document(&document, lease).unwrap();
         let layers = image.layers.iter().map(|layer| LayerSource {
             blob: layer.digest,
             media_type: layer.media_type(larder_testkit::Family::Oci),

@@ -44,6 +44,14 @@ impl<'a> Chunker<'a> {
         let size = self.content.size.max(1);
         let largest =
             (u64::BITS - (size - 1).leading_zeros()).clamp(u32::from(self.block_bits), MOST_BITS) as u8;
+        // What nearly every file is: one piece, where a block begins.
+        if let [extent] = &self.content.extents[..]
+            && (extent.at, extent.len) == (0, self.content.size)
+            && self.fits(extent, largest)
+            && size <= 1 << largest
+        {
+            return ChunkPlan { bits: largest, count: 1, copied_blocks: 0 };
+        }
         let mut best: Option<(u128, ChunkPlan)> = None;
         for bits in (self.block_bits..=largest).rev() {
             let plan = self.plan_with(bits);

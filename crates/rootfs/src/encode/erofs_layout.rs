@@ -309,7 +309,8 @@ impl Walk {
         let mut directories = vec![(tree.root(), tree.root())];
         while let Some((directory, parent)) = directories.pop() {
             let first = directories.len();
-            for (name, child) in tree.children(directory) {
+            let children: Vec<_> = tree.children(directory).collect();
+            for (name, child) in &children {
                 if name.is_empty() || name.len() > NAME_LIMIT {
                     let path = format!(
                         "{}/{}",
@@ -319,14 +320,13 @@ impl Walk {
                     return Err(EncodeError::Name { path, length: name.len() });
                 }
                 if std::mem::replace(&mut nids[child.index()], 1) == 0 {
-                    order.push((child, directory));
-                    if matches!(tree.node(child).kind, Kind::Directory) {
-                        directories.push((child, directory));
+                    order.push((*child, directory));
+                    if matches!(tree.node(*child).kind, Kind::Directory) {
+                        directories.push((*child, directory));
                     }
                 }
             }
-            let unnumbered =
-                tree.children(directory).map(|(name, _)| Entry { name, nid: 0, kind: FileType::Regular });
+            let unnumbered = children.iter().map(|(name, _)| Entry { name, nid: 0, kind: FileType::Regular });
             let lengths = erofs_directory::with_dots(0, 0, unnumbered).map(|entry| entry.name.len());
             sizes.insert(directory, erofs_directory::size(lengths, block));
             directories[first..].reverse();
