@@ -101,7 +101,8 @@ impl Engine {
         name: Option<&Reference>,
         file: &Path,
     ) -> Result<(Digest, u64)> {
-        let image = self.complete(source, platform)?;
+        let lease = self.lease("export")?;
+        let image = self.complete(source, platform, &lease)?;
         let config_digest = image.manifest.config.digest;
         let failed = |source| Error::Store { action: format!("cannot read config {config_digest}"), source };
         let config = self.store().read(&config_digest, larder_core::MANIFEST_LIMIT).map_err(failed)?;

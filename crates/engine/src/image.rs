@@ -3,6 +3,7 @@
 use crate::{Engine, Error, Result};
 use larder_core::{Descriptor, Digest, Document, ImageConfig, ImageManifest, Manifest, Platform, Reference};
 use larder_materialize::{ImageSource, LayerSource};
+use larder_store::Lease;
 
 /// One image for one platform, as it lies in the store.
 #[derive(Debug, Clone)]
@@ -92,9 +93,16 @@ impl Engine {
         Err(Error::NotAnImage { what, found: "an index of indexes" })
     }
 
-    /// Like [`Engine::local`], and everything needed to run it is here.
-    pub(crate) fn complete(&self, reference: &Reference, platform: &Platform) -> Result<LocalImage> {
+    /// Like [`Engine::local`], and everything needed to run it is here and stays here as long as the lease lives.
+    pub(crate) fn complete(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        lease: &Lease,
+    ) -> Result<LocalImage> {
         let image = self.local(reference, platform)?;
+        // Held first, looked for afterwards: what is found then cannot be collected any more.
+        self.hold(&[image.root.digest, image.document.digest()], lease)?;
         let failed =
             |source| Error::Store { action: format!("cannot look up the layers of {reference}"), source };
         let missing = self.store().missing(&image.blobs()).map_err(failed)?.len();
@@ -102,6 +110,11 @@ impl Engine {
             return Err(Error::Incomplete { reference: reference.familiar(), missing });
         }
         Ok(image)
+    }
+
+    /// Puts manifests, and with them everything below, under a lease.
+    pub(crate) fn hold(&self, digests: &[Digest], lease: &Lease) -> Result<()> {
+        lease.add(digests).map_err(|source| Error::Store { action: "cannot hold an image".into(), source })
     }
 
     pub(crate) fn image_config(&self, manifest: &ImageManifest, what: &str) -> Result<ImageConfig> {

@@ -5,6 +5,7 @@ mod attached;
 mod config;
 mod copy;
 mod doctor;
+mod download;
 mod engine;
 mod error;
 mod export;

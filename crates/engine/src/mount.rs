@@ -6,7 +6,7 @@ use crate::{Engine, Error, Result};
 use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
 use larder_materialize::{Access, Materializer, Rootfs};
 use larder_remote::Auth;
-use larder_store::Admitted;
+use larder_store::{Admitted, Lease};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -97,12 +97,13 @@ impl Engine {
         let started = Instant::now();
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let materializer = self.materializer(request.driver.as_deref())?;
-        let _lease = self.lease("mount")?;
-        let pulled =
-            self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true).await?;
+        let lease = self.lease("mount")?;
+        let pulled = self
+            .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true, &lease)
+            .await?;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer))?;
+            let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer), &lease)?;
             let access = match &request.writable {
                 Some(name) => Access::Writable(name.clone()),
                 None => Access::ReadOnly,
@@ -139,11 +140,12 @@ impl Engine {
     /// Writes the merged file tree of an image into a directory.
     pub async fn unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let _lease = self.lease("unpack")?;
-        self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false).await?;
+        let lease = self.lease("unpack")?;
+        self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
+            .await?;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let image = engine.complete(&request.reference, &platform)?;
+            let image = engine.complete(&request.reference, &platform, &lease)?;
             let admitted = engine.admitted(&image)?;
             let options = larder_materialize::UnpackOptions {
                 owner: match request.keep_owner {
@@ -199,8 +201,9 @@ impl Engine {
         reference: &Reference,
         platform: &Platform,
         materializer: Option<&dyn Materializer>,
+        lease: &Lease,
     ) -> Result<Rootfs> {
-        let image = self.complete(reference, platform)?;
+        let image = self.complete(reference, platform, lease)?;
         let admitted = self.admitted(&image)?;
         let touched = |source| Error::Store { action: format!("cannot note the use of {reference}"), source };
         self.store().touch(&[image.root.digest, image.document.digest()]).map_err(touched)?;
@@ -230,10 +233,11 @@ impl Engine {
         policy: PullPolicy,
         auth: Option<Auth>,
         unpack: bool,
+        lease: &Lease,
     ) -> Result<Option<Pulled>> {
         match policy {
             PullPolicy::Never => return Ok(None),
-            PullPolicy::Missing => match self.complete(reference, platform) {
+            PullPolicy::Missing => match self.complete(reference, platform, lease) {
                 Ok(_) => return Ok(None),
                 Err(error) if error.kind() == Kind::NotFound => {}
                 Err(error) => return Err(error),

@@ -5,8 +5,7 @@ use crate::{Engine, Error, Failure, Result};
 use larder_core::{
     Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier,
 };
-use larder_fetch::{Fetcher, Reader, Scope};
-use larder_materialize::{ImportBegin, LayerImport, LayerSource};
+use larder_fetch::Scope;
 use larder_remote::Auth;
 use larder_store::Lease;
 use std::collections::HashSet;
@@ -126,7 +125,14 @@ impl Engine {
                 (self.clone(), request.clone(), reference.clone(), slots.clone());
             tasks.spawn(async move {
                 let _slot = slots.acquire().await;
-                (at, engine.pull_one(&request, &reference).await)
+                let pulled = engine.pull_one(&request, &reference).await;
+                match (&pulled, &request.unpack) {
+                    (Ok(_), Some(platform)) if !request.dry_run => {
+                        let unpacked = engine.unpack_layers(&reference, platform).await;
+                        (at, unpacked.and(pulled))
+                    }
+                    _ => (at, pulled),
+                }
             });
         }
         let mut images: Vec<Outcome> = request
@@ -187,9 +193,6 @@ impl Engine {
         if let Some(mut pulled) = self.up_to_date(reference, &root, &selection)? {
             if !request.dry_run {
                 self.confirm(reference)?;
-                if let Some(platform) = &request.unpack {
-                    self.unpack_layers(reference, platform).await?;
-                }
             }
             pulled.elapsed = started.elapsed();
             return Ok(pulled);
@@ -344,124 +347,14 @@ impl Engine {
         Ok(())
     }
 
-    /// Downloads the missing blobs, all at once within the budget; the layers of one platform are unpacked as they arrive.
-    async fn bring(
-        &self,
-        scope: &Scope,
-        plan: &Plan,
-        missing: &HashSet<Digest>,
-        unpack: Option<&Platform>,
-    ) -> Result<u64> {
-        let fetcher = self.fetcher()?;
-        let mut waiting: Vec<Descriptor> =
-            plan.blobs.iter().filter(|b| missing.contains(&b.digest)).cloned().collect();
-        // Configs first, since unpacking needs them; then the largest, since it takes longest.
-        waiting.sort_by_key(|blob| (blob.media_type.is_layer(), std::cmp::Reverse(blob.size)));
-        let small = waiting.iter().take_while(|blob| !blob.media_type.is_layer()).count();
-        let layers = waiting.split_off(small);
-        let mut downloaded = self.fetch_all(fetcher, scope, waiting, &[]).await?;
-        let imports = match unpack {
-            Some(platform) => self.layer_sources(plan, platform)?,
-            None => Vec::new(),
-        };
-        downloaded += self.fetch_all(fetcher, scope, layers, &imports).await?;
-        Ok(downloaded)
-    }
-
-    pub(crate) async fn fetch_all(
-        &self,
-        fetcher: &Fetcher,
-        scope: &Scope,
-        blobs: Vec<Descriptor>,
-        imports: &[LayerSource],
-    ) -> Result<u64> {
-        let mut tasks = JoinSet::new();
-        for blob in blobs {
-            let (fetcher, scope, engine) = (fetcher.clone(), scope.clone(), self.clone());
-            let import = imports.iter().find(|layer| layer.blob == blob.digest).cloned();
-            tasks.spawn(async move {
-                match import {
-                    Some(layer) => engine.fetch_and_import(&fetcher, &scope, &blob, &layer).await,
-                    None => Ok(fetcher.blob(&scope, &blob, Reader::None).await?.bytes),
-                }
-            });
-        }
-        let mut downloaded = 0;
-        let mut first: Option<Error> = None;
-        while let Some(ended) = tasks.join_next().await {
-            match ended {
-                Ok(Ok(bytes)) => downloaded += bytes,
-                // The other blobs go on: what arrives now need not be fetched by the next attempt.
-                Ok(Err(error)) => first = first.or(Some(error)),
-                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
-            }
-        }
-        first.map_or(Ok(downloaded), Err)
-    }
-
-    /// One layer: written to the store and, from the same chunks, unpacked.
-    async fn fetch_and_import(
-        &self,
-        fetcher: &Fetcher,
-        scope: &Scope,
-        blob: &Descriptor,
-        layer: &LayerSource,
-    ) -> Result<u64> {
-        let begin = LayerImport::begin(self.store(), &layer.diff_id, &self.limits()).map_err(|source| {
-            Error::Materialize { action: format!("cannot unpack layer {}", blob.digest), source }
-        })?;
-        // A plain tar is used as it lies in the store; a layer somebody else unpacks is waited for when the image is prepared.
-        let plain = layer.diff_id == layer.blob;
-        let import = match begin {
-            ImportBegin::Import(import) if !plain => import,
-            _ => return Ok(fetcher.blob(scope, blob, Reader::None).await?.bytes),
-        };
-        let _slot = self.imports().acquire().await;
-        let (sender, receiver) = tokio::sync::oneshot::channel();
-        let (declared, diff_id) = (blob.media_type.compression(), layer.diff_id);
-        // Follows the blob on the disk: inflating does not slow the network down, and syncing the blob does not wait for it.
-        let worker = tokio::task::spawn_blocking(move || {
-            let follower: larder_store::Follower = receiver.blocking_recv().ok()?;
-            import.run(follower, declared).ok()
-        });
-        let moved = fetcher.blob(scope, blob, Reader::File(sender)).await;
-        let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;
-        let bytes = moved?.bytes;
-        if let Some(unpacked) = unpacked {
-            let failed =
-                |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
-            self.store().record_expanded(&blob.digest, unpacked.size()).map_err(failed)?;
-            (self.progress())(larder_core::Event::LayerReady { diff_id, size: unpacked.size() });
-            self.scans().put(diff_id, unpacked);
-        }
-        // A failed import is not an error here: preparing the image tries again from the stored blob, and that answer counts.
-        Ok(bytes)
-    }
-
-    /// Unpacks what is in the store already, for an image that did not need pulling.
+    /// Readies a pulled image for mounting; layers that were unpacked while they arrived cost nothing here.
     async fn unpack_layers(&self, reference: &Reference, platform: &Platform) -> Result<()> {
         let (engine, reference, platform) = (self.clone(), reference.clone(), platform.clone());
-        let task = tokio::task::spawn_blocking(move || engine.prepare(&reference, &platform, None).map(drop));
+        let task = tokio::task::spawn_blocking(move || {
+            let lease = engine.lease("unpack")?;
+            engine.prepare(&reference, &platform, None, &lease).map(drop)
+        });
         task.await.map_err(|_| Error::Task { what: "unpacking layers" })?
-    }
-
-    fn layer_sources(&self, plan: &Plan, platform: &Platform) -> Result<Vec<LayerSource>> {
-        let mut sources = Vec::new();
-        for document in &plan.documents {
-            let Manifest::Image(image) = document.manifest() else { continue };
-            let Ok(config) = self.image_config(image, &document.digest().to_string()) else { continue };
-            if config.platform.distance(platform).is_none() {
-                continue;
-            }
-            let layers =
-                image.layers.iter().filter(|layer| layer.media_type.is_layer()).zip(&config.rootfs.diff_ids);
-            sources.extend(layers.map(|(layer, diff_id)| LayerSource {
-                blob: layer.digest,
-                media_type: layer.media_type.clone(),
-                diff_id: *diff_id,
-            }));
-        }
-        Ok(sources)
     }
 
     /// The platforms of the image manifests among `documents`.

@@ -51,11 +51,12 @@ impl Engine {
         target: &Reference,
         options: &PushOptions,
     ) -> Result<Pushed> {
-        let _lease = self.lease("push")?;
+        let lease = self.lease("push")?;
         let root = match &options.platform {
             Some(platform) => self.local(source, platform)?.document.descriptor(),
             None => self.root(source)?,
         };
+        self.hold(&[root.digest], &lease)?;
         self.push_root(&root, Some(source), target, options).await
     }
 
