@@ -2,9 +2,12 @@
 
 mod disk;
 mod floor;
+mod gc;
+mod lookup;
 mod peer;
 mod pull;
 mod report;
+mod stock;
 mod suite;
 mod usage;
 
@@ -13,6 +16,7 @@ use crate::{enclosure, packages, program};
 use anyhow::{Context, Result};
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -30,6 +34,10 @@ pub(crate) struct Arguments {
 enum Bench {
     /// From the command to a usable root file system: larder, containerd, buildah, skopeo with umoci, and the floor.
     Pull(pull::Arguments),
+    /// What it costs to find out that there is nothing to do: a warm pull, and `is_cached` in a store of 10,000 images.
+    Lookup(lookup::Arguments),
+    /// Collecting half of a store of 10,000 blobs.
+    Gc(gc::Arguments),
     /// Only the floor; used by `pull`.
     #[command(hide = true)]
     Floor(floor::Arguments),
@@ -45,6 +53,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     }
     match arguments.bench {
         Bench::Pull(pull) => pull::run(&pull),
+        Bench::Lookup(lookup) => lookup::run(&lookup),
+        Bench::Gc(gc) => gc::run(&gc),
         Bench::Floor(floor) => floor::run(&floor),
     }
 }
@@ -57,6 +67,25 @@ fn optimized() -> Result<()> {
     let this = Workspace::read()?.target.join("release/xtask");
     let mut again = Command::new(this);
     program::run(again.args(std::env::args_os().skip(1)).arg("--optimized"))
+}
+
+/// A promise about a time, and whether it was kept in this run.
+struct Claim {
+    what: &'static str,
+    took: Duration,
+    aim: Duration,
+}
+
+impl Claim {
+    fn new(what: &'static str, times: &[Duration], aim: Duration) -> Self {
+        let took = Duration::from_secs_f64(report::median(times.iter().map(Duration::as_secs_f64)));
+        Self { what, took, aim }
+    }
+
+    fn print(&self) {
+        let verdict = if self.took <= self.aim { "kept" } else { "NOT KEPT" };
+        println!("{}: {:.3?}, aim {:?}: {verdict}", self.what, self.took, self.aim);
+    }
 }
 
 /// Where benchmarks keep what they build.

@@ -1,5 +1,4 @@
 //! Every keychain of the product passes the conformance suite.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
 use larder_core::Secret;
 use larder_remote::{Cached, Chain, Credential, DockerConfig, PerHost};

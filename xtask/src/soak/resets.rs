@@ -18,15 +18,17 @@ pub(crate) struct Arguments {
     resets: u64,
 }
 
-const LAYERS: usize = 4;
+/// So many that no layer is large enough to be fetched in several ranges at once, which would not go forward only.
+const RESETS_PER_LAYER: u64 = 250;
 /// A reset comes after at least one and at most this many bytes of an answer.
 const LONGEST_RANGE_BYTES: u64 = 256 << 10;
 
 pub(super) fn run(arguments: &Arguments, binary: &Path, random: &mut Random) -> Result<()> {
     let registry = FaultRegistry::start();
     // Enough that also if no reset loses a byte, all of them happen before the end.
-    let size = (arguments.resets * LONGEST_RANGE_BYTES * 3 / 4) as usize / LAYERS;
-    let image = ImageBuilder::new(random.next_u64()).random_layers(LAYERS, size, Compression::Gzip).build();
+    let layers = arguments.resets.div_ceil(RESETS_PER_LAYER).max(1) as usize;
+    let size = (arguments.resets * LONGEST_RANGE_BYTES * 3 / 4) as usize / layers;
+    let image = ImageBuilder::new(random.next_u64()).random_layers(layers, size, Compression::Gzip).build();
     image.push(&registry, "soak/resets", Some("1"));
     // One rule for each request of a layer, so that every one breaks somewhere else.
     let hits: Vec<_> = (1..=arguments.resets)
@@ -57,9 +59,8 @@ pub(super) fn run(arguments: &Arguments, binary: &Path, random: &mut Random) -> 
     let allowed = whole + struck * LONGEST_RANGE_BYTES;
     ensure!(sent <= allowed, "{sent} bytes were sent for layers of {whole} bytes");
     println!(
-        "{struck} resets, {} layers of {:.0} MB in all, pulled in {:.1} s: {:.1} MB were sent, {:.1} kB again for each \
+        "{struck} resets, {layers} layers of {:.0} MB in all, pulled in {:.1} s: {:.1} MB were sent, {:.1} kB again for each \
          reset; {again} requests began before the byte where the one before them broke.",
-        LAYERS,
         whole as f64 / 1e6,
         took.as_secs_f64(),
         sent as f64 / 1e6,
