@@ -56,6 +56,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     pull()?;
     let sent = image.layers.iter().map(|layer| registry.bytes_sent(&layer.digest)).sum::<u64>();
     let pulls: Vec<Duration> = (0..PULLS).map(|_| pull()).collect::<Result<_>>()?;
+    let asked = registry.count("GET|HEAD", "/v2/*/manifests/*");
+    ensure!(asked > PULLS, "{asked} requests for the manifest in {PULLS} pulls: the registry was not asked");
     let again = image.layers.iter().map(|layer| registry.bytes_sent(&layer.digest)).sum::<u64>();
     ensure!(again == sent, "a pull with nothing to do fetched layers");
     let (present, absent) = lookups(&store, arguments.images)?;
