@@ -2,7 +2,7 @@
 
 use crate::flight::Flights;
 use crate::image::{Image, Layer, Metrics, image_manifest};
-use crate::tier::{Reader, Scope, SourceTier};
+use crate::tier::{BlobStream, Reader, Scope, SourceTier};
 use crate::transfer::{Moved, transfer};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use larder_core::{
 };
 use larder_store::{Outcome, Served, Store};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 /// Bounds of a fetcher.
@@ -100,6 +100,10 @@ impl Fetcher {
         count(&image.config, tier);
         let config =
             ImageConfig::parse(&raw).map_err(|source| Error::Document { what: what.clone(), source })?;
+        if !runs_on(&config, &request.platform) {
+            let (missing, offered) = (vec![request.platform.clone()], vec![config.platform]);
+            return Err(Error::Platform { reference: what, missing, offered });
+        }
         let layers: Vec<&Descriptor> =
             image.layers.iter().filter(|layer| layer.media_type.is_layer()).collect();
         if layers.len() != config.rootfs.diff_ids.len() {
@@ -144,7 +148,13 @@ impl Fetcher {
                 }
                 manifest => {
                     let wanted: Vec<Digest> = manifest.children().iter().map(|child| child.digest).collect();
-                    return Ok(store.missing(&wanted).map_err(failed)?.is_empty());
+                    if !store.missing(&wanted).map_err(failed)?.is_empty() {
+                        return Ok(false);
+                    }
+                    let Manifest::Image(image) = manifest else { return Ok(true) };
+                    let raw = store.read(&image.config.digest, MANIFEST_LIMIT).map_err(failed)?;
+                    let config = raw.and_then(|raw| ImageConfig::parse(&raw).ok());
+                    return Ok(config.is_some_and(|config| runs_on(&config, &request.platform)));
                 }
             }
         }
@@ -234,10 +244,25 @@ impl Fetcher {
         Ok(ServedBy { tier, bytes })
     }
 
+    /// The bytes of a blob that a durable tier holds, verified while they are read.
+    pub(crate) async fn stored(&self, scope: &Scope, descriptor: &Descriptor) -> Result<Box<dyn BlobStream>> {
+        for tier in self.0.tiers.iter().filter(|tier| tier.sink().is_some_and(|sink| sink.is_durable())) {
+            if let Some(stream) = tier.open(scope, descriptor, 0).await? {
+                return Ok(stream);
+            }
+        }
+        Err(Error::Absent { what: descriptor.digest.to_string(), tiers: "the durable tiers".into() })
+    }
+
+    /// Notes who served, and who was asked before and did not have it.
     fn count(&self, tier: Tier, bytes: u64, started: Instant) {
-        let served = Served { tier, bytes, latency: started.elapsed(), outcome: Outcome::Hit };
+        let latency = started.elapsed();
+        let asked = self.0.tiers.iter().map(|asked| asked.tier()).take_while(|asked| *asked != tier);
+        let missed =
+            asked.map(|tier| Served { tier, bytes: 0, latency: Duration::ZERO, outcome: Outcome::Miss });
+        let served = missed.chain([Served { tier, bytes, latency, outcome: Outcome::Hit }]);
         let mut pending = self.0.served.lock().unwrap_or_else(PoisonError::into_inner);
-        pending.push(served);
+        pending.extend(served);
         if pending.len() >= 256 {
             let batch = std::mem::take(&mut *pending);
             drop(pending);
@@ -257,6 +282,12 @@ impl Fetcher {
         // Statistics are never a reason to fail a fetch; the store reports its own trouble on the next real use.
         let _ = self.0.store.record(batch);
     }
+}
+
+/// Whether an image runs on a platform. One that does not say what it is for is taken at its word.
+pub fn runs_on(config: &ImageConfig, platform: &Platform) -> bool {
+    let silent = config.platform.os.is_empty() || config.platform.architecture.is_empty();
+    silent || config.platform.distance(platform).is_some()
 }
 
 /// Who served a blob, and how many bytes that took.

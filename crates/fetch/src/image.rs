@@ -1,12 +1,15 @@
 //! A fetched image: its documents are here, its layers open when asked for.
 
-use crate::fetcher::Fetcher;
-use crate::tier::{Reader, Scope};
+use crate::fetcher::{Fetcher, ServedBy};
+use crate::tier::{BlobStream, Reader, Scope};
 use crate::{Error, Result};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use larder_core::{Descriptor, Digest, Document, ImageConfig, ImageManifest, MediaType, Tier};
+use larder_store::Follower;
+use std::io::Read;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// One image for one platform.
 #[derive(Clone)]
@@ -64,46 +67,111 @@ impl Layer {
     }
 
     /// Streams the compressed bytes from the nearest tier that has them, filling the nearer tiers on the way. The stream ends
-    /// without an error only if all bytes hashed to the digest.
+    /// without an error only if all bytes hashed to the digest. Nothing moves before the first [`LayerReader::next`]; a slow
+    /// reader slows nobody down, since it follows the disk.
     pub fn open(&self) -> LayerReader {
-        let (sender, chunks) = mpsc::channel(4);
-        let (verdict, outcome) = oneshot::channel();
-        let (fetcher, scope, descriptor) =
-            (self.fetcher.clone(), self.scope.clone(), self.descriptor.clone());
-        tokio::spawn(async move {
-            let moved = fetcher.blob(&scope, &descriptor, Reader::Chunks(sender)).await;
-            // Nobody listens any more: the tiers have the blob all the same.
-            let _ = verdict.send(moved.map(drop));
-        });
-        LayerReader { chunks, outcome: Some(outcome), descriptor: self.descriptor.clone(), seen: 0 }
+        LayerReader { layer: self.clone(), state: State::Idle, seen: 0 }
     }
 }
 
 /// The bytes of a layer as they arrive.
 pub struct LayerReader {
-    chunks: mpsc::Receiver<Bytes>,
-    outcome: Option<oneshot::Receiver<Result<()>>>,
-    descriptor: Descriptor,
+    layer: Layer,
+    state: State,
     seen: u64,
 }
+
+enum State {
+    Idle,
+    /// Close behind the transfer, out of the page cache.
+    Following(Box<Follower>, JoinHandle<Result<ServedBy>>),
+    /// It is in the store; verified while it is read.
+    Stored(Box<dyn BlobStream>),
+    Ended,
+}
+
+/// How much is read at once.
+const READ: usize = 256 << 10;
 
 impl LayerReader {
     /// The next chunk, or `None` after the last one, once everything is verified.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        if let Some(chunk) = self.chunks.recv().await {
-            self.seen += chunk.len() as u64;
-            return Ok(Some(chunk));
+        loop {
+            match std::mem::replace(&mut self.state, State::Ended) {
+                State::Idle => self.state = start(&self.layer).await?,
+                State::Following(follower, transfer) => {
+                    if let Some(chunk) = self.follow(follower, transfer).await? {
+                        return Ok(Some(chunk));
+                    }
+                }
+                State::Stored(mut stream) => {
+                    let chunk = stream.next().await?;
+                    if let Some(chunk) = chunk {
+                        self.seen += chunk.len() as u64;
+                        self.state = State::Stored(stream);
+                        return Ok(Some(chunk));
+                    }
+                }
+                State::Ended => return Ok(None),
+            }
         }
-        let digest = self.descriptor.digest;
-        if let Some(outcome) = self.outcome.take() {
-            outcome.await.map_err(|_| Error::Worker { digest })??;
-        }
-        if self.seen != self.descriptor.size {
-            // The transfer had to begin again and finished without us; open it once more.
-            return Err(Error::ReaderGone { digest });
-        }
-        Ok(None)
     }
+
+    async fn follow(
+        &mut self,
+        mut follower: Box<Follower>,
+        transfer: JoinHandle<Result<ServedBy>>,
+    ) -> Result<Option<Bytes>> {
+        let digest = self.layer.digest();
+        let read = tokio::task::spawn_blocking(move || {
+            let mut chunk = BytesMut::zeroed(READ);
+            let count = follower.read(&mut chunk)?;
+            chunk.truncate(count);
+            Ok::<_, std::io::Error>((follower, chunk.freeze()))
+        });
+        match read.await.map_err(|_| Error::Worker { digest })? {
+            Ok((_, chunk)) if chunk.is_empty() => {
+                verdict(&self.layer, transfer).await?;
+                Ok(None)
+            }
+            Ok((follower, chunk)) => {
+                self.seen += chunk.len() as u64;
+                self.state = State::Following(follower, transfer);
+                Ok(Some(chunk))
+            }
+            Err(_) => {
+                // What was followed was given up. If it arrived whole at last, it can be read again from the start.
+                verdict(&self.layer, transfer).await?;
+                if self.seen > 0 {
+                    return Err(Error::ReaderGone { digest });
+                }
+                self.state = stored(&self.layer).await?;
+                Ok(None)
+            }
+        }
+    }
+}
+
+async fn start(layer: &Layer) -> Result<State> {
+    let (asked, answer) = oneshot::channel();
+    let Layer { fetcher, scope, descriptor, .. } = layer.clone();
+    let transfer = tokio::spawn(async move { fetcher.blob(&scope, &descriptor, Reader::File(asked)).await });
+    match answer.await {
+        Ok(follower) => Ok(State::Following(Box::new(follower), transfer)),
+        // There was nothing to follow: it is here already, or it cannot be had.
+        Err(_) => {
+            verdict(layer, transfer).await?;
+            stored(layer).await
+        }
+    }
+}
+
+async fn stored(layer: &Layer) -> Result<State> {
+    Ok(State::Stored(layer.fetcher.stored(&layer.scope, &layer.descriptor).await?))
+}
+
+async fn verdict(layer: &Layer, transfer: JoinHandle<Result<ServedBy>>) -> Result<()> {
+    transfer.await.map_err(|_| Error::Worker { digest: layer.digest() })?.map(drop)
 }
 
 /// The manifest of an image, or an error that says what it is instead.

@@ -87,6 +87,14 @@ pub trait BlobSink: Send + Sync {
 
     /// Drops what it knows about a reference.
     async fn forget(&self, reference: &Reference) -> Result<()>;
+
+    /// Whether what it keeps outlives this process. A blob has arrived when every durable sink has it.
+    fn is_durable(&self) -> bool;
+
+    /// Drops a blob that turned out to be damaged, so that it is brought again.
+    async fn distrust(&self, _descriptor: &Descriptor) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// The answer of a sink.

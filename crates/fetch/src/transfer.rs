@@ -16,38 +16,45 @@ pub(crate) struct Moved {
     pub(crate) bytes: u64,
 }
 
-/// Moves a blob. With a `reader`, all of its bytes pass through it, wherever they come from; without one, a blob that a keeping
-/// tier holds already costs nothing.
+/// Moves a blob into every sink that wants it, and past the reader.
 ///
-/// The reader's channel is closed early when the transfer has to begin again from zero; the blob itself may still arrive whole.
+/// With [`Reader::Chunks`] all of its bytes pass through the channel, wherever they come from; otherwise a blob that every
+/// durable sink holds costs nothing. What a keeping tier holds damaged is set aside and brought again. The reader's channel
+/// is closed early when the transfer has to begin again after bytes have passed; the blob itself may still arrive whole.
 pub(crate) async fn transfer(
     tiers: &[SourceTier],
     scope: &Scope,
     descriptor: &Descriptor,
     mut reader: Reader,
 ) -> Result<Moved> {
-    let mut again = true;
-    loop {
+    for _ in 0..2 {
         match attempt(tiers, scope, descriptor, &mut reader).await {
-            // The kept prefix may have been the damaged part: once more, from zero and without it.
-            Err(Failed { error, resumed: true }) if again && error.kind() == Kind::Corrupt => {
-                again = false;
-                reader = Reader::None;
-            }
-            Err(failed) => return Err(failed.error),
             Ok(moved) => return Ok(moved),
+            Err(Failed { again: Again::No, error }) => return Err(error),
+            Err(Failed { again: Again::WithReader, .. }) => {}
+            Err(Failed { again: Again::WithoutReader, .. }) => reader = Reader::None,
         }
     }
+    attempt(tiers, scope, descriptor, &mut reader).await.map_err(|failed| failed.error)
 }
 
 struct Failed {
     error: Error,
-    resumed: bool,
+    again: Again,
+}
+
+enum Again {
+    /// The same would happen.
+    No,
+    /// Damage was set aside, and the reader has seen nothing of it.
+    WithReader,
+    /// Damage was set aside, but the reader has seen some of it.
+    WithoutReader,
 }
 
 impl From<Error> for Failed {
     fn from(error: Error) -> Self {
-        Self { error, resumed: false }
+        Self { error, again: Again::No }
     }
 }
 
@@ -62,30 +69,43 @@ async fn attempt(
         _ => None,
     };
     let chunks = chunks.as_ref();
+    // Every sink is asked first: whoever else is bringing the blob is waited for there, and what is present is under the
+    // scope's lease from here on.
     let mut fills: Vec<Box<dyn Fill>> = Vec::new();
-    let mut at = 0;
-    let mut begun = false;
-    let mut resumed = false;
-    let mut trouble: Option<Error> = None;
+    let mut holders: Vec<&SourceTier> = Vec::new();
+    let mut arrived = None;
+    let mut lacking = false;
     for tier in tiers {
-        // A keeping tier is asked to begin before farther tiers are asked to serve: whoever else is bringing the blob is
-        // waited for there, and afterwards it is present.
-        if let Some(sink) = tier.sink() {
-            match sink.begin(scope, descriptor).await? {
-                Begin::Fill(fill) => {
-                    resumed |= fill.kept() > 0;
-                    fills.push(fill);
-                    continue;
-                }
-                Begin::Present if chunks.is_none() && fills.is_empty() => {
-                    return Ok(Moved { tier: tier.tier(), bytes: 0 });
-                }
-                Begin::Present => {}
-                Begin::Unwanted => continue,
+        let Some(sink) = tier.sink() else {
+            holders.push(tier);
+            continue;
+        };
+        match sink.begin(scope, descriptor).await? {
+            Begin::Present => {
+                arrived = arrived.or(sink.is_durable().then(|| tier.tier()));
+                holders.push(tier);
             }
+            Begin::Fill(fill) => {
+                lacking |= sink.is_durable();
+                fills.push(fill);
+            }
+            Begin::Unwanted => {}
         }
-        let kept = fills.iter().map(|fill| fill.kept()).max().unwrap_or_default().max(at);
-        let mut stream = match tier.open(scope, descriptor, kept).await {
+    }
+    if let (Some(tier), None, false) = (arrived, chunks, lacking) {
+        return Ok(Moved { tier, bytes: 0 });
+    }
+    let kept = fills.iter().map(|fill| fill.kept()).max().unwrap_or_default();
+    // A kept prefix may be what is damaged; then once more from zero, and not past a reader that has seen it.
+    let doubtful = |error: Error| {
+        let again = if kept > 0 && error.kind() == Kind::Corrupt { Again::WithoutReader } else { Again::No };
+        Failed { error, again }
+    };
+    let mut at = kept;
+    let mut begun = false;
+    let mut trouble: Option<Error> = None;
+    for tier in holders {
+        let mut stream = match tier.open(scope, descriptor, at).await {
             Ok(Some(stream)) => stream,
             Ok(None) => continue,
             Err(error) => {
@@ -93,8 +113,7 @@ async fn attempt(
                 continue;
             }
         };
-        if !begun {
-            begun = true;
+        if !std::mem::replace(&mut begun, true) {
             let event = Event::BlobStarted {
                 reference: scope.reference.to_string(),
                 digest: descriptor.digest,
@@ -105,8 +124,7 @@ async fn attempt(
             if let Reader::File(asked) = std::mem::replace(reader, Reader::None) {
                 follow(&mut fills, asked).await?;
             }
-            replay(&mut fills, chunks).await.map_err(|error| Failed { error, resumed })?;
-            at = kept;
+            replay(&mut fills, chunks).await.map_err(doubtful)?;
         }
         let from = at;
         let outcome = loop {
@@ -118,21 +136,25 @@ async fn attempt(
             at += chunk.len() as u64;
             (scope.progress)(Event::BlobAdvanced { digest: descriptor.digest, bytes: chunk.len() as u64 });
             let mut tap = Tap { fills: &mut fills, reader: chunks };
-            tap.pass(&chunk).await.map_err(|error| Failed { error, resumed })?;
+            tap.pass(&chunk).await.map_err(doubtful)?;
         };
-        match outcome {
-            Ok(()) => {
-                // Farthest first: when a nearer tier shows the blob, the durable one has it.
-                for fill in fills.into_iter().rev() {
-                    fill.commit().await.map_err(|error| Failed { error, resumed })?;
-                }
-                (scope.progress)(Event::BlobFinished { digest: descriptor.digest, tier: tier.tier() });
-                return Ok(Moved { tier: tier.tier(), bytes: at - from });
+        let Err(error) = outcome else {
+            // Farthest first: when a nearer tier shows the blob, the durable one has it.
+            for fill in fills.into_iter().rev() {
+                fill.commit().await.map_err(doubtful)?;
             }
-            Err(error) => skip(scope, tier.tier(), &mut trouble, error),
+            (scope.progress)(Event::BlobFinished { digest: descriptor.digest, tier: tier.tier() });
+            return Ok(Moved { tier: tier.tier(), bytes: at - from });
+        };
+        if let (Kind::Corrupt, Some(sink)) = (error.kind(), tier.sink()) {
+            (scope.progress)(Event::Warning { message: format!("set aside: {}", report(&error)) });
+            sink.distrust(descriptor).await?;
+            let again = if at > 0 { Again::WithoutReader } else { Again::WithReader };
+            return Err(Failed { error, again });
         }
+        skip(scope, tier.tier(), &mut trouble, error);
     }
-    Err(Failed { error: trouble.unwrap_or_else(|| absent(tiers, descriptor)), resumed })
+    Err(trouble.unwrap_or_else(|| absent(tiers, descriptor)).into())
 }
 
 /// A tier that fails is passed over; the registry's word is the one that counts when nobody can serve.

@@ -267,8 +267,10 @@ async fn looking_up_what_is_cached_asks_nobody() {
     world.registry.down();
     assert!(world.fetcher.is_cached(&request).unwrap());
     let other = Request { platform: "linux/s390x".parse().unwrap(), ..request.clone() };
-    // The image has no index, so its platform is the one of its config, which nobody asked to be something else.
-    assert!(world.fetcher.is_cached(&other).unwrap());
+    assert!(
+        !world.fetcher.is_cached(&other).unwrap(),
+        "an image without index is for the platform of its config"
+    );
     world.fetcher.invalidate(&reference).await.unwrap();
     assert!(!world.fetcher.is_cached(&request).unwrap());
 }
@@ -288,4 +290,67 @@ async fn large_blobs_come_in_ranges_and_in_order() {
         world.registry.requests_to("GET", "/v2/a/blobs/*").iter().filter(|r| r.range().is_some()).count();
     assert!(ranged > 20, "only {ranged} ranges");
     assert_eq!(world.registry.bytes_sent(&layer.digest()), layer.size());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_in_the_store_is_never_handed_out_and_is_brought_again() {
+    let world = World::new();
+    ImageBuilder::new(14).random_layers(1, 2_000_000, Compression::None).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
+    let image = world.fetch("a:1").await.unwrap();
+    let layer = &image.layers[0];
+    drain(layer.open()).await.unwrap();
+    let path = world.store.blob(&layer.digest()).unwrap().unwrap().path().to_owned();
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes[1_000_000] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    drain(layer.open()).await.expect_err("damaged bytes ended well");
+    let scope = world.scope(&world.registry.reference("a:1"));
+    let (sender, mut chunks) = tokio::sync::mpsc::channel(1);
+    tokio::spawn(async move { while chunks.recv().await.is_some() {} });
+    world.fetcher.blob(&scope, &layer.descriptor, Reader::Chunks(sender)).await.unwrap();
+    assert_eq!(drain(layer.open()).await.unwrap(), layer.digest(), "it was set aside and brought again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_memory_has_reaches_a_store_that_lost_it() {
+    let world = World::new();
+    let made = ImageBuilder::new(15).random_layers(1, 1000, Compression::Gzip).build();
+    made.push(&world.registry, "a", Some("1"));
+    let image = world.fetch("a:1").await.unwrap();
+    world.store.quarantine(&image.manifest.digest()).unwrap();
+    world.fetch("a:1").await.unwrap();
+    assert!(world.store.contains(&image.manifest.digest()).unwrap(), "the manifest is in memory only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_layers_may_be_open_at_once_and_read_in_any_order() {
+    let world = World::new();
+    ImageBuilder::new(16).random_layers(8, 6 << 20, Compression::None).build().push(
+        &world.registry,
+        "a",
+        Some("1"),
+    );
+    let image = world.fetch("a:1").await.unwrap();
+    let mut readers: Vec<LayerReader> = image.layers.iter().map(|layer| layer.open()).collect();
+    for reader in &mut readers {
+        reader.next().await.unwrap().unwrap();
+    }
+    for reader in readers.into_iter().rev() {
+        let reading = tokio::time::timeout(Duration::from_secs(30), drain(reader));
+        reading.await.expect("the readers wait for each other").unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_without_index_for_another_platform_is_refused() {
+    let world = World::new();
+    let other =
+        ImageBuilder::new(17).platform("linux/s390x").random_layers(1, 1000, Compression::Gzip).build();
+    other.push(&world.registry, "a", Some("1"));
+    let Err(error) = world.fetch("a:1").await else { panic!("an image for s390x was given out") };
+    assert!(error.to_string().contains("linux/s390x"), "{error}");
 }

@@ -4,7 +4,7 @@ use super::{Begin, BlobSink, BlobSource, BlobStream, Fill, Scope, Tap};
 use crate::{Error, Result};
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
-use larder_core::{Descriptor, Digest, Document, Hasher, Reference, Tier};
+use larder_core::{Classify, Descriptor, Digest, Document, Hasher, Kind, Reference, Tier};
 use larder_store::{BlobKind, Follower, Ingest, Lease, Store};
 use std::io::Read;
 use std::sync::Arc;
@@ -137,7 +137,7 @@ impl BlobSink for DiskTier {
         let media_type = &descriptor.media_type;
         if media_type.is_manifest() || media_type.is_index() {
             scope.lease.add(&[digest]).map_err(failed(&digest))?;
-            if self.store.contains(&digest).map_err(failed(&digest))? {
+            if self.store.blob(&digest).map_err(failed(&digest))?.is_some() {
                 return Ok(Begin::Present);
             }
             let fill = DocumentFill {
@@ -169,6 +169,17 @@ impl BlobSink for DiskTier {
     async fn remember(&self, _: &Scope, _: &Descriptor) -> Result<()> {
         // Names are set by the engine once the whole image is here; a name never points at an incomplete image.
         Ok(())
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    async fn distrust(&self, descriptor: &Descriptor) -> Result<()> {
+        match self.store.quarantine(&descriptor.digest) {
+            Err(error) if error.kind() != Kind::NotFound => Err(failed(&descriptor.digest)(error)),
+            _ => Ok(()),
+        }
     }
 
     async fn forget(&self, reference: &Reference) -> Result<()> {

@@ -123,6 +123,10 @@ impl BlobSink for MemoryTier {
         Ok(())
     }
 
+    fn is_durable(&self) -> bool {
+        false
+    }
+
     async fn forget(&self, reference: &Reference) -> Result<()> {
         self.shared.lock().names.remove(reference);
         Ok(())

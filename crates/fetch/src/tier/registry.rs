@@ -94,7 +94,11 @@ impl AbortOnDrop {
     async fn join(mut self) -> Result<Bytes> {
         match (&mut self.0).await {
             Ok(outcome) => outcome.map_err(|source| Error::Remote { what: "a range".into(), source }),
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // Only we abort it, and then nobody waits here; the runtime is going down.
+                Err(_) => std::future::pending().await,
+            },
         }
     }
 }
