@@ -213,6 +213,30 @@ fn check(config: &Config) -> Result<()> {
     if config.attempts == 0 {
         return invalid("attempts: at least 1 is needed".into());
     }
+    if config.max_ratio == 0 || config.max_entries == 0 || config.max_layer.0 == 0 {
+        return invalid("max_ratio, max_entries and max_layer: a limit of 0 would refuse every image".into());
+    }
+    for (name, span) in [("connect_timeout", config.connect_timeout), ("idle_timeout", config.idle_timeout)] {
+        if span.0.is_zero() {
+            return invalid(format!("{name}: 0 would fail every transfer"));
+        }
+    }
+    for platform in config.platforms.iter().filter(|platform| *platform != "all") {
+        if let Err(error) = platform.parse::<Platform>() {
+            return invalid(format!("platforms: {error}"));
+        }
+    }
+    for registry in config.registries.keys() {
+        if let Err(error) = larder_core::Registry::new(registry) {
+            return invalid(format!("registries: {error}"));
+        }
+    }
+    if let Some(missing) = config.ca_file.iter().find(|path| !path.is_file()) {
+        return invalid(format!("ca_file: there is no file {}", missing.display()));
+    }
+    keychain::networks("allow_networks", &config.allow_networks)?;
+    keychain::networks("block_networks", &config.block_networks)?;
+    keychain::insecure(config)?;
     if !["auto", "erofs", "overlay"].contains(&config.driver.as_str()) {
         return invalid(format!("driver: {:?} is none of auto, erofs, overlay", config.driver));
     }

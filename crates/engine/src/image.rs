@@ -66,6 +66,10 @@ impl Engine {
                 Manifest::Image(manifest) => {
                     let manifest = manifest.clone();
                     let config = self.image_config(&manifest, &what)?;
+                    if !larder_fetch::runs_on(&config, platform) {
+                        let (platform, present) = (platform.clone(), vec![config.platform]);
+                        return Err(Error::NoPlatform { reference: what, platform, present });
+                    }
                     return Ok(LocalImage { root, document, manifest, config });
                 }
                 Manifest::Artifact(_) => return Err(Error::NotAnImage { what, found: "an artifact" }),
@@ -102,19 +106,23 @@ impl Engine {
     ) -> Result<LocalImage> {
         let image = self.local(reference, platform)?;
         // Held first, looked for afterwards: what is found then cannot be collected any more.
-        self.hold(&[image.root.digest, image.document.digest()], lease)?;
+        let documents = [image.root.digest, image.document.digest()];
+        self.hold(&documents, lease)?;
         let failed =
             |source| Error::Store { action: format!("cannot look up the layers of {reference}"), source };
-        let missing = self.store().missing(&image.blobs()).map_err(failed)?.len();
+        let needed = [&documents[..], &image.blobs()].concat();
+        let missing = self.store().missing(&needed).map_err(failed)?.len();
         if missing > 0 {
             return Err(Error::Incomplete { reference: reference.familiar(), missing });
         }
         Ok(image)
     }
 
-    /// Puts manifests, and with them everything below, under a lease.
+    /// Puts manifests, and with them everything below, under a lease, and notes their use.
     pub(crate) fn hold(&self, digests: &[Digest], lease: &Lease) -> Result<()> {
-        lease.add(digests).map_err(|source| Error::Store { action: "cannot hold an image".into(), source })
+        let failed = |source| Error::Store { action: "cannot hold an image".into(), source };
+        lease.add(digests).map_err(failed)?;
+        self.store().touch(digests).map_err(failed)
     }
 
     pub(crate) fn image_config(&self, manifest: &ImageManifest, what: &str) -> Result<ImageConfig> {

@@ -113,17 +113,9 @@ impl Engine {
             return Ok(inspection);
         }
         let host = Platform::host();
-        let only = || {
-            let mut here = inspection
-                .platforms
-                .iter()
-                .filter(|view| view.present)
-                .filter_map(|view| view.platform.clone());
-            here.next()
-        };
         let image = match (self.local(reference, platform.unwrap_or(&host)), platform) {
-            (Err(Error::NoPlatform { .. }), None) if only().is_some() => {
-                self.local(reference, &only().unwrap_or(host))?
+            (Err(Error::NoPlatform { present, .. }), None) if !present.is_empty() => {
+                self.local(reference, &present[0])?
             }
             (found, _) => found?,
         };

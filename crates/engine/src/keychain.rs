@@ -61,17 +61,6 @@ pub(crate) fn client_config(
     host: &Host,
     progress: Progress,
 ) -> Result<larder_remote::Config> {
-    let networks = |key: &str, texts: &[String]| -> Result<Vec<IpNet>> {
-        let parse = |text: &String| {
-            let single = text.parse::<std::net::IpAddr>().map(IpNet::from);
-            text.parse::<IpNet>().or(single).map_err(|_| Error::Config {
-                problem: format!("{key}: {text:?} is not a network; write for example 10.0.0.0/8"),
-            })
-        };
-        texts.iter().map(parse).collect()
-    };
-    let insecure: std::result::Result<Vec<Registry>, _> =
-        config.insecure.iter().map(|name| Registry::new(name)).collect();
     Ok(larder_remote::Config {
         user_agent: host.user_agent.clone(),
         connect_timeout: config.connect_timeout.0,
@@ -79,7 +68,7 @@ pub(crate) fn client_config(
         attempts: config.attempts,
         seed: host.seed,
         certs_dirs: config.certs_dir.clone(),
-        insecure: insecure.map_err(|error| Error::Config { problem: format!("insecure: {error}") })?,
+        insecure: insecure(config)?,
         ca_files: config.ca_file.clone(),
         allowed_networks: networks("allow_networks", &config.allow_networks)?,
         blocked_networks: networks("block_networks", &config.block_networks)?,
@@ -90,4 +79,22 @@ pub(crate) fn client_config(
         progress,
         ..larder_remote::Config::default()
     })
+}
+
+/// Networks in CIDR notation; a single address is a network of one.
+pub(crate) fn networks(key: &str, texts: &[String]) -> Result<Vec<IpNet>> {
+    let parse = |text: &String| {
+        let single = text.parse::<std::net::IpAddr>().map(IpNet::from);
+        text.parse::<IpNet>().or(single).map_err(|_| Error::Config {
+            problem: format!("{key}: {text:?} is not a network; write for example 10.0.0.0/8"),
+        })
+    };
+    texts.iter().map(parse).collect()
+}
+
+/// Registries that need no verified certificate.
+pub(crate) fn insecure(config: &Config) -> Result<Vec<Registry>> {
+    let parsed: std::result::Result<Vec<Registry>, _> =
+        config.insecure.iter().map(|name| Registry::new(name)).collect();
+    parsed.map_err(|error| Error::Config { problem: format!("insecure: {error}") })
 }

@@ -3,7 +3,7 @@
 use crate::graph::selected;
 use crate::{Engine, Error, Failure, Result};
 use larder_core::{
-    Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier,
+    Classify, Descriptor, Digest, Document, ImageConfig, Kind, Manifest, Platform, Reference, Selection, Tier,
 };
 use larder_fetch::Scope;
 use larder_remote::Auth;
@@ -198,6 +198,9 @@ impl Engine {
             return Ok(pulled);
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
+        if let Some(Selection::Only(platforms)) = &request.selection {
+            self.check_platform(&scope, &plan, platforms).await?;
+        }
         let failed =
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
@@ -256,8 +259,13 @@ impl Engine {
             Err(error) if matches!(error.kind(), Kind::NotFound | Kind::Corrupt) => return Ok(None),
             Err(error) => return Err(error),
         };
-        let digests: Vec<Digest> = graph.blobs.iter().map(|blob| blob.digest).collect();
-        if !graph.absent.is_empty() || !self.store().missing(&digests).map_err(failed)?.is_empty() {
+        // The files themselves, not only what the database says: a pull is when a lost one can be brought again.
+        for blob in &graph.blobs {
+            if self.store().blob(&blob.digest).map_err(failed)?.is_none() {
+                return Ok(None);
+            }
+        }
+        if !graph.absent.is_empty() {
             return Ok(None);
         }
         let index = graph.documents.last().map(Document::manifest);
@@ -296,6 +304,23 @@ impl Engine {
             })?;
         }
         Ok(plan)
+    }
+
+    /// An image without index is for the platform of its config; asking for another one is an error, not a hint.
+    async fn check_platform(&self, scope: &Scope, plan: &Plan, platforms: &[Platform]) -> Result<()> {
+        let [document] = plan.documents.as_slice() else { return Ok(()) };
+        let Manifest::Image(image) = document.manifest() else { return Ok(()) };
+        let (raw, _) = self.fetcher()?.small(scope, &image.config).await?;
+        let reference = scope.reference.familiar();
+        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
+            what: format!("cannot read the config of {reference}"),
+            source,
+        })?;
+        if platforms.iter().any(|platform| larder_fetch::runs_on(&config, platform)) {
+            return Ok(());
+        }
+        let (missing, offered) = (platforms.to_vec(), vec![config.platform]);
+        Err(larder_fetch::Error::Platform { reference, missing, offered }.into())
     }
 
     pub(crate) async fn gather(
@@ -405,7 +430,8 @@ impl Engine {
         self.store().confirm_name(reference).map(drop).map_err(failed)
     }
 
-    /// Pulls a graph into the store under a lease, without naming it. Used by copies.
+    /// Pulls a graph into the store under a lease, without naming it. What is attached by tag needs names for a while; those that
+    /// are new are returned. Used by copies.
     pub(crate) async fn pull_unnamed(
         &self,
         reference: &Reference,
@@ -413,7 +439,7 @@ impl Engine {
         attached: bool,
         auth: Option<Auth>,
         lease: &Lease,
-    ) -> Result<(Descriptor, u64)> {
+    ) -> Result<(Descriptor, Vec<Reference>)> {
         let scope = self.scope(reference, auth, lease)?;
         let (root, _) = self.fetcher()?.resolve(&scope).await?;
         let plan = self.plan(&scope, &root, selection).await?;
@@ -422,15 +448,18 @@ impl Engine {
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         lease.add(&digests).map_err(failed)?;
         let missing = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
-        let mut downloaded = plan.downloaded + self.bring(&scope, &plan, &missing, None).await?;
+        self.bring(&scope, &plan, &missing, None).await?;
+        let mut names = Vec::new();
         if attached {
             let extra = self.attached(&scope, &plan).await?;
-            downloaded += extra.downloaded;
             for (name, descriptor) in &extra.tags {
+                if self.store().name(name).map_err(failed)?.is_none() {
+                    names.push(name.clone());
+                }
                 self.name(name, descriptor)?;
             }
         }
         self.admit(&plan)?;
-        Ok((root, downloaded))
+        Ok((root, names))
     }
 }
