@@ -1,11 +1,14 @@
 //! Files inside a directory or inside an uncompressed tar, by name: what layouts and archives are made of.
 
 use crate::{Error, Result};
+use larder_core::{Classify, Kind};
 use larder_rootfs::{Body, Limits, Scanner};
+use rustix::fs::OFlags;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Component, Path, PathBuf};
 
 /// A set of named files to read from.
 pub(crate) enum Files {
@@ -22,10 +25,16 @@ impl Files {
     /// Opens a directory or a tar. A compressed tar is refused with a word on how to unpack it.
     pub(crate) fn open(path: &Path) -> Result<Self> {
         let failed = |source| Error::File { action: "cannot open", path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(failed)?.is_dir() {
+        let mut file = open_at_once(path).map_err(failed)?;
+        let meta = file.metadata().map_err(failed)?;
+        if meta.is_dir() {
             return Ok(Self::Dir(path.to_owned()));
         }
-        let mut file = File::open(path).map_err(failed)?;
+        // A pipe or a device would hang or never end.
+        if !meta.is_file() {
+            let problem = "neither a regular file nor a directory".to_owned();
+            return Err(Error::Archive { path: path.to_owned(), problem });
+        }
         let mut buffer = vec![0; 1 << 20];
         let mut scanner = Scanner::new(Limits { entries: 200_000, ..Limits::default() });
         let broken =
@@ -84,24 +93,20 @@ impl Files {
     pub(crate) fn get(&self, name: &str) -> Result<Option<(Box<dyn Read + Send>, u64)>> {
         match self {
             Self::Dir(dir) => {
-                let path = dir.join(name);
-                let file = match File::open(&path) {
-                    Ok(file) => file,
-                    Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-                    Err(source) => return Err(Error::File { action: "cannot open", path, source }),
-                };
-                let failed = |source| Error::File { action: "cannot open", path: path.clone(), source };
-                let meta = file.metadata().map_err(failed)?;
-                // A pipe or a device would hang or never end.
-                if !meta.is_file() {
-                    return Err(Error::Archive { path, problem: "not a regular file".into() });
+                if !stays_inside(name) {
+                    let problem = format!("it names {name:?}, which is not inside");
+                    return Err(Error::Archive { path: dir.clone(), problem });
                 }
-                Ok(Some((Box::new(file), meta.len())))
+                match open_regular(&dir.join(name)) {
+                    Ok((file, size)) => Ok(Some((Box::new(file), size))),
+                    Err(error) if error.kind() == Kind::NotFound => Ok(None),
+                    Err(error) => Err(error),
+                }
             }
             Self::Tar { path, entries } => {
                 let Some((offset, size)) = entries.get(name).copied() else { return Ok(None) };
                 let failed = |source| Error::File { action: "cannot read", path: path.clone(), source };
-                let mut file = File::open(path).map_err(failed)?;
+                let (mut file, _) = open_regular(path)?;
                 file.seek(SeekFrom::Start(offset)).map_err(failed)?;
                 Ok(Some((Box::new(file.take(size)), size)))
             }
@@ -123,6 +128,29 @@ impl Files {
         reader.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
         if bytes.len() as u64 > limit { Err(large()) } else { Ok(Some(bytes)) }
     }
+}
+
+/// Opens without waiting for anybody: a pipe without a writer would block for ever.
+fn open_at_once(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::NONBLOCK | OFlags::NOCTTY;
+    File::options().read(true).custom_flags(flags.bits().cast_signed()).open(path)
+}
+
+/// Opens a regular file and nothing else. Returns its size, too.
+fn open_regular(path: &Path) -> Result<(File, u64)> {
+    let failed = |source| Error::File { action: "cannot open", path: path.to_owned(), source };
+    let file = open_at_once(path).map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    if !meta.is_file() {
+        return Err(Error::Archive { path: path.to_owned(), problem: "not a regular file".into() });
+    }
+    Ok((file, meta.len()))
+}
+
+/// Whether a name that a manifest gives leads down from where it is.
+fn stays_inside(name: &str) -> bool {
+    let mut parts = Path::new(name).components();
+    !name.is_empty() && parts.all(|part| matches!(part, Component::Normal(_) | Component::CurDir))
 }
 
 /// A link target relative to `parent`, without leaving the archive.
@@ -151,6 +179,23 @@ mod tests {
         assert_eq!(join("abc", b"../def/layer.tar").as_deref(), Some("def/layer.tar"));
         assert_eq!(join("abc", b"../../etc/passwd"), None);
         assert_eq!(join("", b"/x").as_deref(), Some("x"));
+    }
+
+    #[test]
+    fn names_stay_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("secret"), b"x").unwrap();
+        let inside = dir.path().join("inside");
+        std::fs::create_dir_all(inside.join("a")).unwrap();
+        std::fs::write(inside.join("a/b"), b"x").unwrap();
+        let files = Files::open(&inside).unwrap();
+        for name in ["../secret", "a/../../secret", "/etc/passwd", ""] {
+            assert!(matches!(files.get(name), Err(Error::Archive { .. })), "{name}");
+        }
+        for name in ["a/b", "./a/b"] {
+            assert!(files.get(name).unwrap().is_some(), "{name}");
+        }
+        assert!(files.get("a").is_err(), "a directory is no file");
     }
 
     #[test]
