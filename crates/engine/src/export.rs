@@ -1,59 +1,61 @@
-//! From the store into layouts and archives.
+//! From the store into layouts and archives. Every byte of a blob is hashed on its way: an export never spreads damage.
+
+mod part;
+mod verified;
+
+pub(crate) use verified::damaged;
 
 use crate::graph::Graph;
 use crate::import::REF_NAME;
 use crate::{Engine, Error, Result};
-use larder_core::{Compression, Descriptor, Digest, Document, Manifest, Platform, Reference, Selection};
-use larder_rootfs::{ArchiveWriter, Decoder};
+use larder_core::{
+    Algorithm, Compression, Descriptor, Digest, Document, Manifest, Platform, Reference, Selection,
+};
+use larder_rootfs::{ArchiveWriter, Decoder, Limits};
+use part::{Part, cannot_write, replace, sync_directory};
 use std::collections::HashSet;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use verified::{Flaw, Source, Verified, judge};
 
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 impl Engine {
-    /// Writes an image into an OCI layout directory, which may hold others already. Blobs come first, `index.json` last, so
-    /// that an interrupted export never names what is not there.
+    /// Writes an image into an OCI layout directory, which may hold others already and which others may be writing to. Blobs come
+    /// first, `index.json` last, each on the disk before the next, so that an export that was interrupted, even by a power
+    /// cut, never names what is not there.
     pub(crate) fn export_layout(&self, root: &Descriptor, name: Option<&str>, dir: &Path) -> Result<u64> {
         let graphs = self.with_attached(root)?;
-        let write = |path: PathBuf, bytes: &[u8]| replace(&path, bytes);
-        for algorithm in ["sha256", "sha512"] {
-            let blobs = dir.join("blobs").join(algorithm);
-            let failed = |source| Error::File { action: "cannot create", path: blobs.clone(), source };
-            if algorithm == "sha256" || graphs.iter().any(|graph| graph.uses_sha512()) {
-                std::fs::create_dir_all(&blobs).map_err(failed)?;
+        let blobs = dir.join("blobs");
+        let mut folders = Vec::new();
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            if algorithm == Algorithm::Sha256 || graphs.iter().any(|graph| graph.uses(algorithm)) {
+                let folder = blobs.join(algorithm.as_str());
+                let failed = |source| Error::File { action: "cannot create", path: folder.clone(), source };
+                std::fs::create_dir_all(&folder).map_err(failed)?;
+                folders.push(folder);
             }
         }
         let mut bytes = 0;
         for graph in &graphs {
             for blob in &graph.blobs {
-                bytes += self.export_blob(blob, &layout_path(dir, &blob.digest))?;
+                bytes += self.export_blob(&blob.digest, &layout_path(dir, &blob.digest))?;
             }
             for document in &graph.documents {
-                write(layout_path(dir, &document.digest()), document.raw())?;
+                replace(&layout_path(dir, &document.digest()), document.raw())?;
                 bytes += document.raw().len() as u64;
             }
         }
-        write(dir.join("oci-layout"), OCI_LAYOUT)?;
-        let path = dir.join("index.json");
-        let mut entries = read_index(&path)?;
-        let roots: Vec<Descriptor> =
-            graphs.iter().filter_map(|graph| graph.documents.last()).map(Document::descriptor).collect();
-        for (at, mut entry) in roots.into_iter().enumerate() {
-            let name = name.filter(|_| at == 0);
-            if let Some(name) = name {
-                entry.annotations.insert(REF_NAME.into(), name.into());
-            }
-            entries.retain(|old| match (old.annotations.get(REF_NAME), name) {
-                (Some(old), Some(new)) => old != new,
-                (None, None) => old.digest != entry.digest,
-                _ => true,
-            });
-            entries.push(entry);
+        for folder in &folders {
+            sync_directory(folder)?;
         }
-        let index = index_json(&entries);
-        write(path, &index)?;
+        sync_directory(&blobs)?;
+        let roots = graphs.iter().filter_map(|graph| graph.documents.last()).map(Document::descriptor);
+        list(dir, roots.collect(), name)?;
+        if let Some(parent) = dir.parent() {
+            sync_directory(parent)?;
+        }
         Ok(bytes)
     }
 
@@ -85,8 +87,7 @@ impl Engine {
                     }
                 }
                 for blob in graph.blobs.iter().filter(|blob| seen.insert(blob.digest)) {
-                    let mut source = self.blob_file(&blob.digest)?;
-                    archive.stream(&tar_path(&blob.digest), blob.size, &mut source)?;
+                    archive.blob(&tar_path(&blob.digest), self.source(&blob.digest)?)?;
                 }
             }
             Ok(())
@@ -120,27 +121,12 @@ impl Engine {
                 if !seen.insert(layer.diff_id) {
                     continue;
                 }
-                let blob = self.blob_file(&layer.blob)?;
+                let source = self.source(&layer.blob)?;
                 let declared = layer.media_type.compression();
                 if declared == Some(Compression::None) && layer.blob == layer.diff_id {
-                    let mut blob = blob;
-                    let size = blob
-                        .metadata()
-                        .map_err(|source| Error::File {
-                            action: "cannot read",
-                            path: file.to_owned(),
-                            source,
-                        })?
-                        .len();
-                    archive.stream(name, size, &mut blob)?;
+                    archive.blob(name, source)?;
                 } else {
-                    let mut plain = Hashed::new(Decoder::new(blob, declared, &limits));
-                    archive.unsized_stream(name, &mut plain)?;
-                    let found = plain.finish();
-                    if found != layer.diff_id {
-                        let problem = format!("layer {} inflates to {found}, not to its diff id", layer.blob);
-                        return Err(Error::Archive { path: file.to_owned(), problem });
-                    }
+                    archive.inflated(name, source, &layer.diff_id, declared, &limits)?;
                 }
             }
             archive.file(&config_name, &config)?;
@@ -149,32 +135,18 @@ impl Engine {
         Ok((image.document.digest(), bytes))
     }
 
-    fn blob_file(&self, digest: &Digest) -> Result<File> {
-        let failed = |source| Error::Store { action: format!("cannot read blob {digest}"), source };
-        let blob = self.store().blob(digest).map_err(failed)?.ok_or(Error::NoBlob { digest: *digest })?;
-        blob.open().map_err(failed)
-    }
-
-    /// Copies a blob, hashing it: an export never spreads damage.
-    fn export_blob(&self, blob: &Descriptor, path: &Path) -> Result<u64> {
-        if std::fs::metadata(path).is_ok_and(|meta| meta.len() == blob.size) {
+    /// Copies a blob, unless it is there. What is there is hashed: nobody knows who wrote it.
+    fn export_blob(&self, digest: &Digest, path: &Path) -> Result<u64> {
+        if holds(path, digest) {
             return Ok(0);
         }
-        let mut source = Hashed::new(self.blob_file(&blob.digest)?);
-        let part = path.with_extension("part");
-        let failed = |source| Error::File { action: "cannot write", path: path.to_owned(), source };
-        let mut target = File::create(&part).map_err(failed)?;
-        std::io::copy(&mut source, &mut target).map_err(failed)?;
-        target.sync_data().map_err(failed)?;
-        let found = source.finish();
-        if found != blob.digest && blob.digest.algorithm() == larder_core::Algorithm::Sha256 {
-            let _ = std::fs::remove_file(&part);
-            let tier = larder_core::Tier::Disk;
-            let problem = format!("the file hashes to {found}");
-            return Err(larder_fetch::Error::Corrupt { tier, digest: blob.digest, problem }.into());
-        }
-        std::fs::rename(&part, path).map_err(failed)?;
-        Ok(blob.size)
+        let mut source = self.source(digest)?;
+        let mut part = Part::create(path)?;
+        let mut out = BufWriter::with_capacity(verified::BUFFER, part.file());
+        let copied = std::io::copy(&mut source.reader, &mut out).and_then(|_| out.flush());
+        drop(out);
+        settle(copied, source, path)?;
+        part.place()
     }
 
     /// The graph of a root, and those of what is attached to it.
@@ -201,78 +173,122 @@ impl Engine {
     }
 
     /// Writes a tar beside its place and moves it there when it is whole.
-    fn write_archive(&self, path: &Path, fill: impl FnOnce(&mut Archive) -> Result<()>) -> Result<u64> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".part");
-        let part = PathBuf::from(name);
-        let failed = |source| Error::File { action: "cannot write", path: path.to_owned(), source };
-        let outcome = File::create(&part).map_err(failed).and_then(|file| {
-            let mut archive = Archive { writer: ArchiveWriter::new(file), path: path.to_owned() };
-            fill(&mut archive)?;
-            let file = archive.writer.finish().map_err(failed)?;
-            file.sync_all().map_err(failed)?;
-            let size = file.metadata().map_err(failed)?.len();
-            std::fs::rename(&part, path).map_err(failed)?;
-            Ok(size)
-        });
-        if outcome.is_err() {
-            let _ = std::fs::remove_file(&part);
+    fn write_archive(&self, path: &Path, fill: impl FnOnce(&mut Archive<'_>) -> Result<()>) -> Result<u64> {
+        let mut part = Part::create(path)?;
+        let mut archive = Archive { writer: ArchiveWriter::new(part.file()), path };
+        fill(&mut archive)?;
+        archive.writer.finish().map_err(|source| cannot_write(path, source))?;
+        let size = part.place()?;
+        if let Some(parent) = path.parent() {
+            sync_directory(parent)?;
         }
-        outcome
+        Ok(size)
     }
 }
 
 /// A tar being written, with errors that name it.
-struct Archive {
-    writer: ArchiveWriter<File>,
-    path: PathBuf,
+struct Archive<'a> {
+    writer: ArchiveWriter<&'a mut File>,
+    path: &'a Path,
 }
 
-impl Archive {
-    fn failed(&self, source: std::io::Error) -> Error {
-        Error::File { action: "cannot write", path: self.path.clone(), source }
-    }
-
+impl Archive<'_> {
     fn file(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        self.writer.file(name, bytes.len() as u64, &mut &bytes[..]).map_err(|source| self.failed(source))
+        let written = self.writer.file(name, bytes.len() as u64, &mut &bytes[..]);
+        written.map_err(|source| cannot_write(self.path, source))
     }
 
-    fn stream(&mut self, name: &str, size: u64, source: &mut dyn Read) -> Result<()> {
-        self.writer.file(name, size, source).map_err(|source| self.failed(source))
+    /// A blob as it is.
+    fn blob(&mut self, name: &str, mut source: Source) -> Result<()> {
+        let copied = self.writer.file(name, source.blob.size(), &mut source.reader);
+        settle(copied, source, self.path)
     }
 
-    fn unsized_stream(&mut self, name: &str, source: &mut dyn Read) -> Result<()> {
-        self.writer.file_of_unknown_size(name, source).map_err(|source| self.failed(source))
+    /// A layer without its compression.
+    fn inflated(
+        &mut self,
+        name: &str,
+        source: Source,
+        diff_id: &Digest,
+        declared: Option<Compression>,
+        limits: &Limits,
+    ) -> Result<()> {
+        let Source { blob, reader } = source;
+        let mut plain = Verified::new(Decoder::new(reader, declared, limits), *diff_id);
+        let copied = match self.writer.file_of_unknown_size(name, &mut plain) {
+            Err(source) if !plain.is_over() => return Err(cannot_write(self.path, source)),
+            copied => copied,
+        };
+        let (flaw, decoder) = plain.finish();
+        // A stream that does not inflate is the blob's damage first, and only if its bytes are right, its maker's fault.
+        judge(&blob, decoder.into_inner().finish().0)?;
+        match flaw {
+            Some(Flaw::Unreadable(error)) => Err(Error::Rootfs {
+                action: format!("cannot inflate layer {}", blob.digest()),
+                source: larder_rootfs::Error::from_io(error),
+            }),
+            Some(Flaw::Mismatch(found)) => Err(Error::Store {
+                action: format!("layer {} does not inflate to its diff id", blob.digest()),
+                source: larder_store::Error::Corrupt {
+                    digest: *diff_id,
+                    actual: Box::new(found),
+                    resumed: 0,
+                },
+            }),
+            None => copied.map_err(|source| cannot_write(self.path, source)),
+        }
     }
 }
 
-/// A reader that hashes what passes.
-struct Hashed<R> {
-    inner: R,
-    hasher: larder_core::Hasher,
-}
-
-impl<R: Read> Hashed<R> {
-    fn new(inner: R) -> Self {
-        Self { inner, hasher: larder_core::Hasher::new(larder_core::Algorithm::Sha256) }
-    }
-
-    fn finish(self) -> Digest {
-        self.hasher.finish()
+/// Ends the copy of a blob: whose fault an error is, and whether the bytes were right.
+fn settle<T>(copied: std::io::Result<T>, source: Source, path: &Path) -> Result<()> {
+    match copied {
+        Err(error) if !source.reader.is_over() => Err(cannot_write(path, error)),
+        copied => {
+            source.finish()?;
+            copied.map(drop).map_err(|error| cannot_write(path, error))
+        }
     }
 }
 
-impl<R: Read> Read for Hashed<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.hasher.update(&buffer[..count]);
-        Ok(count)
+/// Whether a file of a layout is this blob, whole and on the disk. Anything else is written anew.
+fn holds(path: &Path, digest: &Digest) -> bool {
+    let regular = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    regular
+        && File::open(path).is_ok_and(|mut file| {
+            file.sync_all().is_ok() && Verified::new(&mut file, *digest).finish().0.is_none()
+        })
+}
+
+/// Adds roots to a layout's `index.json`, the first under a name. One writer at a time: the directory itself is the lock.
+fn list(dir: &Path, roots: Vec<Descriptor>, name: Option<&str>) -> Result<()> {
+    let lock = |source| Error::File { action: "cannot lock", path: dir.to_owned(), source };
+    let held = File::open(dir).map_err(lock)?;
+    held.lock().map_err(lock)?;
+    replace(&dir.join("oci-layout"), OCI_LAYOUT)?;
+    sync_directory(dir)?;
+    let path = dir.join("index.json");
+    let mut entries = read_index(&path)?;
+    for (at, mut entry) in roots.into_iter().enumerate() {
+        let name = name.filter(|_| at == 0);
+        if let Some(name) = name {
+            entry.annotations.insert(REF_NAME.into(), name.into());
+        }
+        entries.retain(|old| match (old.annotations.get(REF_NAME), name) {
+            (Some(old), Some(new)) => old != new,
+            (None, None) => old.digest != entry.digest,
+            _ => true,
+        });
+        entries.push(entry);
     }
+    replace(&path, &index_json(&entries))?;
+    sync_directory(dir)
 }
 
 impl Graph {
-    fn uses_sha512(&self) -> bool {
-        self.blobs.iter().any(|blob| blob.digest.algorithm() == larder_core::Algorithm::Sha512)
+    fn uses(&self, algorithm: Algorithm) -> bool {
+        let blobs = self.blobs.iter().map(|blob| blob.digest);
+        blobs.chain(self.documents.iter().map(Document::digest)).any(|digest| digest.algorithm() == algorithm)
     }
 }
 
@@ -305,14 +321,4 @@ fn read_index(path: &Path) -> Result<Vec<Descriptor>> {
         Manifest::Index(index) => Ok(index.manifests.clone()),
         _ => Err(Error::Archive { path: path.to_owned(), problem: "it is not an index".into() }),
     }
-}
-
-/// Writes a small file so that readers see the old or the new one, never half of it.
-fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
-    let failed = |source| Error::File { action: "cannot write", path: path.to_owned(), source };
-    let part = path.with_extension("part");
-    let mut file = File::create(&part).map_err(failed)?;
-    file.write_all(bytes).map_err(failed)?;
-    file.sync_data().map_err(failed)?;
-    std::fs::rename(&part, path).map_err(failed)
 }

@@ -4,6 +4,8 @@
 use std::io::{Read, Result, Seek, SeekFrom, Write};
 
 const BLOCK: usize = 512;
+/// How much is read from a source at once.
+const BUFFER: usize = 256 << 10;
 /// Sizes beyond eleven octal digits need GNU's base-256 form.
 const OCTAL_LIMIT: u64 = 0o77_777_777_777;
 
@@ -25,7 +27,7 @@ impl<W: Write + Seek> ArchiveWriter<W> {
     /// `UnexpectedEof` when the source ends early; the archive is not usable then.
     pub fn file(&mut self, name: &str, size: u64, source: &mut dyn Read) -> Result<()> {
         self.header(name, size)?;
-        let copied = std::io::copy(&mut source.take(size), &mut self.out)?;
+        let copied = copy(&mut source.take(size), &mut self.out)?;
         if copied != size {
             let message = format!("{name} ended after {copied} of {size} bytes");
             return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, message));
@@ -37,7 +39,7 @@ impl<W: Write + Seek> ArchiveWriter<W> {
     pub fn file_of_unknown_size(&mut self, name: &str, source: &mut dyn Read) -> Result<()> {
         let start = self.out.stream_position()?;
         self.header(name, 0)?;
-        let size = std::io::copy(source, &mut self.out)?;
+        let size = copy(source, &mut self.out)?;
         self.pad(size)?;
         let end = self.out.stream_position()?;
         self.out.seek(SeekFrom::Start(start))?;
@@ -70,6 +72,23 @@ impl<W: Write + Seek> ArchiveWriter<W> {
             self.out.write_all(&[0; BLOCK][rest..])?;
         }
         Ok(())
+    }
+}
+
+/// `io::copy` with a buffer that suits a layer.
+fn copy(source: &mut dyn Read, out: &mut impl Write) -> Result<u64> {
+    let mut buffer = vec![0; BUFFER];
+    let mut copied = 0;
+    loop {
+        match source.read(&mut buffer) {
+            Ok(0) => return Ok(copied),
+            Ok(count) => {
+                out.write_all(&buffer[..count])?;
+                copied += count as u64;
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 
