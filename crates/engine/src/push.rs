@@ -1,15 +1,26 @@
 //! `push`: an image from the store to a registry, children before parents.
 
 use crate::attached::{SUFFIXES, tag};
+use crate::export::damaged;
 use crate::graph::Graph;
 use crate::{Engine, Error, Result};
-use larder_core::{Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection};
+use larder_core::{
+    Classify, Descriptor, Digest, Document, Hasher, Kind, Manifest, Platform, Reference, Selection,
+};
 use larder_remote::{Auth, BlobOpener, Repo};
+use larder_store::Blob;
 use std::collections::HashSet;
-use std::sync::Arc;
+use std::io::{Read, Seek, SeekFrom};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+
+/// How much of a blob is read at once.
+const BUFFER: usize = 1 << 20;
 
 /// How to push.
 #[derive(Clone, Default)]
@@ -139,12 +150,13 @@ impl Engine {
                 {
                     return Ok(0);
                 }
-                let stored =
-                    |source| Error::Store { action: format!("cannot read blob {}", blob.digest), source };
-                let held = engine.store().blob(&blob.digest).map_err(stored)?;
-                let held = held.ok_or(Error::NoBlob { digest: blob.digest })?;
-                repo.push_blob(&blob, &Opener(held), engine.progress()).await.map_err(failed)?;
-                Ok(blob.size)
+                let opener = Opener::new(engine.blob_to_give(&blob.digest)?);
+                let sent = repo.push_blob(&blob, &opener, engine.progress()).await;
+                match opener.damage() {
+                    // Whatever the registry made of it.
+                    Some(found) => Err(damaged(&blob.digest, &found)),
+                    None => sent.map_err(failed).map(|()| blob.size),
+                }
             });
         }
         let mut first: Option<Error> = None;
@@ -222,15 +234,150 @@ impl Engine {
     }
 }
 
-struct Opener(larder_store::Blob);
+/// A blob of the store that is hashed while it is sent. Of a damaged one the last bytes never leave, so that no registry, however
+/// trusting, ends up with a blob that it calls whole.
+struct Opener {
+    blob: Blob,
+    state: Arc<Mutex<State>>,
+}
+
+/// How far a blob was hashed, over all the requests that carried parts of it.
+struct State {
+    hasher: Hasher,
+    hashed: u64,
+    /// What it hashes to, when that is something else.
+    damage: Option<Digest>,
+}
+
+/// One reading of a blob, from some offset on.
+struct Watched {
+    file: tokio::fs::File,
+    at: u64,
+    blob: Blob,
+    state: Arc<Mutex<State>>,
+}
+
+impl Opener {
+    fn new(blob: Blob) -> Self {
+        let hasher = Hasher::new(blob.digest().algorithm());
+        Self { blob, state: Arc::new(Mutex::new(State { hasher, hashed: 0, damage: None })) }
+    }
+
+    /// Opens the blob. What lies before `offset` is hashed first, if nobody has read it: a registry may know more than we sent.
+    fn read_from(self, offset: u64) -> std::io::Result<Watched> {
+        let mut file = self.blob.open().map_err(std::io::Error::other)?;
+        let mut at = self.state.lock().unwrap_or_else(PoisonError::into_inner).hashed.min(offset);
+        file.seek(SeekFrom::Start(at))?;
+        let mut buffer = vec![0; BUFFER];
+        while at < offset {
+            let wanted = usize::try_from(offset - at).map_or(BUFFER, |left| left.min(BUFFER));
+            file.read_exact(&mut buffer[..wanted])?;
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.take(at, &buffer[..wanted], &self.blob)?;
+            at += wanted as u64;
+        }
+        Ok(Watched { file: file.into(), at, blob: self.blob, state: self.state })
+    }
+
+    /// What the blob hashes to, if that is not its name.
+    fn damage(&self) -> Option<Digest> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).damage
+    }
+}
+
+impl State {
+    /// Takes in bytes that were read at an offset; those of a repetition are known.
+    fn take(&mut self, at: u64, bytes: &[u8], blob: &Blob) -> std::io::Result<()> {
+        let known = self.hashed.checked_sub(at).ok_or(std::io::ErrorKind::InvalidInput)?;
+        if let Some(new) = usize::try_from(known).ok().and_then(|known| bytes.get(known..)) {
+            self.hasher.update(new);
+            self.hashed += new.len() as u64;
+        }
+        if self.hashed >= blob.size() && self.damage.is_none() {
+            self.damage = Some(self.hasher.clone().finish()).filter(|found| found != blob.digest());
+        }
+        match self.damage {
+            Some(_) => Err(std::io::ErrorKind::InvalidData.into()),
+            None => Ok(()),
+        }
+    }
+}
 
 #[async_trait::async_trait]
 impl BlobOpener for Opener {
-    async fn open_at(&self, offset: u64) -> std::io::Result<Box<dyn tokio::io::AsyncRead + Send + Unpin>> {
-        use tokio::io::AsyncSeekExt;
-        let mut file = tokio::fs::File::open(self.0.path()).await?;
-        file.set_max_buf_size(1 << 20);
-        file.seek(std::io::SeekFrom::Start(offset)).await?;
-        Ok(Box::new(file))
+    async fn open_at(&self, offset: u64) -> std::io::Result<Box<dyn AsyncRead + Send + Unpin>> {
+        let opener = Self { blob: self.blob.clone(), state: self.state.clone() };
+        let opened = tokio::task::spawn_blocking(move || opener.read_from(offset));
+        let mut watched: Watched = opened.await.map_err(std::io::Error::other)??;
+        watched.file.set_max_buf_size(BUFFER);
+        Ok(Box::new(watched))
+    }
+}
+
+impl AsyncRead for Watched {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        let this = self.get_mut();
+        let before = buffer.filled().len();
+        ready!(Pin::new(&mut this.file).poll_read(context, buffer))?;
+        let bytes = &buffer.filled()[before..];
+        let mut state = this.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.take(this.at, bytes, &this.blob) {
+            Ok(()) => {
+                this.at += bytes.len() as u64;
+                Poll::Ready(Ok(()))
+            }
+            Err(error) => {
+                buffer.set_filled(before);
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use larder_store::BlobKind;
+    use std::time::SystemTime;
+    use tokio::io::AsyncReadExt;
+
+    fn store(dir: &std::path::Path) -> larder_store::Store {
+        let options =
+            larder_store::Options { boot_id: "boot".into(), clock: Arc::new(|| SystemTime::UNIX_EPOCH) };
+        larder_store::Store::open(dir, options).unwrap()
+    }
+
+    async fn read(opener: &Opener, offset: u64, length: usize) -> std::io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        opener.open_at(offset).await?.read_exact(&mut bytes).await?;
+        Ok(bytes)
+    }
+
+    #[tokio::test]
+    async fn parts_are_hashed_as_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = store(dir.path());
+        let lease = store.lease("test").unwrap();
+        let content: Vec<u8> = (0..3_000_000u32).map(|number| (number % 251) as u8).collect();
+        let blob = store.put(&content, BlobKind::Layer, &lease).unwrap();
+        let opener = Opener::new(blob.clone());
+        // In parts, one of them twice, and one that nobody here has read.
+        for (offset, length) in [(0, 1_000_000), (500_000, 700_000), (0, 10), (2_500_000, 500_000)] {
+            let bytes = read(&opener, offset as u64, length).await.unwrap();
+            assert!(bytes == content[offset..offset + length]);
+        }
+        assert!(opener.damage().is_none());
+        assert_eq!(opener.state.lock().unwrap().hashed, 3_000_000);
+        let mut damaged = content.clone();
+        damaged[1_300_000] ^= 1;
+        std::fs::write(blob.path(), &damaged).unwrap();
+        let opener = Opener::new(blob);
+        read(&opener, 0, 1_000_000).await.unwrap();
+        assert!(read(&opener, 2_000_000, 1_000_000).await.is_err(), "the last part left");
+        assert_eq!(opener.damage(), Some(Digest::of(&damaged)));
     }
 }

@@ -1,6 +1,7 @@
 //! A flipped bit anywhere is found, and what can be fetched again is repaired.
 
 use super::world;
+use larder_testkit::{DockerRegistry, FaultRegistry};
 use std::path::{Path, PathBuf};
 
 fn files(dir: &Path) -> Vec<PathBuf> {
@@ -70,11 +71,63 @@ fn damage_that_cannot_be_repaired_is_said() {
 fn a_damaged_blob_is_never_given_out() {
     let (_registry, home, image, reference) = world(102);
     home.run(["pull", &reference]).success();
-    flip(&home.store().join("blobs/sha256").join(image.layers[0].digest.hex()));
-    for command in
-        [["unpack", &reference, "out"], ["mount", &reference, "m"], ["copy", &reference, "oci:layout"]]
-    {
-        home.run(command).fails_with(5);
+    let (real, watched) = (DockerRegistry::start().unwrap(), FaultRegistry::start());
+    // A gzip layer, a zstd layer, and a plain one.
+    for layer in &image.layers {
+        let name = layer.digest.to_string();
+        let blob = home.store().join("blobs/sha256").join(layer.digest.hex());
+        let whole = std::fs::read(&blob).unwrap();
+        flip(&blob);
+        // Later, the other layers are unpacked in the store, and their blobs not needed.
+        if layer.digest == image.layers[0].digest {
+            for command in [["unpack", &reference, "out"], ["mount", &reference, "m"]] {
+                home.run(command).fails_with(5);
+            }
+        }
+        // A repository that has the blob already would not be sent it.
+        let fresh = format!("team/{}", layer.digest.short());
+        let target = format!("{fresh}:1");
+        let (far, near) = (real.reference(&target).to_string(), watched.reference(&target).to_string());
+        for command in [
+            ["copy", &reference, "oci:layout:x"],
+            ["copy", &reference, "oci-archive:a.tar:x"],
+            ["copy", &reference, "docker-archive:d.tar"],
+            ["push", &reference, &far],
+            ["push", &reference, &near],
+        ] {
+            let outcome = home.run(command);
+            outcome.fails_with(5);
+            let said = outcome.error_text();
+            assert!(
+                said.contains(&name) && said.contains("larder verify --repair"),
+                "{}",
+                outcome.describe()
+            );
+        }
+        assert!(watched.blob(&fresh, &layer.digest).is_none(), "a registry was given {name}");
+        std::fs::write(&blob, whole).unwrap();
     }
     assert!(!home.path().join("layout/index.json").exists());
+    for place in [home.path().to_owned(), home.path().join("layout/blobs/sha256")] {
+        for file in std::fs::read_dir(place).unwrap() {
+            let name = file.unwrap().file_name().to_string_lossy().into_owned();
+            assert!(!name.ends_with(".tar") && !name.ends_with(".part"), "{name} was left");
+        }
+    }
+    // Whole again, it goes everywhere.
+    home.run(["copy", &reference, "oci:layout:x"]).success();
+    home.run(["copy", &reference, "docker-archive:d.tar"]).success();
+    home.run(["push", &reference, &real.reference("far/app:1").to_string()]).success();
+}
+
+#[test]
+fn a_damaged_blob_at_the_destination_is_replaced() {
+    let (_registry, home, image, reference) = world(103);
+    home.run(["pull", &reference]).success();
+    home.run(["copy", &reference, "oci:layout:x"]).success();
+    let blob = home.path().join("layout/blobs/sha256").join(image.layers[0].digest.hex());
+    let whole = std::fs::read(&blob).unwrap();
+    flip(&blob);
+    home.run(["copy", &reference, "oci:layout:x"]).success();
+    assert!(std::fs::read(&blob).unwrap() == whole, "the damaged file was trusted for its length");
 }
