@@ -3,7 +3,10 @@
 use super::{image, world};
 use larder_core::Compression;
 use larder_testkit::tools::{Skopeo, SkopeoCopy};
-use larder_testkit::{DockerRegistry, FaultRegistry, Home, Image, ImageBuilder, signature_tag};
+use larder_testkit::{DockerRegistry, FaultRegistry, Home, Image, ImageBuilder, Tmpfs, signature_tag};
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
 
 #[test]
 fn a_push_skips_what_is_there_and_mounts_what_is_near() {
@@ -106,6 +109,155 @@ fn wrong_archives_are_refused_with_a_word() {
         assert!(outcome.error_text().contains(word), "{place}: {}", outcome.describe());
     }
     assert_eq!(home.run(["list", "-o", "json"]).success().text().matches("reference").count(), 0);
+}
+
+#[test]
+fn copies_into_one_layout_do_not_lose_each_other() {
+    let (_registry, home, image, reference) = world(45);
+    home.run(["pull", &reference]).success();
+    let tags: Vec<String> = (0..6).map(|number| format!("v{number}")).collect();
+    let targets: Vec<String> = tags.iter().map(|tag| format!("oci:layout:{tag}")).collect();
+    let start = |target: &String| home.larder(["copy", &reference, target]).spawn().unwrap();
+    let running: Vec<_> = targets.iter().map(start).collect();
+    for one in running {
+        one.wait().unwrap().success();
+    }
+    let layout = home.path().join("layout");
+    let index = std::fs::read(layout.join("index.json")).unwrap();
+    let index: larder_core::Index = serde_json::from_slice(&index).unwrap();
+    let name = |entry: &larder_core::Descriptor| {
+        assert_eq!(entry.digest, image.digest());
+        entry.annotations["org.opencontainers.image.ref.name"].clone()
+    };
+    let mut names: Vec<String> = index.manifests.iter().map(name).collect();
+    names.sort();
+    assert_eq!(names, tags);
+    for folder in [layout.clone(), layout.join("blobs/sha256")] {
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().file_name().to_string_lossy().into_owned();
+            assert!(!name.ends_with(".part"), "{name} was left");
+        }
+    }
+    home.run(["copy", "oci:layout:v3", "localhost/back:1"]).success();
+}
+
+#[test]
+fn archives_written_at_once_are_each_whole() {
+    let (_registry, home, _, reference) = world(46);
+    home.run(["pull", &reference]).success();
+    let start = |_| home.larder(["copy", &reference, "oci-archive:one.tar:x"]).spawn().unwrap();
+    let running: Vec<_> = (0..4).map(start).collect();
+    for one in running {
+        one.wait().unwrap().success();
+    }
+    home.run(["copy", "oci-archive:one.tar:x", "localhost/back:1"]).success();
+}
+
+#[test]
+fn a_full_destination_is_not_taken_for_damage() {
+    let (_registry, home, _, reference) = world(48);
+    home.run(["pull", &reference]).success();
+    let disk = Tmpfs::mount(64 << 10).unwrap();
+    let at = disk.path().display();
+    for place in
+        [format!("docker-archive:{at}/d.tar"), format!("oci-archive:{at}/o.tar:x"), format!("oci:{at}")]
+    {
+        let outcome = home.run(["copy", &reference, &place]);
+        outcome.fails_with(6);
+        assert!(outcome.error_text().contains("cannot write"), "{}", outcome.describe());
+        for name in ["d.tar", "o.tar", "index.json"] {
+            assert!(!disk.path().join(name).exists(), "half of {name} was left");
+        }
+        let parts = std::fs::read_dir(disk.path()).unwrap();
+        let parts =
+            parts.filter(|file| file.as_ref().unwrap().file_name().to_string_lossy().ends_with(".part"));
+        assert_eq!(parts.count(), 0);
+    }
+}
+
+#[test]
+fn a_layer_that_inflates_to_something_else_is_not_saved() {
+    let registry = FaultRegistry::start();
+    let honest = ImageBuilder::new(49).random_layers(1, 50_000, Compression::Gzip).build();
+    let (_, config) = honest.blobs.iter().find(|(blob, _)| !blob.media_type.is_layer()).unwrap();
+    let mut config: serde_json::Value = serde_json::from_slice(config).unwrap();
+    config["rootfs"]["diff_ids"][0] = larder_core::Digest::of(b"something else").to_string().into();
+    let config = config.to_string();
+    let mut manifest: serde_json::Value = serde_json::from_slice(honest.raw()).unwrap();
+    manifest["config"]["digest"] = larder_core::Digest::of(config.as_bytes()).to_string().into();
+    manifest["config"]["size"] = config.len().into();
+    honest.push(&registry, "app", None);
+    registry.put_blob("app", config);
+    let media_type = honest.descriptor.media_type.clone();
+    registry.put_manifest("app", &media_type, manifest.to_string(), Some("1"));
+    let home = Home::new().unwrap();
+    let source = registry.reference("app:1").to_string();
+    home.run(["pull", &source]).success();
+    let outcome = home.run(["copy", &source, "docker-archive:d.tar"]);
+    outcome.fails_with(5);
+    assert!(outcome.error_text().contains("diff id"), "{}", outcome.describe());
+    assert!(!home.path().join("d.tar").exists());
+}
+
+#[test]
+fn pipes_and_devices_are_refused_at_once() {
+    let home = Home::new().unwrap();
+    let pipe = |path: &Path| {
+        assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+    };
+    pipe(&home.path().join("pipe"));
+    let layout = home.path().join("layout");
+    let image = image(47);
+    image.write_layout(&layout, Some("1")).unwrap();
+    let blob = layout.join("blobs/sha256").join(image.layers[0].digest.hex());
+    std::fs::remove_file(&blob).unwrap();
+    pipe(&blob);
+    std::fs::create_dir(home.path().join("saved")).unwrap();
+    pipe(&home.path().join("saved/manifest.json"));
+    for place in [
+        "oci:pipe",
+        "oci-archive:pipe",
+        "docker-archive:pipe",
+        "oci-archive:/dev/zero",
+        "docker-archive:/dev/zero",
+        "oci:layout:1",
+        "docker-archive:saved",
+    ] {
+        let outcome = home.larder(["copy", place, "localhost/x:1"]).limit(Duration::from_secs(20)).run();
+        outcome.fails_with(8);
+        assert!(outcome.error_text().contains("regular file"), "{place}: {}", outcome.describe());
+    }
+}
+
+#[test]
+fn a_saved_directory_names_only_what_is_in_it() {
+    let home = Home::new().unwrap();
+    let config = r#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["DIFF"]}}"#;
+    let layer = [0; 1024];
+    let config = config.replace("DIFF", &larder_core::Digest::of(&layer).to_string());
+    home.write("outside.json", &config).unwrap();
+    home.write("outside.tar", layer).unwrap();
+    home.write("saved/inside.json", &config).unwrap();
+    home.write("saved/a/inside.tar", layer).unwrap();
+    let absolute = home.path().join("outside.tar").display().to_string();
+    for (config, layer, good) in [
+        ("inside.json", "a/inside.tar", true),
+        ("../outside.json", "a/inside.tar", false),
+        ("inside.json", "../outside.tar", false),
+        ("inside.json", "a/../../outside.tar", false),
+        ("inside.json", &absolute, false),
+    ] {
+        let list = serde_json::json!([{ "Config": config, "RepoTags": [], "Layers": [layer] }]);
+        home.write("saved/manifest.json", list.to_string()).unwrap();
+        let outcome = home.run(["copy", "docker-archive:saved", "localhost/x:1"]);
+        if good {
+            outcome.success();
+            home.run(["remove", "localhost/x:1"]).success();
+        } else {
+            outcome.fails_with(8);
+            assert!(outcome.error_text().contains("not inside"), "{}", outcome.describe());
+        }
+    }
 }
 
 #[test]
