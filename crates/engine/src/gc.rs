@@ -1,7 +1,9 @@
 //! `gc` and `prune`: what nothing needs any more goes; what is in use stays.
 
 use crate::{Engine, Error, Result};
-use std::path::Path;
+use larder_materialize::Mounts;
+use larder_store::MountRecord;
+use std::cell::OnceCell;
 use std::time::Duration;
 
 /// Which images may go, besides those that have no name any more.
@@ -34,11 +36,12 @@ impl Engine {
 
     /// Removes what nothing needs: names the policy gives up, then everything no name, mount or running operation holds.
     pub fn gc(&self, policy: &Policy, dry_run: bool) -> Result<Collected> {
-        let mounted = larder_materialize::mount_points().map_err(|source| Error::Materialize {
-            action: "cannot read the list of mounts".into(),
-            source,
-        })?;
-        let is_mounted = |dir: &Path| mounted.contains(dir);
+        // Looked at when the first mount is asked for: its record is older than that. What cannot be seen may be there.
+        let mounts = OnceCell::new();
+        let is_mounted = |record: &MountRecord| match mounts.get_or_init(|| Mounts::look().ok()) {
+            Some(mounts) => mounts.may_have(record),
+            None => true,
+        };
         let plan = larder_store::GcPlan {
             dry_run,
             quota_bytes: policy.quota,

@@ -137,7 +137,7 @@ pub trait Materializer: Send + Sync {
     /// Whether [`Materializer::prepare`] has nothing to make. One indexed look-up.
     fn is_materialized(&self, manifest: &Digest) -> Result<bool>;
 
-    /// Mounts at `dir`, an empty directory, made if it does not exist, and records the mount in the store. Undone by
+    /// Mounts at `dir`, an empty directory, made if only its last component does not exist, and records the mount in the store. Undone by
     /// [`unmount`](crate::unmount).
     fn mount(&self, rootfs: &Rootfs, dir: &Path, access: Access) -> Result<MountRecord>;
 

@@ -2,7 +2,7 @@
 
 use larder_core::{Classify, Digest, Kind};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Errors of this crate.
 #[derive(Debug, thiserror::Error)]
@@ -123,6 +123,27 @@ pub enum Error {
         /// Where.
         dir: PathBuf,
     },
+    /// Somebody else mounted something where larder did.
+    #[error("what is mounted at {} now is not of larder ({filesystem}) and was left alone; {}", dir.display(), match gone {
+        true => "the mount of larder is gone, and forgotten",
+        false => "the mount of larder is below it or elsewhere",
+    })]
+    Foreign {
+        /// Where.
+        dir: PathBuf,
+        /// The type of the file system that is there.
+        filesystem: String,
+        /// Nobody has the mount of larder any more.
+        gone: bool,
+    },
+    /// A mount is not where it was made, but it is not gone.
+    #[error("what larder mounted at {} is now {}", dir.display(), whereabouts(place.as_deref()))]
+    Elsewhere {
+        /// Where it was made.
+        dir: PathBuf,
+        /// Where it is, if it is in this mount namespace.
+        place: Option<PathBuf>,
+    },
     /// The directory cannot be used as a target.
     #[error("{} {problem}", dir.display())]
     Target {
@@ -217,7 +238,11 @@ impl Classify for Error {
                 kind => kind,
             },
             Self::Unmount { source, .. } => of_io(source),
-            Self::Target { .. } | Self::Writable { .. } | Self::InUse { .. } => Kind::Conflict,
+            Self::Target { .. }
+            | Self::Writable { .. }
+            | Self::InUse { .. }
+            | Self::Foreign { .. }
+            | Self::Elsewhere { .. } => Kind::Conflict,
             Self::WritableName { .. } | Self::Driver(_) => Kind::Invalid,
         }
     }
@@ -243,6 +268,13 @@ impl Classify for Error {
             }
             Self::Whiteout { .. } => "the driver `erofs` shows it",
             Self::InUse { .. } => "unmount it first",
+            Self::Foreign { gone: false, .. } => "unmount what is on top first",
+            Self::Elsewhere { place: Some(place), .. } => {
+                return vec![format!("larder unmount {}", place.display())];
+            }
+            Self::Elsewhere { place: None, .. } => {
+                "it goes with the last process of the mount namespace that has it"
+            }
             Self::Record { .. } => "remove the record; it is made again",
             _ => return Vec::new(),
         };
@@ -261,6 +293,13 @@ fn of_io(error: &io::Error) -> Kind {
         io::ErrorKind::InvalidInput => Kind::Invalid,
         io::ErrorKind::UnexpectedEof => Kind::Corrupt,
         _ => Kind::Unavailable,
+    }
+}
+
+fn whereabouts(place: Option<&Path>) -> String {
+    match place {
+        Some(place) => format!("at {}", place.display()),
+        None => "only in another mount namespace".into(),
     }
 }
 

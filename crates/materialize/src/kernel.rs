@@ -7,6 +7,7 @@ use rustix::fs::{CWD, Mode, OFlags, StatxFlags};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, MoveMountFlags, UnmountFlags};
 use std::ffi::CString;
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
@@ -87,7 +88,7 @@ impl Overlay<'_> {
             })?;
         }
         let mut configure = || -> io::Result<()> {
-            rustix::mount::fsconfig_set_string(&context, "source", "larder")?;
+            rustix::mount::fsconfig_set_string(&context, "source", source())?;
             if let Some((upper, work)) = self.upper {
                 rustix::mount::fsconfig_set_string(&context, "upperdir", handles.spell(upper)?)?;
                 rustix::mount::fsconfig_set_string(&context, "workdir", handles.spell(work)?)?;
@@ -142,7 +143,7 @@ impl Overlay<'_> {
         let data =
             CString::new(text).map_err(|_| error(String::new(), io::ErrorKind::InvalidInput.into()))?;
         let place = format!("/proc/self/fd/{}", target.as_raw_fd());
-        rustix::mount::mount("larder", place, "overlay", flags, &*data)
+        rustix::mount::mount(source(), place, "overlay", flags, &*data)
             .map_err(|source| error(String::new(), source.into()))
     }
 
@@ -153,6 +154,12 @@ impl Overlay<'_> {
             false => &[("metacopy", Some("off")), ("redirect_dir", Some("nofollow")), ("index", Some("off"))],
         }
     }
+}
+
+/// What an overlay is called in the list of mounts. No two are called the same: it is how a mount is recognised.
+fn source() -> String {
+    // The keys of the standard hasher are random.
+    format!("larder-{:016x}", RandomState::new().build_hasher().finish())
 }
 
 /// Attaches a mount made by [`erofs`] at the directory `target`, which is `dir`.
@@ -183,10 +190,18 @@ pub(crate) fn unmount(dir: &Path, lazily: bool) -> Result<bool> {
 
 /// Whether `dir` itself, not something above it, is where a file system is mounted.
 pub(crate) fn is_mount_point(dir: &Path) -> Result<bool> {
+    Ok(mount_id(dir)?.is_some())
+}
+
+/// The number of the mount at `dir` itself, the uppermost one; `None` if nothing is mounted there.
+pub(crate) fn mount_id(dir: &Path) -> Result<Option<u64>> {
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW | rustix::fs::AtFlags::NO_AUTOMOUNT;
-    match rustix::fs::statx(CWD, dir, flags, StatxFlags::empty()) {
-        Ok(found) => Ok(found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT)),
-        Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+    match rustix::fs::statx(CWD, dir, flags, StatxFlags::MNT_ID) {
+        Ok(found) => {
+            let root = found.stx_attributes.contains(rustix::fs::StatxAttributes::MOUNT_ROOT);
+            Ok(root.then_some(found.stx_mnt_id))
+        }
+        Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
         Err(source) => Err(Error::File { action: "examine", path: dir.into(), source: source.into() }),
     }
 }

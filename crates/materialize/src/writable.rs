@@ -4,6 +4,7 @@
 
 use crate::attributes::{Attributes, privileged};
 use crate::kernel::{self, Overlay};
+use crate::mounts::Mounts;
 use crate::{Error, Result};
 use larder_core::Digest;
 use larder_store::Store;
@@ -27,12 +28,7 @@ impl Writable {
     /// Opens the layer `name`, or makes it. It belongs to the image it was first used with, because what is in it only makes
     /// sense on top of that.
     pub(crate) fn open(store: &Store, name: &str, manifest: &Digest) -> Result<Self> {
-        let valid = (1..=128).contains(&name.len())
-            && name.starts_with(|first: char| first.is_ascii_alphanumeric())
-            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
-        if !valid {
-            return Err(Error::WritableName { name: name.chars().take(200).collect() });
-        }
+        check_writable_name(name)?;
         let dir = store.home().join("rw").join(name);
         let problem = |problem: String| Error::Writable { name: name.to_owned(), problem };
         create_dir(&dir)?;
@@ -46,8 +42,11 @@ impl Writable {
             }
             Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &lock_path)(source)),
         }
-        for record in store.mounts().map_err(Error::store("look up mounts"))? {
-            if record.writable.as_deref() == Some(name) && kernel::is_mount_point(&record.dir)? {
+        let mut records = store.mounts().map_err(Error::store("look up mounts"))?;
+        records.retain(|record| record.writable.as_deref() == Some(name));
+        if !records.is_empty() {
+            let mounts = Mounts::look()?;
+            if let Some(record) = records.iter().find(|record| mounts.has(record)) {
                 return Err(problem(format!("is mounted at {}", record.dir.display())));
             }
         }
@@ -112,6 +111,17 @@ impl Writable {
         let overlay = Overlay { lowers, upper: Some((&upper, &work)), user: !privileged() };
         overlay.mount(target, dir)
     }
+}
+
+/// Whether a writable layer can have this name.
+///
+/// # Errors
+/// [`Error::WritableName`] with the rule.
+pub fn check_writable_name(name: &str) -> Result<()> {
+    let valid = (1..=128).contains(&name.len())
+        && name.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'));
+    if valid { Ok(()) } else { Err(Error::WritableName { name: name.chars().take(200).collect() }) }
 }
 
 fn create_dir(path: &Path) -> Result<()> {

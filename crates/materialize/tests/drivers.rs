@@ -5,7 +5,7 @@
 mod support;
 
 use larder_core::{Classify as _, Compression, Kind};
-use larder_materialize::{Access, ErofsDriver, Error, OverlayDriver, mount_points, unmount};
+use larder_materialize::{Access, ErofsDriver, Error, Mounts, OverlayDriver, mount_points, unmount};
 use larder_testkit::{Ignore, ImageBuilder, ListedKind, Listing, Member, Random, TarBuilder};
 use std::fs;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
@@ -564,8 +564,8 @@ fn what_is_mounted_is_not_collected() {
         driver.mount(&rootfs, &dir, Access::ReadOnly).unwrap();
         drop(rootfs);
         let collect = || {
-            let mounted = mount_points().unwrap();
-            let is_mounted = |dir: &std::path::Path| mounted.contains(dir);
+            let mounts = Mounts::look().unwrap();
+            let is_mounted = |record: &_| mounts.may_have(record);
             world.store.gc(&larder_store::GcPlan::new(&is_mounted)).unwrap()
         };
         collect();

@@ -12,7 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// FORMAT: kept in `PRAGMA user_version`. A change of [`SCHEMA`] needs the next number and a step in [`prepare`].
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 /// One writer at a time (further ones queue in this process instead of polling SQLite's lock), any number of readers.
 pub(crate) struct Database {
@@ -151,6 +151,7 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
     match found {
         VERSION => return Ok(()),
         0 => {}
+        1 => return upgrade(connection, FROM_1),
         _ => {
             let home = path.parent().unwrap_or(path).to_owned();
             return Err(Error::Newer { path: home, found, known: VERSION });
@@ -171,6 +172,17 @@ fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
         transaction.commit()
     };
     create().map_err(|source| Error::Database { operation: "create the tables", source })
+}
+
+/// All of it or nothing: cut off, the next opening finds the old version and starts again.
+fn upgrade(connection: &mut Connection, step: &str) -> Result<()> {
+    let mut change = || {
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch(step)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()
+    };
+    change().map_err(|source| Error::Database { operation: "bring the tables up to date", source })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -284,7 +296,18 @@ const BUSY_TRIES: i32 = 6_000;
 /// FORMAT: `PRAGMA application_id`, shown by file(1): "lard".
 const APPLICATION: i64 = 0x6c61_7264;
 
-/// FORMAT: version 1.
+/// FORMAT: version 1 had one mount per directory, and nothing to recognise it by.
+const FROM_1: &str = "
+ALTER TABLE mounts RENAME TO mounts_1;
+CREATE TABLE mounts (
+    dir BLOB NOT NULL, identity BLOB NOT NULL, boot TEXT NOT NULL, manifest BLOB NOT NULL, driver TEXT NOT NULL,
+    writable TEXT, extra BLOB NOT NULL, PRIMARY KEY (dir, identity)
+) WITHOUT ROWID;
+INSERT INTO mounts SELECT dir, x'', '', manifest, driver, writable, extra FROM mounts_1;
+DROP TABLE mounts_1;
+";
+
+/// FORMAT: version 2.
 const SCHEMA: &str = "
 CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 INSERT INTO facts VALUES ('names', 1), ('index', 0);
@@ -321,7 +344,8 @@ CREATE TABLE derived_uses (
 ) WITHOUT ROWID;
 
 CREATE TABLE mounts (
-    dir BLOB PRIMARY KEY, manifest BLOB NOT NULL, driver TEXT NOT NULL, writable TEXT, extra BLOB NOT NULL
+    dir BLOB NOT NULL, identity BLOB NOT NULL, boot TEXT NOT NULL, manifest BLOB NOT NULL, driver TEXT NOT NULL,
+    writable TEXT, extra BLOB NOT NULL, PRIMARY KEY (dir, identity)
 ) WITHOUT ROWID;
 CREATE TABLE verdicts (digest BLOB PRIMARY KEY, reason TEXT NOT NULL, decided INTEGER NOT NULL) WITHOUT ROWID;
 

@@ -13,7 +13,7 @@ use rusqlite::{Connection, Transaction, params};
 use std::collections::HashSet;
 use std::fs::{self, DirEntry};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// What a collection may remove.
@@ -26,8 +26,9 @@ pub struct GcPlan<'a> {
     pub max_age: Option<Duration>,
     /// Remove names, least recently used first, until at most so many are left.
     pub max_count: Option<usize>,
-    /// Whether a directory is mounted now. Called with locks held: it must not use the store, and should be quick.
-    pub is_mounted: &'a dyn Fn(&Path) -> bool,
+    /// Whether a recorded mount is still there, or cannot be ruled out to be. Called with locks held: it must not use the
+    /// store, and should be quick. What it looks at must not be older than the call: a mount can be new and its lease gone.
+    pub is_mounted: &'a dyn Fn(&MountRecord) -> bool,
     /// Remove interrupted downloads that did not grow for so long. `None` keeps them all.
     pub remove_partials_older_than: Option<Duration>,
 }
@@ -57,7 +58,7 @@ pub struct GcReport {
 
 impl<'a> GcPlan<'a> {
     /// A plan without limits: removes only what nothing needs.
-    pub fn new(is_mounted: &'a dyn Fn(&Path) -> bool) -> Self {
+    pub fn new(is_mounted: &'a dyn Fn(&MountRecord) -> bool) -> Self {
         Self {
             dry_run: false,
             quota_bytes: None,
@@ -70,7 +71,7 @@ impl<'a> GcPlan<'a> {
 }
 
 impl Store {
-    /// Removes what nothing needs. Roots are names, live leases, and mounts whose directory is mounted; what is reachable from
+    /// Removes what nothing needs. Roots are names, live leases, and mounts that are still there; what is reachable from
     /// one of them stays. Safe at any time, from any process: whatever is put under a lease before this looks is kept, and
     /// whatever is put under one later is looked up anew by [`Store::begin`].
     pub fn gc(&self, plan: &GcPlan<'_>) -> Result<GcReport> {
@@ -101,7 +102,7 @@ impl Store {
     fn survey(&self, db: &Connection, plan: &GcPlan<'_>) -> rusqlite::Result<Survey> {
         let mut graph = Graph::load(db, &self.options.boot_id)?;
         let leases = self.survey_leases(db, &mut graph)?;
-        let mounts = survey_mounts(db, plan, &mut graph, &leases)?;
+        let mounts = survey_mounts(db, plan, &self.options.boot_id, &mut graph, &leases)?;
 
         let roots = || leases.roots.iter().chain(&mounts.roots).copied();
         let held = mark(&graph.edges, roots());
@@ -167,8 +168,8 @@ impl Store {
         for id in &survey.dead_leases {
             lease::forget(db, id)?;
         }
-        for dir in &survey.dead_mounts {
-            mount::forget(db, dir)?;
+        for mount in &survey.dead_mounts {
+            mount::forget(db, mount)?;
         }
         let mut unuse = db.prepare_cached("DELETE FROM derived_uses WHERE manifest = ?1")?;
         for (thing, live) in survey.graph.things.iter().zip(&survey.live) {
@@ -235,7 +236,7 @@ struct Survey {
     /// Positions in `graph.names`.
     removed: Vec<usize>,
     dead_leases: Vec<String>,
-    dead_mounts: Vec<PathBuf>,
+    dead_mounts: Vec<MountRecord>,
 }
 
 impl Survey {
@@ -257,29 +258,32 @@ struct Leases {
 #[derive(Default)]
 struct Mounts {
     roots: Vec<u32>,
-    dead: Vec<PathBuf>,
+    dead: Vec<MountRecord>,
 }
 
 fn survey_mounts(
     db: &Connection,
     plan: &GcPlan<'_>,
+    boot_id: &str,
     graph: &mut Graph,
     leases: &Leases,
 ) -> rusqlite::Result<Mounts> {
     let leased = mark(&graph.edges, leases.roots.iter().copied());
     let mut mounts = Mounts::default();
-    for MountRecord { dir, manifest, extra, .. } in mount::list(db)? {
-        let node = graph.intern(Key::from(&manifest).as_bytes())?;
+    for row in mount::list(db)? {
+        let past = row.is_of_another_boot(boot_id);
+        let record = row.record;
+        let node = graph.intern(Key::from(&record.manifest).as_bytes())?;
         // A leased one may be about to be mounted.
         let about_to = leased.get(node as usize).copied().unwrap_or(false);
-        if !about_to && !(plan.is_mounted)(&dir) {
-            mounts.dead.push(dir);
+        if !about_to && (past || !(plan.is_mounted)(&record)) {
+            mounts.dead.push(record);
             continue;
         }
         mounts.roots.push(node);
         let outdated = graph.outdated.iter().filter(|(manifest, _)| *manifest == node);
         mounts.roots.extend(outdated.map(|(_, derived)| *derived));
-        for path in extra {
+        for path in record.extra {
             let area = path.parent().and_then(Path::file_name);
             let area = Area::ALL.into_iter().find(|known| area.is_some_and(|area| area == known.as_str()));
             if let (Some(area), Some(name)) = (area, path.file_name().and_then(|name| name.to_str())) {

@@ -4,7 +4,6 @@ use crate::world::{Image, World, never_mounted, noise, put_image, put_named, ref
 use larder_core::Digest;
 use larder_store::{Begin, BlobKind, GcPlan, GcReport, MountRecord, Store};
 use std::fs;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -107,6 +106,7 @@ fn mounts_keep_their_image_as_long_as_they_are_mounted() {
     let image = put_named(&store, "a:1", &[b"x"]);
     let record = MountRecord {
         dir: "/mnt/a b\u{e9}".into(),
+        identity: None,
         manifest: image.descriptor.digest,
         driver: "erofs".into(),
         writable: Some("w".into()),
@@ -115,7 +115,7 @@ fn mounts_keep_their_image_as_long_as_they_are_mounted() {
     store.add_mount(&record).unwrap();
     assert_eq!(store.mounts().unwrap(), std::slice::from_ref(&record));
     store.remove_name(&reference("a:1")).unwrap();
-    let mounted = |dir: &Path| dir == record.dir;
+    let mounted = |found: &MountRecord| *found == record;
     store.gc(&GcPlan::new(&mounted)).unwrap();
     assert!(is_whole(&store, &image));
 
@@ -130,8 +130,8 @@ fn mounts_keep_their_image_as_long_as_they_are_mounted() {
     assert!(!is_whole(&store, &image));
 
     store.add_mount(&record).unwrap();
-    assert!(store.remove_mount(&record.dir).unwrap());
-    assert!(!store.remove_mount(&record.dir).unwrap());
+    assert!(store.remove_mount(&record).unwrap());
+    assert!(!store.remove_mount(&record).unwrap());
 }
 
 /// Four images, used in the order c, a, d, b; each about as large as the others.
@@ -173,6 +173,37 @@ fn a_quota_removes_the_least_recently_used_first() {
 }
 
 #[test]
+fn mounts_at_the_same_path_are_told_apart() {
+    let world = World::new();
+    let store = world.open();
+    let (one, two) = (put_named(&store, "a:1", &[b"x"]), put_named(&store, "b:1", &[b"y"]));
+    let record = |identity: &[u8], image: &Image| MountRecord {
+        dir: "/mnt".into(),
+        identity: Some(identity.to_vec()),
+        manifest: image.descriptor.digest,
+        driver: "erofs".into(),
+        writable: None,
+        extra: Vec::new(),
+    };
+    let (first, second) = (record(b"1", &one), record(b"2", &two));
+    store.add_mount(&first).unwrap();
+    store.add_mount(&second).unwrap();
+    for name in ["a:1", "b:1"] {
+        store.remove_name(&reference(name)).unwrap();
+    }
+    store.gc(&GcPlan::new(&|_| true)).unwrap();
+    assert!(is_whole(&store, &one) && is_whole(&store, &two));
+    store.gc(&GcPlan::new(&|mount| *mount == first)).unwrap();
+    assert_eq!(store.mounts().unwrap(), std::slice::from_ref(&first));
+    assert!(is_whole(&store, &one) && !is_whole(&store, &two));
+
+    // No mount outlives the kernel that made it, whatever can be seen.
+    let store = world.open_after_boot("second");
+    store.gc(&GcPlan::new(&|_| true)).unwrap();
+    assert!(store.mounts().unwrap().is_empty());
+}
+
+#[test]
 fn pinned_leased_and_mounted_names_are_passed_over() {
     let world = World::new();
     let store = world.open();
@@ -182,6 +213,7 @@ fn pinned_leased_and_mounted_names_are_passed_over() {
     lease.add(&[images[0].descriptor.digest]).unwrap();
     let record = MountRecord {
         dir: "/mnt".into(),
+        identity: None,
         manifest: images[3].descriptor.digest,
         driver: "overlay".into(),
         writable: None,
@@ -272,6 +304,7 @@ fn nothing_in_use_is_ever_collected() {
     store
         .add_mount(&MountRecord {
             dir: "/mnt".into(),
+            identity: None,
             manifest: mounted.descriptor.digest,
             driver: "erofs".into(),
             writable: None,

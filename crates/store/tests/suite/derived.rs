@@ -154,6 +154,7 @@ fn a_mount_keeps_what_it_needs_even_if_outdated() {
     store
         .add_mount(&MountRecord {
             dir: "/mnt".into(),
+            identity: None,
             manifest: image.descriptor.digest,
             driver: "erofs".into(),
             writable: None,

@@ -129,7 +129,7 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-pub(crate) fn never_mounted(_: &Path) -> bool {
+pub(crate) fn never_mounted(_: &larder_store::MountRecord) -> bool {
     false
 }
 
