@@ -34,6 +34,7 @@ pub use engine::{Engine, Host};
 pub use error::{Error, Failure};
 pub use gc::{Collected, Policy};
 pub use inspect::{Inspection, LayerView, PlatformView};
+pub use larder_materialize::check_writable_name;
 pub use larder_remote::{Auth, Credential, Proxy};
 pub use list::Row;
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};

@@ -27,7 +27,7 @@ pub enum PullPolicy {
 pub struct MountRequest {
     /// The image.
     pub reference: Reference,
-    /// An empty directory, made when it does not exist.
+    /// An empty directory, made when it does not exist; its parent must.
     pub dir: PathBuf,
     /// For which platform; `None` means this machine's.
     pub platform: Option<Platform>,
@@ -64,7 +64,7 @@ pub struct Mounted {
 pub struct UnpackRequest {
     /// The image.
     pub reference: Reference,
-    /// An empty directory, made when it does not exist.
+    /// An empty directory, made when it does not exist; its parent must.
     pub dir: PathBuf,
     /// For which platform; `None` means this machine's.
     pub platform: Option<Platform>,
@@ -97,6 +97,14 @@ impl Engine {
         let started = Instant::now();
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let materializer = self.materializer(request.driver.as_deref())?;
+        // What cannot work is said before a download.
+        let checked = match &request.writable {
+            Some(name) => larder_materialize::check_writable_name(name),
+            None => Ok(()),
+        };
+        checked
+            .and_then(|()| larder_materialize::check_mountpoint(&request.dir))
+            .map_err(|source| cannot_mount(request, source))?;
         let lease = self.lease("mount")?;
         let pulled = self
             .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true, &lease)
@@ -108,15 +116,9 @@ impl Engine {
                 Some(name) => Access::Writable(name.clone()),
                 None => Access::ReadOnly,
             };
-            let record =
-                materializer.mount(&rootfs, &request.dir, access).map_err(|source| Error::Materialize {
-                    action: format!(
-                        "cannot mount {} at {}",
-                        request.reference.familiar(),
-                        request.dir.display()
-                    ),
-                    source,
-                })?;
+            let record = materializer
+                .mount(&rootfs, &request.dir, access)
+                .map_err(|source| cannot_mount(&request, source))?;
             Ok(Mounted {
                 dir: record.dir,
                 digest: record.manifest,
@@ -140,6 +142,7 @@ impl Engine {
     /// Writes the merged file tree of an image into a directory.
     pub async fn unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
+        larder_materialize::check_empty(&request.dir).map_err(|source| cannot_unpack(request, source))?;
         let lease = self.lease("unpack")?;
         self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
             .await?;
@@ -162,14 +165,7 @@ impl Engine {
                 &engine.limits(),
                 &options,
             )
-            .map_err(|source| Error::Materialize {
-                action: format!(
-                    "cannot unpack {} into {}",
-                    request.reference.familiar(),
-                    request.dir.display()
-                ),
-                source,
-            })?;
+            .map_err(|source| cannot_unpack(&request, source))?;
             Ok(Unpacked {
                 dir: request.dir,
                 digest: source.manifest,
@@ -205,8 +201,6 @@ impl Engine {
     ) -> Result<Rootfs> {
         let image = self.complete(reference, platform, lease)?;
         let admitted = self.admitted(&image)?;
-        let touched = |source| Error::Store { action: format!("cannot note the use of {reference}"), source };
-        self.store().touch(&[image.root.digest, image.document.digest()]).map_err(touched)?;
         let failed =
             |source| Error::Materialize { action: format!("cannot unpack {}", reference.familiar()), source };
         match materializer {
@@ -252,4 +246,14 @@ impl Engine {
         };
         self.pull_strict(&request).await.map(Some)
     }
+}
+
+fn cannot_mount(request: &MountRequest, source: larder_materialize::Error) -> Error {
+    let action = format!("cannot mount {} at {}", request.reference.familiar(), request.dir.display());
+    Error::Materialize { action, source }
+}
+
+fn cannot_unpack(request: &UnpackRequest, source: larder_materialize::Error) -> Error {
+    let action = format!("cannot unpack {} into {}", request.reference.familiar(), request.dir.display());
+    Error::Materialize { action, source }
 }

@@ -22,12 +22,12 @@ pub(crate) struct Args {
     #[arg(value_name = "REF")]
     reference: Reference,
 
-    /// An empty directory; made when it does not exist
+    /// An empty directory; made when it does not exist, but not its parents
     #[arg(value_name = "DIR")]
     dir: PathBuf,
 
     /// Take changes, into the writable layer of this name; it is made when it does not exist
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = writable_name)]
     writable: Option<String>,
 
     /// For this platform, os/arch[/variant] [default: this machine's]
@@ -72,6 +72,13 @@ impl From<Pull> for PullPolicy {
             Pull::Always => Self::Always,
             Pull::Never => Self::Never,
         }
+    }
+}
+
+fn writable_name(text: &str) -> Result<String, String> {
+    match larder_engine::check_writable_name(text) {
+        Ok(()) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
     }
 }
 
