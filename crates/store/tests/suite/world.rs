@@ -2,7 +2,7 @@
 
 use larder_core::{Descriptor, Digest, Document, MediaType, Reference};
 use larder_store::{BlobKind, Lease, Options, Store};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
