@@ -17,12 +17,7 @@ pub(crate) fn find(name: &str) -> Option<PathBuf> {
 
 /// True when this process is root.
 pub(crate) fn is_root() -> bool {
-    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| {
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("Uid:"))
-            .is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0"))
-    })
+    rustix::process::geteuid().is_root()
 }
 
 /// Runs to the end with this process's own input and output.

@@ -41,8 +41,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     println!("filling a store with {} blobs", images * BLOBS_PER_IMAGE);
     let full = disk.path().join("full");
     {
-        let store = stock::open(&full)?;
-        stock::fill(&store, images, BLOBS_PER_IMAGE - 2)?;
+        let engine = stock::open(&full)?;
+        let store = engine.store();
+        stock::fill(store, images, BLOBS_PER_IMAGE - 2)?;
         for number in 0..images / 2 {
             ensure!(store.remove_name(&stock::name(number)?)?, "image {number} has no name");
         }

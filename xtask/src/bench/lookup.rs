@@ -8,8 +8,8 @@ use crate::program;
 use crate::workspace::root;
 use anyhow::{Result, ensure};
 use larder_core::{Compression, Platform, Reference};
-use larder_fetch::{Fetcher, Request, Settings};
-use larder_store::Store;
+use larder_engine::Engine;
+use larder_fetch::Request;
 use larder_testkit::{FaultRegistry, ImageBuilder, Random};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -40,8 +40,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let disk = Disk::fresh(&scratch, 4 << 30)?;
     let larder = Larder::new(binary, disk.path().join("larder"));
     println!("filling a store with {} images", arguments.images);
-    let store = stock::open(larder.home())?;
-    stock::fill(&store, arguments.images, LAYERS)?;
+    let engine = stock::open(larder.home())?;
+    stock::fill(engine.store(), arguments.images, LAYERS)?;
 
     let registry = FaultRegistry::start();
     let image = ImageBuilder::new(7).random_layers(LAYERS as usize, 1 << 20, Compression::Gzip).build();
@@ -60,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     ensure!(asked > PULLS, "{asked} requests for the manifest in {PULLS} pulls: the registry was not asked");
     let again = image.layers.iter().map(|layer| registry.bytes_sent(&layer.digest)).sum::<u64>();
     ensure!(again == sent, "a pull with nothing to do fetched layers");
-    let (present, absent) = lookups(&store, arguments.images)?;
+    let (present, absent) = lookups(&engine, arguments.images)?;
 
     let body = format!(
         "`cargo xtask bench lookup`{} at commit {}; {}; load before the run {load}; fresh ext4 in a loop file on {}.\n\n\
@@ -85,8 +85,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 }
 
 /// Times of `is_cached` for images that are there and for names that are not, in random order.
-fn lookups(store: &Store, images: u32) -> Result<(Vec<Duration>, Vec<Duration>)> {
-    let fetcher = Fetcher::new(store.clone(), Vec::new(), Settings::default());
+fn lookups(engine: &Engine, images: u32) -> Result<(Vec<Duration>, Vec<Duration>)> {
+    let fetcher = engine.fetcher()?;
     let mut random = Random::new(7);
     let (mut present, mut absent) = (Vec::new(), Vec::new());
     for _ in 0..LOOKUPS {

@@ -1,18 +1,28 @@
 //! A store with very many small images: what a registry mirror or a build machine has after a year.
 
 use anyhow::{Context, Result};
-use larder_core::{Digest, Document, Reference};
-use larder_store::{BlobKind, Lease, Options, Store};
+use larder_core::{Digest, Document, Reference, silent};
+use larder_engine::{Config, Engine, Host};
+use larder_store::{BlobKind, Lease, Store};
 use serde_json::json;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-/// Opens the store in `home` as the program does.
-pub(super) fn open(home: &Path) -> Result<Store> {
+/// The product, over the store in `home`, as a program that embeds it would open it.
+pub(super) fn open(home: &Path) -> Result<Engine> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this is not Linux")?;
-    let options = Options { boot_id: boot_id.trim().to_owned(), clock: Arc::new(SystemTime::now) };
-    Ok(Store::open(home, options)?)
+    let host = Host {
+        boot_id: boot_id.trim().to_owned(),
+        clock: Arc::new(SystemTime::now),
+        credential_files: Vec::new(),
+        helper_path: Vec::new(),
+        seed: 7,
+        user_agent: "larder-bench".into(),
+        proxy: None,
+    };
+    let config = Config { home: home.to_owned(), ..Config::default() };
+    Ok(Engine::open(config, host, silent())?)
 }
 
 /// The name of image `number`.
