@@ -39,7 +39,34 @@ impl Engine {
     /// Copies an image. The digest stays the same, except into and out of docker archives, which have no manifest of their own.
     pub async fn copy(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<Copied> {
         let lease = self.lease("copy")?;
-        let mut root = self.load(from, options, &lease).await?;
+        let mut passing = Vec::new();
+        let copied = self.copy_under(from, to, options, &lease, &mut passing).await;
+        if !matches!(to, Place::Store(_)) {
+            // Names that only led through the store; the lease has held what they stood for.
+            for name in &passing {
+                let failed = |source| Error::Store { action: format!("cannot remove {name}"), source };
+                self.store().remove_name(name).map_err(failed)?;
+            }
+        }
+        if let Ok(fetcher) = self.fetcher() {
+            fetcher.flush();
+        }
+        let copied = copied?;
+        self.store()
+            .flush()
+            .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })?;
+        Ok(copied)
+    }
+
+    async fn copy_under(
+        &self,
+        from: &Place,
+        to: &Place,
+        options: &CopyOptions,
+        lease: &Lease,
+        passing: &mut Vec<Reference>,
+    ) -> Result<Copied> {
+        let mut root = self.load(from, options, lease, passing).await?;
         if let Some(Selection::Only(platforms)) = &options.selection
             && let [platform] = platforms.as_slice()
             && !matches!(to, Place::Store(_))
@@ -58,9 +85,6 @@ impl Engine {
         match to {
             Place::Store(reference) => {
                 self.name(reference, &root)?;
-                self.store()
-                    .flush()
-                    .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })?;
             }
             Place::Registry(reference) => {
                 let source = match from {
@@ -75,14 +99,17 @@ impl Engine {
             }
             local => copied = self.deliver(root, from, local, options, copied).await?,
         }
-        if let Ok(fetcher) = self.fetcher() {
-            fetcher.flush();
-        }
         Ok(copied)
     }
 
     /// Brings the source into the store, without a name.
-    async fn load(&self, from: &Place, options: &CopyOptions, lease: &Lease) -> Result<Descriptor> {
+    async fn load(
+        &self,
+        from: &Place,
+        options: &CopyOptions,
+        lease: &Lease,
+        passing: &mut Vec<Reference>,
+    ) -> Result<Descriptor> {
         let blocking = |work: Work| {
             let engine = self.clone();
             async move {
@@ -101,8 +128,9 @@ impl Engine {
             Place::Registry(reference) => {
                 let selection = options.selection.clone().unwrap_or(Selection::All);
                 let attached = options.attached.unwrap_or(self.config().attached);
-                let (root, _) =
+                let (root, names) =
                     self.pull_unnamed(reference, &selection, attached, options.auth.clone(), lease).await?;
+                passing.extend(names);
                 Ok(root)
             }
             Place::Layout { dir, name } | Place::OciArchive { file: dir, name } => {

@@ -164,7 +164,12 @@ impl Classify for Error {
     }
 
     fn hints(&self) -> Vec<String> {
+        let repair =
+            || vec!["larder verify --repair sets damage in the store aside and fetches it again".to_owned()];
         match self {
+            Self::Store { source, .. } if source.kind() == Kind::Corrupt => repair(),
+            Self::Materialize { source, .. } if source.kind() == Kind::Corrupt => repair(),
+            Self::Fetch(larder_fetch::Error::Corrupt { tier: larder_core::Tier::Disk, .. }) => repair(),
             Self::Store { source, .. } => source.hints(),
             Self::Fetch(source) => source.hints(),
             Self::Remote { source, .. } => source.hints(),

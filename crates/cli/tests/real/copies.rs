@@ -87,6 +87,17 @@ fn signatures_and_other_referrers_travel_along() {
     home.run(["push", &source, &target]).success();
     assert!(to.manifest("app", &bill.digest().to_string()).is_some(), "the bill of materials stayed behind");
     assert!(to.manifest("app", &signature_tag(&image.digest())).is_some(), "the signature stayed behind");
+    let through = FaultRegistry::start();
+    from.up();
+    let passing = Home::new().unwrap();
+    let target = format!("docker://{}", through.reference("app:1"));
+    passing.run(["copy", &format!("docker://{source}"), &target]).success();
+    assert!(
+        through.manifest("app", &signature_tag(&image.digest())).is_some(),
+        "the signature stayed behind"
+    );
+    let left = passing.run(["list", "--all", "-o", "json"]);
+    assert_eq!(left.success().text().matches("\"reference\"").count(), 0, "a copy leaves names behind");
     let bare = FaultRegistry::start();
     home.run(["push", "--no-attached", &source, &bare.reference("app:1").to_string()]).success();
     assert!(bare.manifest("app", &bill.digest().to_string()).is_none());
