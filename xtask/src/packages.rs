@@ -21,6 +21,7 @@ pub(crate) const FOR_TESTS: &[(&str, &str)] = &[
     ("openssl", "openssl"),
     ("mkfs.ext4", "e2fsprogs"),
     ("tar", "tar"),
+    ("time", "time"),
     ("gzip", "gzip"),
     ("zstd", "zstd"),
     ("mount", "mount"),

@@ -1,7 +1,9 @@
 //! A registry that lies, stalls, or points elsewhere.
 
 use larder_core::Compression;
-use larder_testkit::{Access, Fault, FaultRegistry, Home, Image, ImageBuilder, Layer, Rule, TarBuilder};
+use larder_testkit::{
+    Access, Fault, FaultRegistry, Home, Image, ImageBuilder, Layer, Random, Rule, TarBuilder,
+};
 use std::time::Duration;
 
 fn served(seed: u64) -> (FaultRegistry, Home, Image, String) {
@@ -209,4 +211,65 @@ fn a_silent_registry_is_given_up_in_time() {
     registry.fault(Rule::on("*", "*").fault(Fault::Silence));
     let outcome = home.larder(["pull", &reference]).limit(Duration::from_secs(60)).run();
     outcome.fails_with(6);
+}
+
+/// An archive or layout with an endless `index.json` costs neither memory nor time.
+#[test]
+fn an_import_is_bounded_cve_2023_25153() {
+    let home = Home::new().unwrap();
+    let layout = home.path().join("layout");
+    std::fs::create_dir(&layout).unwrap();
+    std::fs::write(layout.join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+    std::fs::File::create(layout.join("index.json")).unwrap().set_len(10 << 30).unwrap();
+    let outcome = home.larder(["copy", "oci:layout", "localhost/x:1"]).limit(Duration::from_secs(20)).run();
+    outcome.fails_with(8);
+    assert!(outcome.error_text().contains("index.json"), "{}", outcome.describe());
+}
+
+/// Whatever the image, memory stays bounded: a 300 MB layer of one incompressible file, in the smallest memory that works.
+#[test]
+fn memory_does_not_grow_with_the_layer() {
+    let registry = FaultRegistry::start();
+    let image = ImageBuilder::new(130).random_layers(2, 150 << 20, Compression::Gzip).build();
+    image.push(&registry, "large", Some("1"));
+    let reference = registry.reference("large:1").to_string();
+    let home = Home::new().unwrap();
+    let report = home.path().join("peak");
+    let larder = larder_testkit::Process::new("/usr/bin/time")
+        .env("HOME", home.path())
+        .env("LARDER_HOME", home.store())
+        .directory(home.path())
+        .args(["-f", "%M", "-o"])
+        .arg(&report)
+        .arg(env!("CARGO_BIN_EXE_larder"))
+        .args(["mount", &reference, "m"]);
+    larder.run().unwrap();
+    home.run(["unmount", "m"]).success();
+    let kilobytes: u64 = std::fs::read_to_string(report).unwrap().trim().parse().unwrap();
+    assert!(kilobytes < 200_000, "{kilobytes} kB at the peak");
+}
+
+#[test]
+fn ten_images_cost_the_sum_of_their_distinct_layers() {
+    let registry = FaultRegistry::start();
+    let mut random = Random::new(131);
+    let base = Layer::random(&mut random, 500_000, Compression::Gzip);
+    let mut references = Vec::new();
+    let mut distinct = base.blob.len() as u64;
+    for at in 0..10 {
+        let own = Layer::random(&mut random, 20_000, Compression::Gzip);
+        distinct += own.blob.len() as u64;
+        let image = ImageBuilder::new(131).layer(base.clone()).layer(own).build();
+        image.push(&registry, &format!("app{at}"), Some("1"));
+        references.push(registry.reference(&format!("app{at}:1")).to_string());
+    }
+    let home = Home::new().unwrap();
+    let mut pull = vec!["pull".to_owned()];
+    pull.extend(references);
+    home.run(&pull).success();
+    assert_eq!(registry.bytes_sent(&base.digest), base.blob.len() as u64, "the shared layer came once");
+    let blobs = std::fs::read_dir(home.store().join("blobs/sha256")).unwrap();
+    let kept: u64 =
+        blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).filter(|size| *size > 10_000).sum();
+    assert_eq!(kept, distinct);
 }
