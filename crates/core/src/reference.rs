@@ -236,11 +236,7 @@ impl FromStr for Reference {
         };
         // The first part is a registry only if it could not be a path: it has a dot, a port or is localhost.
         let (registry, path) = match name.split_once('/') {
-            Some((first, rest))
-                if first.contains(['.', ':', '['])
-                    || first == "localhost"
-                    || first.bytes().any(|b| b.is_ascii_uppercase()) =>
-            {
+            Some((first, rest)) if first.contains(['.', ':', '[']) || first == "localhost" => {
                 (Registry::new(first).map_err(|error| within(error, text))?, rest)
             }
             _ => (Registry(Registry::DOCKER_HUB.into()), name),
@@ -375,6 +371,7 @@ mod tests {
             " ",
             "nginx ",
             "NGINX",
+            "A/0",
             "a//b",
             "/a",
             "a/",
