@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 struct Demo {
     larder: Larder,
     place: tempfile::TempDir,
-    registry: DockerRegistry,
+    /// Runs as long as this value lives.
+    _registry: DockerRegistry,
     relay: Relay,
     image: Image,
     reference: String,
@@ -75,7 +76,7 @@ impl Demo {
             megabytes(LINE_BYTES_PER_SECOND)
         );
         let larder = Larder::new(binary, place.path().join("larder"));
-        Ok(Self { larder, place, registry, relay, image, reference })
+        Ok(Self { larder, place, _registry: registry, relay, image, reference })
     }
 
     fn pull(&self) -> Result<()> {
@@ -170,8 +171,6 @@ impl Demo {
              The guide is in docs/guide.",
             took.as_secs_f64()
         );
-        // The registry is named here so that it lives until the end.
-        let _ = &self.registry;
     }
 
     fn show(&self, arguments: &[&str]) -> Result<()> {

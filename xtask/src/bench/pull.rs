@@ -62,18 +62,9 @@ const DEBIAN: Recipe = Recipe {
 };
 const LARGE: Recipe = Recipe {
     name: "large",
-    version: 1,
+    version: 2,
     variant: "minbase",
-    packages: &[&[
-        "ghc",
-        "golang-go",
-        "rustc",
-        "llvm-dev",
-        "libclang-dev",
-        "default-jdk-headless",
-        "libboost-dev",
-        "nodejs",
-    ]],
+    packages: &[&["ghc", "rustc", "default-jdk-headless", "libboost-dev", "nodejs"]],
 };
 
 impl Choice {

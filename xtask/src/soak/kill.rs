@@ -53,7 +53,8 @@ pub(super) fn run(arguments: &Arguments, binary: &Path, random: &mut Random) -> 
 
 struct Trial {
     larder: Larder,
-    registry: DockerRegistry,
+    /// Runs as long as this value lives.
+    _registry: DockerRegistry,
     relay: Relay,
     references: Vec<String>,
     /// Compressed layers of all images together, each once.
@@ -109,7 +110,7 @@ impl Trial {
             total_bytes as f64 / 1e6,
             larder.home().display()
         );
-        Ok(Self { larder, registry, relay, references, total_bytes })
+        Ok(Self { larder, _registry: registry, relay, references, total_bytes })
     }
 
     /// Some pulls and a gc at once; each is killed after a time of its own, or ends before.
@@ -237,8 +238,6 @@ impl Trial {
             received as f64 / 1e6,
             missing as f64 / 1e6,
         );
-        // The registry is named here so that it lives until the end.
-        let _ = &self.registry;
         Ok(())
     }
 }
