@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 fuzz_target!(|text: &[u8]| {
-    let directory = tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).expect("a directory");
+    let directory =
+        tempfile::tempdir_in(if cfg!(target_os = "linux") { "/dev/shm" } else { "." }).expect("a directory");
     let host = directory.path().join("registry.example");
     std::fs::create_dir(&host).expect("a directory");
     std::fs::write(host.join("hosts.toml"), text).expect("a file");

@@ -9,7 +9,10 @@ fuzz_target!(|text: &str| {
         let printed = reference.to_string();
         let again: Reference = printed.parse().expect("what larder prints, larder reads");
         assert_eq!(again, reference, "{printed}");
-        assert!(!printed.contains(".."), "{printed}");
+        assert!(
+            reference.repository().as_str().split('/').all(|part| !part.is_empty() && part != ".."),
+            "{printed}"
+        );
     }
     if let Ok(digest) = text.parse::<Digest>() {
         assert_eq!(digest.to_string(), text);
