@@ -24,5 +24,5 @@ pub use event::{Event, Progress, Tier, silent};
 pub use manifest::{Document, ImageManifest, Index, MANIFEST_LIMIT, Manifest};
 pub use media_type::{Compression, MediaType};
 pub use platform::{Platform, Selection};
-pub use reference::{Reference, Registry, Repository, Tag};
+pub use reference::{Reference, Registry, Repository, RepositoryName, Tag};
 pub use secret::Secret;

@@ -28,6 +28,13 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
+/// A repository together with its registry: `docker.io/library/nginx`. What tags and digests are looked up in.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RepositoryName {
+    registry: Registry,
+    repository: Repository,
+}
+
 impl Registry {
     /// Docker's registry, the default.
     pub const DOCKER_HUB: &'static str = "docker.io";
@@ -213,6 +220,39 @@ impl Reference {
         let full = self.to_string();
         let short = full.strip_prefix("docker.io/").map(|rest| rest.strip_prefix("library/").unwrap_or(rest));
         short.map_or_else(|| full.clone(), str::to_owned)
+    }
+}
+
+impl RepositoryName {
+    /// Puts a name together.
+    pub fn new(registry: Registry, repository: Repository) -> Self {
+        Self { registry, repository }
+    }
+
+    /// Where.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// What.
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    /// The image with this tag.
+    pub fn tagged(&self, tag: Tag) -> Reference {
+        Reference::new(self.registry.clone(), self.repository.clone(), Some(tag), None)
+    }
+
+    /// The image with this digest.
+    pub fn pinned(&self, digest: Digest) -> Reference {
+        Reference::new(self.registry.clone(), self.repository.clone(), None, Some(digest))
+    }
+}
+
+impl fmt::Display for RepositoryName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.registry.0, self.repository.0)
     }
 }
 
