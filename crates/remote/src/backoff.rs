@@ -43,12 +43,14 @@ impl Patience {
 pub(crate) struct Attempts {
     config: Arc<Config>,
     patience: Arc<Patience>,
+    most: u32,
     fruitless: u32,
 }
 
 impl Attempts {
-    pub(crate) fn new(config: Arc<Config>, patience: Arc<Patience>) -> Self {
-        Self { config, patience, fruitless: 0 }
+    /// At most `most` without progress.
+    pub(crate) fn new(config: Arc<Config>, patience: Arc<Patience>, most: u32) -> Self {
+        Self { config, patience, most, fruitless: 0 }
     }
 
     /// Whether nothing has failed since the last progress.
@@ -71,7 +73,7 @@ impl Attempts {
             self.progressed();
         } else {
             self.fruitless += 1;
-            if self.fruitless >= self.config.attempts || !self.patience.spend() {
+            if self.fruitless >= self.most || !self.patience.spend() {
                 return Err(error);
             }
         }
@@ -157,7 +159,7 @@ mod tests {
     #[test]
     fn waits_grow_and_are_capped() {
         let config = Arc::new(Config { backoff_base: Duration::from_millis(100), ..Config::default() });
-        let mut attempts = Attempts::new(config.clone(), Arc::new(Patience::new(&config)));
+        let mut attempts = Attempts::new(config.clone(), Arc::new(Patience::new(&config)), config.attempts);
         let error = Error::Stalled { what: String::new(), after: Duration::ZERO };
         assert_eq!(attempts.delay(&error), Duration::ZERO);
         for (fruitless, least, most) in [(1, 50, 100), (2, 100, 200), (4, 400, 800), (40, 5_000, 10_000)] {
@@ -187,10 +189,10 @@ mod tests {
         });
         let patience = Arc::new(Patience::new(&config));
         let error = || Error::Stalled { what: String::new(), after: Duration::ZERO };
-        let mut first = Attempts::new(config.clone(), patience.clone());
+        let mut first = Attempts::new(config.clone(), patience.clone(), config.attempts);
         assert!(first.wait("a", error(), false).await.is_ok());
         assert!(first.wait("a", error(), false).await.is_ok());
-        let mut second = Attempts::new(config.clone(), patience.clone());
+        let mut second = Attempts::new(config.clone(), patience.clone(), config.attempts);
         assert!(second.wait("b", error(), false).await.is_err());
         second.progressed();
         assert!(second.wait("b", error(), false).await.is_ok());

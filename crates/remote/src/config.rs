@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use url::Url;
 
 /// Tells the time of day; needed for `Retry-After` dates and for how long cached credentials live.
 pub type Clock = Arc<dyn Fn() -> SystemTime + Send + Sync>;
@@ -51,6 +52,9 @@ pub struct Config {
     pub seed: u64,
     /// Directories with `HOST/hosts.toml`, `HOST/*.crt`, `HOST/*.cert` and `HOST/*.key`, searched in order.
     pub certs_dirs: Vec<PathBuf>,
+    /// Where registries are served, other than at their own host. Comes before any hosts file. A path with a component `v2` is
+    /// taken as it is, any other gets `/v2` behind it. Credentials are those of the host in the URL.
+    pub servers: Vec<(Registry, Url)>,
     /// Registries that may be spoken to without verified TLS, or over plain http where they do not offer TLS.
     pub insecure: Vec<Registry>,
     /// Further certificate authorities for every host, PEM.
@@ -92,6 +96,7 @@ impl Default for Config {
             retry_budget: 200,
             seed: 0x6c61_7264_6572,
             certs_dirs: Vec::new(),
+            servers: Vec::new(),
             insecure: Vec::new(),
             ca_files: Vec::new(),
             allowed_networks: Vec::new(),
@@ -116,6 +121,7 @@ impl fmt::Debug for Config {
             .field("idle_timeout", &self.idle_timeout)
             .field("attempts", &self.attempts)
             .field("certs_dirs", &self.certs_dirs)
+            .field("servers", &self.servers.len())
             .field("insecure", &self.insecure)
             .field("allowed_networks", &self.allowed_networks)
             .field("blocked_networks", &self.blocked_networks)

@@ -70,6 +70,9 @@ impl Endpoint {
 
 /// The hosts of `registry`, in the order in which they are tried.
 pub(crate) fn endpoints(config: &Config, registry: &Registry) -> Result<Vec<Endpoint>> {
+    if let Some((_, url)) = config.servers.iter().find(|(known, _)| known == registry) {
+        return Ok(vec![server(config, registry, url)?]);
+    }
     let Some(found) = find(config, registry)? else {
         return Ok(by_default(config, registry, Tls::default()));
     };
@@ -122,6 +125,34 @@ pub(crate) fn endpoints(config: &Config, registry: &Registry) -> Result<Vec<Endp
         }
     }
     Ok(endpoints)
+}
+
+/// The one host that the configuration names for a registry.
+fn server(config: &Config, registry: &Registry, url: &Url) -> Result<Endpoint> {
+    let host = authority(url);
+    let own = Registry::new(&host).unwrap_or_else(|_| registry.clone());
+    let mut tls = Tls::default();
+    for dir in &config.certs_dirs {
+        tls = certificates(&dir.join(&host))?;
+        if tls != Tls::default() {
+            break;
+        }
+    }
+    tls.skip_verify = tls == Tls::default() && config.insecure.contains(&own);
+    let mut base = url.clone();
+    let path = url.path().trim_end_matches('/');
+    let path = if path.split('/').any(|part| part == "v2") { path.into() } else { format!("{path}/v2") };
+    base.set_path(&path);
+    Ok(Endpoint {
+        base,
+        capabilities: Capabilities::ALL,
+        tls: Arc::new(tls),
+        headers: HeaderMap::new(),
+        dial_timeout: None,
+        namespace: None,
+        registry: own,
+        upstream: true,
+    })
 }
 
 /// Certificate authorities configured for a host that a server pointed to.

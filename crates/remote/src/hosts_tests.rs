@@ -172,3 +172,26 @@ proptest! {
         let _ = duration(&key);
     }
 }
+
+#[test]
+fn a_configured_server_stands_for_its_registry() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "docker.io/hosts.toml", "server = \"https://other.example\"");
+    write(dir.path(), "cache.example:5000/ca.crt", "");
+    let server = |name: &str, url: &str| (registry(name), Url::parse(url).unwrap());
+    let config = Config {
+        servers: vec![
+            server("docker.io", "http://127.0.0.1:5000"),
+            server("a.example", "https://cache.example:5000/v2/a.example"),
+            server("b.example", "https://cache.example/prefix/"),
+        ],
+        ..with(dir.path())
+    };
+    assert_eq!(bases(&config, "docker.io"), ["http://127.0.0.1:5000/v2"]);
+    assert_eq!(bases(&config, "a.example"), ["https://cache.example:5000/v2/a.example"]);
+    assert_eq!(bases(&config, "b.example"), ["https://cache.example/prefix/v2"]);
+    let endpoint = &endpoints(&config, &registry("a.example")).unwrap()[0];
+    assert_eq!((endpoint.registry.as_str(), endpoint.upstream), ("cache.example:5000", true));
+    assert_eq!(endpoint.tls.ca, [dir.path().join("cache.example:5000/ca.crt")]);
+    assert_eq!(endpoint.namespace, None);
+}

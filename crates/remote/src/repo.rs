@@ -27,6 +27,7 @@ struct Inner {
     registry: Registry,
     repository: Repository,
     auth: Auth,
+    attempts: u32,
     credentials: Mutex<HashMap<Registry, Option<Credential>>>,
     /// Where the registry redirected to for a blob.
     shortcuts: Mutex<HashMap<Digest, Url>>,
@@ -53,12 +54,31 @@ pub(crate) type Operation<'a, T> = &'a (dyn Fn(Arc<Endpoint>) -> BoxFuture<'a, R
 
 impl Repo {
     pub(crate) fn new(shared: Arc<Shared>, registry: Registry, repository: Repository, auth: Auth) -> Self {
+        let attempts = shared.config.attempts;
         Self {
             inner: Arc::new(Inner {
                 shared,
                 registry,
                 repository,
                 auth,
+                attempts,
+                credentials: Mutex::default(),
+                shortcuts: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The same repository for the same somebody, with less patience or more: at most so many attempts without progress.
+    #[must_use]
+    pub fn with_attempts(&self, attempts: u32) -> Self {
+        let inner = &*self.inner;
+        Self {
+            inner: Arc::new(Inner {
+                shared: inner.shared.clone(),
+                registry: inner.registry.clone(),
+                repository: inner.repository.clone(),
+                auth: inner.auth.clone(),
+                attempts,
                 credentials: Mutex::default(),
                 shortcuts: Mutex::default(),
             }),
@@ -118,7 +138,7 @@ impl Repo {
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts::new(self.config().clone(), self.inner.shared.patience.clone())
+        Attempts::new(self.config().clone(), self.inner.shared.patience.clone(), self.inner.attempts)
     }
 
     pub(crate) fn remembered(&self, registry: &Registry) -> Option<Option<Credential>> {

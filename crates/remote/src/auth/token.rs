@@ -8,7 +8,7 @@ use super::{Authorization, Credential};
 use crate::exchange::{Payload, Request as Outgoing};
 use crate::repo::Repo;
 use crate::{Error, Result, redact};
-use larder_core::{Digest, Secret};
+use larder_core::{Classify, Digest, Kind, Secret};
 use reqwest::Method;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
 use std::collections::HashMap;
@@ -99,7 +99,15 @@ impl Repo {
         *slot = None;
         // Counted from before the request, so that a slow answer does not make the token look younger.
         let asked = Instant::now();
-        let (value, lifetime) = self.fetch_token(request, credential).await?;
+        let (value, lifetime) =
+            self.fetch_token(request, credential).await.map_err(|error| match error.kind() {
+                // What the token server lacks is not what the registry was asked for.
+                Kind::NotFound => Error::Token {
+                    realm: redact::url(&request.realm),
+                    reason: "the token server has nothing there",
+                },
+                _ => error,
+            })?;
         *slot = Some(Token { value: value.clone(), expires: asked + lifetime });
         Ok(value)
     }
