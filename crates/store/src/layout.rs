@@ -101,6 +101,11 @@ impl Layout {
         self.home.join("leases").join(id)
     }
 
+    /// The audit log; its files are named in `audit/files.rs`.
+    pub(crate) fn audit(&self) -> PathBuf {
+        self.home.join("audit")
+    }
+
     pub(crate) fn area(&self, area: Area) -> PathBuf {
         self.home.join(area.as_str())
     }

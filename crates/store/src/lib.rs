@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod audit;
 mod blob;
 mod database;
 mod derived;
@@ -24,6 +25,11 @@ mod store;
 mod verdict;
 mod verify;
 
+pub use audit::{
+    AuditCounters, AuditFinding, AuditLimits, AuditLine, AuditLines, AuditLog, AuditNote, AuditOutcome,
+    AuditRecord, AuditReport, Auditor, AuditorOptions, NotATimestamp, NotQueued, Receipt, RepairCause,
+    Timestamp, WhenFull,
+};
 pub use blob::{Blob, BlobKind};
 pub use derived::{Area, BeginDerived, Building, Derived, DerivedKey, DerivedRow};
 pub use error::{Error, Result};

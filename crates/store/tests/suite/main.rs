@@ -1,6 +1,8 @@
 //! What the store promises, tried from outside. One program, so that SQLite is linked once.
 
 #[cfg(test)]
+mod audit;
+#[cfg(test)]
 mod collection;
 #[cfg(test)]
 mod crash;

@@ -1,0 +1,91 @@
+//! The audit log: one line per operation, each of which names the hash of the one before.
+//!
+//! FORMAT: docs/formats/audit.md. `audit/SEQUENCE.jsonl` hold the lines, each file named after its first record; `audit/head` says
+//! how the log ended, and is its lock. Any number of processes append. Nothing in here is ever overwritten but `head`.
+
+mod auditor;
+mod check;
+mod files;
+mod head;
+mod line;
+mod record;
+mod show;
+mod tail;
+mod timestamp;
+
+pub use auditor::{AuditCounters, Auditor, AuditorOptions, NotQueued, Receipt, WhenFull};
+pub use check::{AuditFinding, AuditReport};
+pub use line::{AuditLine, AuditNote, RepairCause};
+pub use record::{AuditOutcome, AuditRecord};
+pub use show::AuditLines;
+pub use timestamp::{NotATimestamp, Timestamp};
+
+use crate::{Result, Store};
+use std::fmt;
+use std::sync::Mutex;
+use std::time::SystemTime;
+use tail::Tail;
+
+/// The log of a store, for writing. Cheap to open: nothing is touched before the first record.
+pub struct AuditLog {
+    tail: Mutex<Tail>,
+}
+
+/// Bounds of a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AuditLimits {
+    /// Size in bytes after which the log goes on in another file. One batch of records is never divided.
+    pub file_bytes: u64,
+}
+
+impl Default for AuditLimits {
+    fn default() -> Self {
+        Self { file_bytes: 64 << 20 }
+    }
+}
+
+impl AuditLog {
+    /// The log of `store`, which need not exist yet.
+    pub fn open(store: &Store, limits: AuditLimits) -> Self {
+        Self { tail: Mutex::new(Tail::new(store, limits.file_bytes)) }
+    }
+
+    /// Adds records, in one write. After an error (a full disk) none of them is in the log.
+    ///
+    /// With `durable` they survive a power cut once this returns; otherwise they survive the death of this process, and reach the
+    /// disk after some seconds, with the next [`AuditLog::sync`], or when they have become many.
+    pub fn append(&self, records: &[AuditRecord], durable: bool) -> Result<()> {
+        self.append_noted(None, &mut records.iter(), durable)
+    }
+
+    /// Makes everything durable that anybody has written so far.
+    pub fn sync(&self) -> Result<()> {
+        crate::database::lock(&self.tail).sync()
+    }
+
+    /// The records of a store that are not older than `since`.
+    pub fn read(store: &Store, since: Option<SystemTime>) -> Result<AuditLines> {
+        AuditLines::new(store, since)
+    }
+
+    /// Like [`AuditLog::append`], after a note of the log about itself.
+    fn append_noted(
+        &self,
+        note: Option<(&AuditRecord, &AuditNote)>,
+        records: &mut dyn Iterator<Item = &AuditRecord>,
+        durable: bool,
+    ) -> Result<()> {
+        let note = note.map(|(record, note)| (record, Some(note)));
+        let all: Vec<_> = note.into_iter().chain(records.map(|record| (record, None))).collect();
+        if all.is_empty() {
+            return Ok(());
+        }
+        crate::database::lock(&self.tail).append(&all, durable)
+    }
+}
+
+impl fmt::Debug for AuditLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuditLog").finish_non_exhaustive()
+    }
+}
