@@ -37,11 +37,11 @@ pub enum Login {
     Certificate,
 }
 
-/// What a token allows in one repository.
+/// What a token allows in one repository, or on the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Grant {
-    /// The repository, as the client spells it in paths and scopes (without `/v2/`).
-    pub repository: String,
+    /// The repository, as the client spells it in paths and scopes (without `/v2/`); `None` for what is not about one.
+    pub repository: Option<String>,
     /// What may be done there.
     pub actions: Vec<Action>,
 }

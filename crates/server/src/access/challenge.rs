@@ -1,0 +1,55 @@
+//! `WWW-Authenticate`: how a client may prove who it is.
+
+use super::scope::is_name;
+use crate::{Action, Asked, Grant};
+use larder_core::Registry;
+
+/// Where the token endpoint is, under the address of the server.
+pub const TOKEN_PATH: &str = "/token";
+
+/// For `Basic` (RFC 7617).
+pub(super) const BASIC: &str = "Basic realm=\"larder\"";
+
+/// `https://host[:port]` out of a request's `Host`, which is checked: it ends up where clients send their passwords.
+pub fn base_url(tls: bool, host: &str) -> Option<String> {
+    let host = Registry::new(host).ok()?;
+    let scheme = if tls { "https" } else { "http" };
+    // `Registry` knows an alias of Docker's registry; nobody else's name may come out of this.
+    Some(format!("{scheme}://{host}"))
+}
+
+/// For `Bearer`, as the distribution project's "Token Authentication Specification" has it. `insufficient`: a token came along,
+/// and is for something else.
+pub(super) fn bearer(realm: &str, service: &str, asked: Option<&Asked<'_>>, insufficient: bool) -> String {
+    let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
+    if let Some(scope) = asked.and_then(scope) {
+        text.push_str(&format!(",scope=\"{scope}\""));
+    }
+    if insufficient {
+        text.push_str(",error=\"insufficient_scope\"");
+    }
+    text
+}
+
+/// The scope that is needed. Who pushes also looks what is there.
+fn scope(asked: &Asked<'_>) -> Option<String> {
+    let actions = match asked.action {
+        Action::Push => vec![Action::Pull, Action::Push],
+        action => vec![action],
+    };
+    match asked.repository {
+        None if asked.action == Action::Admin => Some(Grant { repository: None, actions }.to_scope()),
+        None => None,
+        Some(repository) => {
+            let full = repository.to_string();
+            let local = |path: &str| {
+                repository.registry().as_str() == "localhost" && repository.repository().as_str() == path
+            };
+            let name = match asked.path {
+                Some(path) if path == full || local(path) => path.to_owned(),
+                _ => full,
+            };
+            is_name(&name).then(|| Grant { repository: Some(name), actions }.to_scope())
+        }
+    }
+}
