@@ -39,7 +39,7 @@ use jwt::Jwt;
 use larder_core::{RepositoryName, Secret};
 use password::Passwords;
 use rule::Rule;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
@@ -113,6 +113,11 @@ impl Access {
         self.state().settings.clone()
     }
 
+    /// Whether clients are to be told to log in when they ask at `/v2/`.
+    pub fn wants_login(&self) -> bool {
+        self.has_accounts()
+    }
+
     /// Whether there is any way to log in.
     pub fn has_accounts(&self) -> bool {
         self.state().settings.has_accounts()
@@ -151,17 +156,15 @@ impl Access {
         let state = self.state();
         let presented = authorization.map(authorization::parse);
         if !state.settings.has_accounts() {
-            return self.identify_nobody(&state, presented, address);
+            let presented = presented.transpose()?.filter(|presented| !is_empty(presented));
+            return Ok(Caller { presented, ..Caller::anonymous(address) });
         }
-        match presented.transpose()? {
-            Some(Presented::Basic { username, password })
-                if !(username.is_empty() && password.is_empty()) =>
-            {
+        match presented.transpose()?.filter(|presented| !is_empty(presented)) {
+            Some(Presented::Basic { username, password }) => {
                 self.identify_password(&state, &username, &password, address).await
             }
             Some(Presented::Bearer(token)) => self.identify_token(&state, &token, address).await,
-            // Some clients send an empty name and password when they have none.
-            Some(Presented::Basic { .. }) | None => match (&state.settings.client_ca, certificate) {
+            None => match (&state.settings.client_ca, certificate) {
                 (Some(settings), Some(der)) => {
                     let name =
                         certificate::account(settings, der, (self.clock)()).map_err(Refused::Certificate)?;
@@ -172,21 +175,16 @@ impl Access {
         }
     }
 
-    /// Finds out who asks for a token: by the name and password in a form, where there are some, else as [`Access::identify`].
-    pub async fn identify_for_token(
-        &self,
-        request: &TokenRequest,
-        authorization: Option<&str>,
-        certificate: Option<&[u8]>,
-        address: IpAddr,
-    ) -> Result<Caller, Refused> {
+    /// Finds out who asks for a token. `caller` is whom [`Access::identify`] found; a form that has a name and a password of its own
+    /// (OAuth 2, RFC 6749 §4.3) is by that account instead.
+    pub async fn identify_form(&self, request: &TokenRequest, caller: &Caller) -> Result<Caller, Refused> {
         match request.grant_type.as_deref() {
-            None => self.identify(authorization, certificate, address).await,
+            None => Ok(caller.clone()),
             Some("password") => {
                 let (Some(username), Some(password)) = (&request.username, &request.password) else {
                     return Err(Refused::Request("the name or the password is missing"));
                 };
-                self.identify_password(&self.state(), username, password, address).await
+                self.identify_password(&self.state(), username, password, caller.address).await
             }
             Some(_) => Err(Refused::Request("the grant type is not password")),
         }
@@ -239,52 +237,29 @@ impl Access {
         service.issue(&Subject { name, groups: &groups, login: caller.login }, &grants, (self.clock)())
     }
 
-    /// The value of `WWW-Authenticate` for a request that needs a credential. `base` is the address of this server as clients see it,
-    /// configured or from [`base_url`].
-    pub fn challenge(
-        &self,
-        asked: Option<&Asked<'_>>,
-        caller: Option<&Caller>,
-        base: Option<&str>,
-    ) -> String {
+    /// The values of `WWW-Authenticate` for a request that needs a credential, best first. `origin` is the address of this server as
+    /// clients see it: configured, or from [`base_url`].
+    pub fn challenges(&self, asked: &Asked<'_>, origin: &str) -> Vec<String> {
         let state = self.state();
-        let insufficient = caller.is_some_and(|caller| caller.grants.is_some());
-        if let (Some(service), Some(base)) = (&state.service, base) {
-            let realm = format!("{}{TOKEN_PATH}", base.trim_end_matches('/'));
-            return challenge::bearer(&realm, &service.settings().service, asked, insufficient);
+        if let Some(service) = &state.service {
+            let realm = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+            return vec![challenge::bearer(&realm, &service.settings().service, asked)];
         }
-        let elsewhere = state.issuers.iter().map(Issuer::settings).find_map(|issuer| {
-            let realm = issuer.realm.as_deref()?;
-            Some(challenge::bearer(realm, &issuer.audience, asked, insufficient))
-        });
-        elsewhere.filter(|_| state.passwords.is_none()).unwrap_or_else(|| challenge::BASIC.to_owned())
+        let elsewhere =
+            state.issuers.iter().map(Issuer::settings).find_map(|issuer| {
+                Some(challenge::bearer(issuer.realm.as_deref()?, &issuer.audience, asked))
+            });
+        let basic = || challenge::BASIC.to_owned();
+        vec![elsewhere.filter(|_| state.passwords.is_none()).unwrap_or_else(basic)]
     }
 
-    /// The challenge of the token endpoint itself.
-    pub fn token_challenge(&self) -> String {
-        challenge::BASIC.to_owned()
-    }
-
-    /// The public keys of the token service (RFC 7517), for others who check its tokens.
-    pub fn jwks(&self) -> Value {
-        let state = self.state();
-        state.service.as_ref().map_or_else(|| json!({ "keys": [] }), |service| service.jwks((self.clock)()))
+    /// The public keys of the token service (RFC 7517), for others who check its tokens. `None` if it is off.
+    pub fn jwks(&self) -> Option<Value> {
+        self.state().service.as_ref().map(|service| service.jwks((self.clock)()))
     }
 
     fn state(&self) -> Arc<State> {
         Arc::clone(&self.state.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    #[expect(clippy::unused_self, reason = "reads like its siblings")]
-    fn identify_nobody(
-        &self,
-        _state: &State,
-        presented: Option<Result<Presented, Refused>>,
-        address: IpAddr,
-    ) -> Result<Caller, Refused> {
-        let empty = |presented: &Presented| matches!(presented, Presented::Basic { username, password } if username.is_empty() && password.is_empty());
-        let presented = presented.transpose()?.filter(|presented| !empty(presented));
-        Ok(Caller { presented, ..Caller::anonymous(address) })
     }
 
     async fn identify_password(
@@ -431,6 +406,11 @@ impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Access").field("accounts", &self.has_accounts()).finish_non_exhaustive()
     }
+}
+
+/// Some clients send an empty name and an empty password when they have none.
+fn is_empty(presented: &Presented) -> bool {
+    matches!(presented, Presented::Basic { username, password } if username.is_empty() && password.is_empty())
 }
 
 /// The user name with which clients that only know passwords send a token of an issuer: `docker login -u oidc`.

@@ -18,17 +18,10 @@ pub fn base_url(tls: bool, host: &str) -> Option<String> {
     Some(format!("{scheme}://{host}"))
 }
 
-/// For `Bearer`, as the distribution project's "Token Authentication Specification" has it. `insufficient`: a token came along,
-/// and is for something else.
-pub(super) fn bearer(realm: &str, service: &str, asked: Option<&Asked<'_>>, insufficient: bool) -> String {
-    let mut text = format!("Bearer realm=\"{realm}\",service=\"{service}\"");
-    if let Some(scope) = asked.and_then(scope) {
-        text.push_str(&format!(",scope=\"{scope}\""));
-    }
-    if insufficient {
-        text.push_str(",error=\"insufficient_scope\"");
-    }
-    text
+/// For `Bearer`, as the distribution project's "Token Authentication Specification" has it.
+pub(super) fn bearer(realm: &str, service: &str, asked: &Asked<'_>) -> String {
+    let scope = scope(asked).map(|scope| format!(",scope=\"{scope}\"")).unwrap_or_default();
+    format!("Bearer realm=\"{realm}\",service=\"{service}\"{scope}")
 }
 
 /// The scope that is needed. Who pushes also looks what is there.
