@@ -256,6 +256,21 @@ impl fmt::Display for RepositoryName {
     }
 }
 
+impl FromStr for RepositoryName {
+    type Err = Error;
+
+    /// Parses `[registry/]repository` with the defaults of references.
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let reference: Reference = text.parse()?;
+        let named = text.rsplit('/').next().unwrap_or_default();
+        if named.contains([':', '@']) || text.contains('@') {
+            let reason = "a repository has neither tag nor digest";
+            return Err(Error::Reference { input: shorten(text), reason });
+        }
+        Ok(Self::new(reference.registry, reference.repository))
+    }
+}
+
 impl FromStr for Reference {
     type Err = Error;
 
@@ -441,6 +456,20 @@ mod tests {
         }
         assert!("a".repeat(256).parse::<Reference>().is_err());
         assert!(format!("a:{}", "t".repeat(129)).parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn repositories_have_neither_tag_nor_digest() {
+        for (given, expected) in [
+            ("docker.io/nginx", "docker.io/library/nginx"),
+            ("team/app", "docker.io/team/app"),
+            ("localhost:5000/team/app", "localhost:5000/team/app"),
+        ] {
+            assert_eq!(given.parse::<RepositoryName>().unwrap().to_string(), expected);
+        }
+        for case in ["", "localhost/a:1", "nginx:1", &format!("localhost/a@{HASH}"), "localhost/A"] {
+            assert!(case.parse::<RepositoryName>().is_err(), "{case:?} was accepted");
+        }
     }
 
     #[test]

@@ -49,6 +49,7 @@ impl Engine {
             max_count: policy.max_count,
             is_mounted: &is_mounted,
             remove_partials_older_than: Some(PARTIALS),
+            ..larder_store::GcPlan::new(&is_mounted)
         };
         self.store()
             .gc(&plan)

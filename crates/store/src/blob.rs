@@ -204,6 +204,19 @@ pub(crate) fn remember(
     Ok(())
 }
 
+/// Writes the row of a blob whose file is in place, unless there is one that says more.
+pub(crate) fn remember_new(
+    db: &Transaction<'_>,
+    blob: &Blob,
+    kind: BlobKind,
+    now: crate::database::Nanos,
+) -> rusqlite::Result<()> {
+    if db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?.exists([Key::from(&blob.digest)])? {
+        return Ok(());
+    }
+    remember(db, blob, kind, None, now)
+}
+
 /// Drops the row of a blob, and the verdict, which was about the bytes we held. Edges stay: they follow from the digest.
 pub(crate) fn forget(db: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
     let key = Key::from(digest);

@@ -1,6 +1,6 @@
-//! The database: connections, schema, and how rows spell our types. SQL about a noun stands in the noun's own file.
+//! The database: connections, transactions, and how rows spell our types. SQL about a noun stands in the noun's own file.
 
-use crate::{Error, Result};
+use crate::{Error, Result, checksum, schema};
 use larder_core::{Algorithm, Digest};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -10,9 +10,6 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
-
-/// FORMAT: kept in `PRAGMA user_version`. A change of [`SCHEMA`] needs the next number and a step in [`prepare`].
-pub(crate) const VERSION: i64 = 2;
 
 /// One writer at a time (further ones queue in this process instead of polling SQLite's lock), any number of readers.
 pub(crate) struct Database {
@@ -32,10 +29,10 @@ pub(crate) enum Durability {
 
 impl Database {
     /// Opens or creates the database. The caller holds the layout lock: SQLite's own creation and switch to WAL are not safe
-    /// against each other. `foreign` is asked before a new database is made.
-    pub(crate) fn open(path: &Path, foreign: impl FnOnce() -> Result<()>) -> Result<Self> {
+    /// against each other. `new` is asked before tables are made, and may refuse.
+    pub(crate) fn open(path: &Path, new: impl Fn() -> Result<()>) -> Result<Self> {
         if !path.try_exists().map_err(Error::io("open", path))? {
-            foreign()?;
+            new()?;
             // SQLite gives its side files the mode of the main one, so this keeps all of them private.
             OpenOptions::new()
                 .write(true)
@@ -46,7 +43,7 @@ impl Database {
                 .map_err(Error::io("create", path))?;
         }
         let mut writer = connect(path)?;
-        prepare(&mut writer, path)?;
+        schema::prepare(&mut writer, path, new)?;
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
     }
 
@@ -61,7 +58,7 @@ impl Database {
             Some(connection) => connection,
             None => connect(&self.path)?,
         };
-        let result = query(&connection).map_err(|source| Error::Database { operation, source });
+        let result = query(&connection).map_err(self.failed(operation));
         let mut idle = lock(&self.readers);
         if idle.len() < IDLE_READERS {
             idle.push(connection);
@@ -89,14 +86,14 @@ impl Database {
         durability: Durability,
         change: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let failed = |source| Error::Database { operation, source };
+        let failed = || self.failed(operation);
         let mut writer = lock(&self.writer);
         if durability == Durability::Disk {
-            writer.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+            writer.pragma_update(None, "synchronous", "FULL").map_err(failed())?;
         }
-        let result = transact(&mut writer, change).map_err(failed);
+        let result = transact(&mut writer, change).map_err(failed());
         if durability == Durability::Disk {
-            writer.pragma_update(None, "synchronous", "NORMAL").map_err(failed)?;
+            writer.pragma_update(None, "synchronous", "NORMAL").map_err(failed())?;
         }
         result
     }
@@ -104,10 +101,15 @@ impl Database {
     /// Moves the log into the main file and empties it, unless somebody is in the way: nobody waits for this, and nothing
     /// depends on it but the time that the next opening takes.
     pub(crate) fn checkpoint(&self) -> Result<()> {
-        let failed = |source| Error::Database { operation: "tidy up the log", source };
+        let failed = || self.failed("tidy up the log");
         let connection = connect(&self.path)?;
-        connection.busy_timeout(Duration::ZERO).map_err(failed)?;
-        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed)
+        connection.busy_timeout(Duration::ZERO).map_err(failed())?;
+        connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed())
+    }
+
+    fn failed(&self, operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
+        let path = self.path.clone();
+        move |source| Error::Database { operation, path, source }
     }
 }
 
@@ -135,54 +137,14 @@ fn connect(path: &Path) -> Result<Connection> {
         // Closing must not cost a checkpoint: most programs open the store, do one thing and leave.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         connection.set_prepared_statement_cache_capacity(64);
+        checksum::register(&connection)?;
         connection.execute_batch(
             "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=256; PRAGMA cache_size=-8000;
              PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF;",
         )?;
         Ok(connection)
     };
-    open().map_err(|source| Error::Database { operation: "open a connection", source })
-}
-
-/// Brings the schema to [`VERSION`], or says why it cannot.
-fn prepare(connection: &mut Connection, path: &Path) -> Result<()> {
-    let failed = |source| Error::Database { operation: "read the layout version", source };
-    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    match found {
-        VERSION => return Ok(()),
-        0 => {}
-        1 => return upgrade(connection, FROM_1),
-        _ => {
-            let home = path.parent().unwrap_or(path).to_owned();
-            return Err(Error::Newer { path: home, found, known: VERSION });
-        }
-    }
-    let tables: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
-    if tables != 0 {
-        return Err(Error::Foreign { path: path.to_owned() });
-    }
-    let mut create = || {
-        connection.pragma_update(None, "journal_mode", "WAL")?;
-        // Whoever finds the file finds all of it: the version is part of the transaction.
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(SCHEMA)?;
-        transaction.pragma_update(None, "application_id", APPLICATION)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()
-    };
-    create().map_err(|source| Error::Database { operation: "create the tables", source })
-}
-
-/// All of it or nothing: cut off, the next opening finds the old version and starts again.
-fn upgrade(connection: &mut Connection, step: &str) -> Result<()> {
-    let mut change = || {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction.execute_batch(step)?;
-        transaction.pragma_update(None, "user_version", VERSION)?;
-        transaction.commit()
-    };
-    change().map_err(|source| Error::Database { operation: "bring the tables up to date", source })
+    open().map_err(|source| Error::Database { operation: "open a connection", path: path.to_owned(), source })
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -293,71 +255,6 @@ pub(crate) fn stored_size(bytes: u64) -> i64 {
 const IDLE_READERS: usize = 16;
 /// 5 ms each: about 30 seconds.
 const BUSY_TRIES: i32 = 6_000;
-/// FORMAT: `PRAGMA application_id`, shown by file(1): "lard".
-const APPLICATION: i64 = 0x6c61_7264;
-
-/// FORMAT: version 1 had one mount per directory, and nothing to recognise it by.
-const FROM_1: &str = "
-ALTER TABLE mounts RENAME TO mounts_1;
-CREATE TABLE mounts (
-    dir BLOB NOT NULL, identity BLOB NOT NULL, boot TEXT NOT NULL, manifest BLOB NOT NULL, driver TEXT NOT NULL,
-    writable TEXT, extra BLOB NOT NULL, PRIMARY KEY (dir, identity)
-) WITHOUT ROWID;
-INSERT INTO mounts SELECT dir, x'', '', manifest, driver, writable, extra FROM mounts_1;
-DROP TABLE mounts_1;
-";
-
-/// FORMAT: version 2.
-const SCHEMA: &str = "
-CREATE TABLE facts (key TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-INSERT INTO facts VALUES ('names', 1), ('index', 0);
-
-CREATE TABLE blobs (
-    digest BLOB PRIMARY KEY, size INTEGER NOT NULL, kind INTEGER NOT NULL, media_type TEXT,
-    expanded INTEGER, created INTEGER NOT NULL, used INTEGER NOT NULL
-) WITHOUT ROWID;
-
--- relation 0: parent is a document and names child. relation 1: child is a document attached to parent, its subject.
-CREATE TABLE edges (
-    parent BLOB NOT NULL, child BLOB NOT NULL, relation INTEGER NOT NULL, PRIMARY KEY (parent, child, relation)
-) WITHOUT ROWID;
-CREATE INDEX edges_by_child ON edges (child, relation);
-
-CREATE TABLE names (
-    reference TEXT PRIMARY KEY, digest BLOB NOT NULL, descriptor TEXT NOT NULL, updated INTEGER NOT NULL,
-    checked INTEGER NOT NULL, used INTEGER NOT NULL, pinned INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX names_by_digest ON names (digest);
-
-CREATE TABLE leases (id TEXT PRIMARY KEY, purpose TEXT NOT NULL, created INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE leased_blobs (lease TEXT NOT NULL, digest BLOB NOT NULL, PRIMARY KEY (lease, digest)) WITHOUT ROWID;
-CREATE TABLE leased_derived (
-    lease TEXT NOT NULL, area INTEGER NOT NULL, name TEXT NOT NULL, PRIMARY KEY (lease, area, name)
-) WITHOUT ROWID;
-
-CREATE TABLE derived (
-    area INTEGER NOT NULL, name TEXT NOT NULL, size INTEGER NOT NULL, checksum BLOB, boot TEXT NOT NULL,
-    created INTEGER NOT NULL, used INTEGER NOT NULL, PRIMARY KEY (area, name)
-) WITHOUT ROWID;
-CREATE TABLE derived_uses (
-    area INTEGER NOT NULL, name TEXT NOT NULL, manifest BLOB NOT NULL, PRIMARY KEY (area, name, manifest)
-) WITHOUT ROWID;
-
-CREATE TABLE mounts (
-    dir BLOB NOT NULL, identity BLOB NOT NULL, boot TEXT NOT NULL, manifest BLOB NOT NULL, driver TEXT NOT NULL,
-    writable TEXT, extra BLOB NOT NULL, PRIMARY KEY (dir, identity)
-) WITHOUT ROWID;
-CREATE TABLE verdicts (digest BLOB PRIMARY KEY, reason TEXT NOT NULL, decided INTEGER NOT NULL) WITHOUT ROWID;
-
-CREATE TABLE served (
-    tier TEXT NOT NULL, outcome TEXT NOT NULL, count INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    PRIMARY KEY (tier, outcome)
-) WITHOUT ROWID;
-CREATE TABLE latencies (
-    tier TEXT NOT NULL, bucket INTEGER NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (tier, bucket)
-) WITHOUT ROWID;
-";
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -61,22 +61,37 @@ impl Store {
 
     /// What is attached to `subject`, as the distribution API would list it. Sorted by digest.
     pub fn referrers(&self, subject: &Digest) -> Result<Vec<Descriptor>> {
-        let attached = self.database.read("look up referrers", |db| {
+        self.describe(&self.attached(subject)?)
+    }
+
+    /// Everything that says that `subject` is its subject.
+    pub(crate) fn attached(&self, subject: &Digest) -> Result<Vec<Digest>> {
+        self.database.read("look up referrers", |db| {
             db.prepare_cached("SELECT child FROM edges WHERE parent = ?1 AND relation = ?2")?
                 .query_map(params![Key::from(subject), Relation::Referrer.code()], |row| {
-                    row.get::<_, Stored>(0)
+                    row.get::<_, Stored>(0).map(|Stored(digest)| digest)
                 })?
-                .collect::<rusqlite::Result<Vec<_>>>()
-        })?;
+                .collect()
+        })
+    }
+
+    /// Descriptors of attached documents, as far as the store holds them.
+    pub(crate) fn describe(&self, attached: &[Digest]) -> Result<Vec<Descriptor>> {
         let mut descriptors = Vec::new();
-        for Stored(digest) in attached {
-            if let Some(document) = self.document(&digest)? {
+        for digest in attached {
+            if let Some(document) = self.document(digest)? {
                 let mut descriptor = document.descriptor();
-                descriptor.digest = digest;
-                if let Manifest::Image(image) | Manifest::Artifact(image) = document.manifest() {
-                    let kind = image.artifact_type.as_deref().unwrap_or(image.config.media_type.as_str());
-                    descriptor.artifact_type = Some(kind.to_owned());
-                    descriptor.annotations = image.annotations.clone().unwrap_or_default();
+                descriptor.digest = *digest;
+                match document.manifest() {
+                    Manifest::Image(image) | Manifest::Artifact(image) => {
+                        let kind = image.artifact_type.as_deref().unwrap_or(image.config.media_type.as_str());
+                        descriptor.artifact_type = Some(kind.to_owned());
+                        descriptor.annotations = image.annotations.clone().unwrap_or_default();
+                    }
+                    Manifest::Index(index) => {
+                        descriptor.artifact_type.clone_from(&index.artifact_type);
+                        descriptor.annotations = index.annotations.clone().unwrap_or_default();
+                    }
                 }
                 descriptors.push(descriptor);
             }

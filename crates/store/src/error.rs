@@ -20,10 +20,12 @@ pub enum Error {
         source: io::Error,
     },
     /// The database refused something.
-    #[error("cannot {operation} in the database of the store")]
+    #[error("cannot {operation} in the database {path}", path = .path.display())]
     Database {
         /// What was attempted, as a verb with its object.
         operation: &'static str,
+        /// Which file.
+        path: PathBuf,
         /// Why.
         #[source]
         source: rusqlite::Error,
@@ -99,6 +101,14 @@ pub enum Error {
         /// The limit in bytes.
         limit: u64,
     },
+    /// An upload grew beyond the limit of its caller. The bytes up to here are kept.
+    #[error("upload {id} is longer than the limit of {limit} bytes")]
+    UploadTooLarge {
+        /// Which upload.
+        id: String,
+        /// The limit in bytes.
+        limit: u64,
+    },
     /// A fact about a blob was to be recorded, but the store does not hold the blob.
     #[error("the store does not hold {digest}")]
     Absent {
@@ -154,7 +164,7 @@ impl Classify for Error {
                 Kind::Corrupt
             }
             Self::NotReplayed { .. } => Kind::Internal,
-            Self::TooLarge { .. } | Self::DerivedName { .. } => Kind::Invalid,
+            Self::TooLarge { .. } | Self::UploadTooLarge { .. } | Self::DerivedName { .. } => Kind::Invalid,
             Self::Absent { .. } | Self::NotDerived { .. } => Kind::NotFound,
             Self::Document { source, .. } => source.kind(),
         }

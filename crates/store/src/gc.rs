@@ -2,16 +2,16 @@
 //! stand in `mark.rs`; this is the part with locks and files.
 
 use crate::database::{Durability, Key, Nanos};
-use crate::graph::{Graph, Thing};
+use crate::graph::{Graph, Put, Thing};
 use crate::layout::{self, digest_of_blob, digest_of_part, name_of_building};
 use crate::lock::{self, Claim};
 use crate::mark::{Candidate, Limits, Reach, expendable, mark};
 use crate::{Area, DerivedKey, Error, MountRecord, Result, Store};
-use crate::{blob, derived, document, lease, mount, name};
-use larder_core::{Algorithm, Reference};
+use crate::{blob, cached, derived, document, lease, mount, name, repository};
+use larder_core::{Algorithm, Reference, RepositoryName};
 use rusqlite::{Connection, Transaction, params};
 use std::collections::HashSet;
-use std::fs::{self, DirEntry};
+use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -29,8 +29,10 @@ pub struct GcPlan<'a> {
     /// Whether a recorded mount is still there, or cannot be ruled out to be. Called with locks held: it must not use the
     /// store, and should be quick. What it looks at must not be older than the call: a mount can be new and its lease gone.
     pub is_mounted: &'a dyn Fn(&MountRecord) -> bool,
-    /// Remove interrupted downloads that did not grow for so long. `None` keeps them all.
+    /// Remove interrupted downloads and uploads that did not grow for so long. `None` keeps them all.
     pub remove_partials_older_than: Option<Duration>,
+    /// How long a pushed blob waits for the manifest that needs it.
+    pub upload_grace: Duration,
 }
 
 /// What a collection removed, or would remove.
@@ -38,6 +40,8 @@ pub struct GcPlan<'a> {
 pub struct GcReport {
     /// Names that the policy removed, least recently used first.
     pub names: Vec<Reference>,
+    /// Cached entries that the policy removed, repository and selector, least recently used first.
+    pub cached: Vec<(RepositoryName, String)>,
     /// Blobs removed.
     pub blobs: u64,
     /// Bytes of them.
@@ -50,6 +54,10 @@ pub struct GcReport {
     pub partials: u64,
     /// Bytes of them.
     pub partial_bytes: u64,
+    /// Interrupted uploads removed.
+    pub uploads: u64,
+    /// Bytes of them.
+    pub upload_bytes: u64,
     /// All bytes removed.
     pub freed_bytes: u64,
     /// Bytes of the blobs and derived things that stay.
@@ -66,6 +74,7 @@ impl<'a> GcPlan<'a> {
             max_count: None,
             is_mounted,
             remove_partials_older_than: None,
+            upload_grace: UPLOAD_GRACE,
         }
     }
 }
@@ -104,26 +113,28 @@ impl Store {
         let leases = self.survey_leases(db, &mut graph)?;
         let mounts = survey_mounts(db, plan, &self.options.boot_id, &mut graph, &leases)?;
 
-        let roots = || leases.roots.iter().chain(&mounts.roots).copied();
+        // Who uses an image right now protects its names; what was put here stays too, but protects no other name of it.
+        let users = || leases.roots.iter().chain(&mounts.roots).copied();
+        let used = mark(&graph.edges, users());
+        let put: Vec<u32> =
+            graph.put.iter().filter(|put| self.is_wanted(put, plan)).map(|put| put.node).collect();
+        let roots = || users().chain(put.iter().copied());
         let held = mark(&graph.edges, roots());
-        let used_directly: HashSet<u32> = roots().filter(|node| graph.is_manifest(*node)).collect();
+        let used_directly: HashSet<u32> = users().filter(|node| graph.is_manifest(*node)).collect();
         let mut reach = Reach::new(&graph.edges);
-        let names: Vec<Candidate> = graph
-            .names
-            .iter()
-            .map(|name| {
-                let mut in_use = || {
-                    !used_directly.is_empty()
-                        && reach.from(name.node).iter().any(|node| used_directly.contains(node))
-                };
-                let protected = name.pinned || held[name.node as usize] || in_use();
-                Candidate { node: name.node, used: name.used, protected }
-            })
+        let mut in_use = |node: u32| {
+            used[node as usize]
+                || !used_directly.is_empty()
+                    && reach.from(node).iter().any(|node| used_directly.contains(node))
+        };
+        let names = graph.names.iter().map(|name| (name.node, name.used, name.protected));
+        let cached = graph.cached.iter().map(|entry| (entry.node, entry.used, false));
+        let names: Vec<Candidate> = names
+            .chain(cached)
+            .map(|(node, used, protected)| Candidate { node, used, protected: protected || in_use(node) })
             .collect();
         let limits = Limits {
-            oldest_use: plan
-                .max_age
-                .map(|age| self.now().0.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))),
+            oldest_use: plan.max_age.map(|age| self.ago(age)),
             count: plan.max_count,
             bytes: plan.quota_bytes,
         };
@@ -132,6 +143,15 @@ impl Store {
         let kept = names.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, name)| name.node);
         let live = mark(&graph.edges, roots().chain(kept));
         Ok(Survey { graph, live, removed, dead_leases: leases.dead, dead_mounts: mounts.dead })
+    }
+
+    /// A manifest that was put here stays; a blob waits for one.
+    fn is_wanted(&self, put: &Put, plan: &GcPlan<'_>) -> bool {
+        put.manifest || put.added >= self.ago(plan.upload_grace)
+    }
+
+    fn ago(&self, age: Duration) -> i64 {
+        self.now().0.saturating_sub(i64::try_from(age.as_nanos()).unwrap_or(i64::MAX))
     }
 
     fn survey_leases(&self, db: &Connection, graph: &mut Graph) -> rusqlite::Result<Leases> {
@@ -165,6 +185,9 @@ impl Store {
         for reference in survey.removed_names() {
             name::forget(db, &reference.to_string())?;
         }
+        for (repository, selector) in survey.removed_cached() {
+            cached::remove(db, &repository.to_string(), selector)?;
+        }
         for id in &survey.dead_leases {
             lease::forget(db, id)?;
         }
@@ -178,6 +201,7 @@ impl Store {
                 Thing::Blob { digest, .. } => {
                     let key = Key::from(digest);
                     blob::forget(db, digest)?;
+                    repository::forget(db, digest)?;
                     document::disconnect(db, key.as_bytes())?;
                     unuse.execute([key])?;
                 }
@@ -205,6 +229,7 @@ impl Store {
             sweep.directory(&self.layout.area(area), |sweep, name, entry| sweep.derived(area, name, entry));
         }
         sweep.directory(&self.layout.ingest(), Sweep::partial);
+        sweep.directory(&self.layout.uploads(), Sweep::upload);
         if !plan.dry_run {
             sweep.directory(&self.layout.leases(), Sweep::lease);
             let _no_flush = lock::layout(&self.layout)?;
@@ -217,7 +242,12 @@ impl Store {
             return Err(error);
         }
         report.names = survey.removed_names().cloned().collect();
-        report.freed_bytes = report.blob_bytes + report.derived_bytes + report.partial_bytes;
+        report.cached = survey
+            .removed_cached()
+            .map(|(repository, selector)| (repository.clone(), selector.into()))
+            .collect();
+        report.freed_bytes =
+            report.blob_bytes + report.derived_bytes + report.partial_bytes + report.upload_bytes;
         report.kept_bytes = survey
             .graph
             .sizes()
@@ -233,7 +263,7 @@ impl Store {
 struct Survey {
     graph: Graph,
     live: Vec<bool>,
-    /// Positions in `graph.names`.
+    /// Positions in `graph.names` and, counted on from there, `graph.cached`.
     removed: Vec<usize>,
     dead_leases: Vec<String>,
     dead_mounts: Vec<MountRecord>,
@@ -241,7 +271,13 @@ struct Survey {
 
 impl Survey {
     fn removed_names(&self) -> impl Iterator<Item = &Reference> {
-        self.removed.iter().map(|at| &self.graph.names[*at].reference)
+        self.removed.iter().filter_map(|at| self.graph.names.get(*at)).map(|name| &name.reference)
+    }
+
+    fn removed_cached(&self) -> impl Iterator<Item = (&RepositoryName, &str)> {
+        let names = self.graph.names.len();
+        let entries = self.removed.iter().filter_map(move |at| self.graph.cached.get(at.checked_sub(names)?));
+        entries.map(|entry| (&entry.repository, entry.selector.as_str()))
     }
 
     fn lives(&self, node: Option<u32>) -> bool {
@@ -371,13 +407,7 @@ impl Sweep<'_> {
         let Some(digest) = digest_of_part(name) else { return Ok(()) };
         let path = entry.path();
         let Claim::Free(file) = lock::claim(&path).map_err(Error::io("open", &path))? else { return Ok(()) };
-        let metadata = file.metadata().map_err(Error::io("read", &path))?;
-        let modified = metadata.modified().map_err(Error::io("read", &path))?;
-        let age = self.store.now().0.saturating_sub(Nanos::from(modified).0);
-        let too_old = self
-            .plan
-            .remove_partials_older_than
-            .is_some_and(|limit| i128::from(age) > i128::try_from(limit.as_nanos()).unwrap_or(i128::MAX));
+        let (bytes, too_old) = self.rest(&file, &path)?;
         // A live lease on it means that somebody is about to go on.
         let node = self.survey.graph.blob(&digest);
         let complete = node.is_some_and(|node| {
@@ -386,9 +416,36 @@ impl Sweep<'_> {
         if complete || (too_old && !self.survey.lives(node)) {
             self.remove(&path)?;
             self.report.partials += 1;
-            self.report.partial_bytes += metadata.len();
+            self.report.partial_bytes += bytes;
         }
         Ok(())
+    }
+
+    /// A file under `uploads/`.
+    fn upload(&mut self, name: &str, entry: &DirEntry) -> Result<()> {
+        let path = entry.path();
+        if !layout::is_upload(name) {
+            return Ok(());
+        }
+        let Claim::Free(file) = lock::claim(&path).map_err(Error::io("open", &path))? else { return Ok(()) };
+        let (bytes, too_old) = self.rest(&file, &path)?;
+        if too_old {
+            self.remove(&path)?;
+            self.report.uploads += 1;
+            self.report.upload_bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// How long a part file is, and whether it has not grown for too long.
+    fn rest(&self, file: &File, path: &Path) -> Result<(u64, bool)> {
+        let metadata = file.metadata().map_err(Error::io("read", path))?;
+        let modified = metadata.modified().map_err(Error::io("read", path))?;
+        let age = self.store.now().0.saturating_sub(Nanos::from(modified).0);
+        let limit = self.plan.remove_partials_older_than;
+        let too_old = limit
+            .is_some_and(|limit| i128::from(age) > i128::try_from(limit.as_nanos()).unwrap_or(i128::MAX));
+        Ok((metadata.len(), too_old))
     }
 
     /// Live ones are locked, and one that is being taken is locked before it has a row.
@@ -404,6 +461,9 @@ impl Sweep<'_> {
         if self.plan.dry_run { Ok(()) } else { layout::remove(path) }
     }
 }
+
+/// A client that pushes has this long from its first blob to its manifest.
+const UPLOAD_GRACE: Duration = Duration::from_secs(24 * 3600);
 
 /// Zero if it is gone.
 fn size_of(entry: &DirEntry) -> Result<u64> {

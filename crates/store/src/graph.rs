@@ -2,8 +2,8 @@
 
 use crate::blob::BlobKind;
 use crate::database::{Key, Nanos};
-use crate::{Area, DerivedKey, name};
-use larder_core::{Digest, Reference};
+use crate::{Area, DerivedKey, HeldKind, name, repository};
+use larder_core::{Digest, Reference, RepositoryName};
 use rusqlite::Connection;
 use rusqlite::types::Type;
 use std::collections::HashMap;
@@ -15,6 +15,8 @@ pub(crate) struct Graph {
     /// What lives as long as each node.
     pub(crate) edges: Vec<Vec<u32>>,
     pub(crate) names: Vec<Named>,
+    pub(crate) cached: Vec<Entry>,
+    pub(crate) put: Vec<Put>,
     /// Manifest and derived thing, where the thing is not trusted any more: only a mount keeps it.
     pub(crate) outdated: Vec<(u32, u32)>,
     blobs: HashMap<Vec<u8>, u32>,
@@ -38,7 +40,23 @@ pub(crate) struct Named {
     pub(crate) reference: Reference,
     pub(crate) node: u32,
     pub(crate) used: i64,
-    pub(crate) pinned: bool,
+    /// Whether no policy may remove it.
+    pub(crate) protected: bool,
+}
+
+/// What a tag or a digest stood for upstream.
+pub(crate) struct Entry {
+    pub(crate) repository: RepositoryName,
+    pub(crate) selector: String,
+    pub(crate) node: u32,
+    pub(crate) used: i64,
+}
+
+/// What was put into some repository and not released there.
+pub(crate) struct Put {
+    pub(crate) node: u32,
+    pub(crate) manifest: bool,
+    pub(crate) added: i64,
 }
 
 impl Graph {
@@ -82,16 +100,41 @@ impl Graph {
                 graph.edges[manifest as usize].push(derived);
             }
         }
-        let mut query =
-            db.prepare_cached("SELECT reference, digest, used, pinned FROM names ORDER BY reference")?;
+        let mut query = db.prepare_cached(
+            "SELECT reference, digest, used, pinned OR pushed FROM names ORDER BY reference",
+        )?;
         let mut rows = query.query([])?;
         while let Some(row) = rows.next()? {
             let node = graph.intern(row.get_ref(1)?.as_blob()?)?;
             let Nanos(used) = row.get(2)?;
             let reference = name::reference_at(row, 0)?;
-            graph.names.push(Named { reference, node, used, pinned: row.get(3)? });
+            graph.names.push(Named { reference, node, used, protected: row.get(3)? });
         }
+        graph.load_repositories(db)?;
         Ok(graph)
+    }
+
+    fn load_repositories(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        let mut query = db.prepare_cached(
+            "SELECT repository, selector, digest, used FROM cached ORDER BY repository, selector",
+        )?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            let node = self.intern(row.get_ref(2)?.as_blob()?)?;
+            let repository = repository::at(row, 0)?;
+            self.cached.push(Entry { repository, selector: row.get(1)?, node, used: row.get(3)? });
+        }
+        let mut query = db.prepare_cached("SELECT digest, kind, added, removed FROM held")?;
+        let mut rows = query.query([])?;
+        while let Some(row) = rows.next()? {
+            // Also what was released has a node: its row goes with the blob.
+            let node = self.intern(row.get_ref(0)?.as_blob()?)?;
+            if !row.get::<_, bool>(3)? {
+                let manifest = row.get::<_, u8>(1)? == HeldKind::Manifest.code();
+                self.put.push(Put { node, manifest, added: row.get(2)? });
+            }
+        }
+        Ok(())
     }
 
     /// The node of a digest as spelled in a row, added if it is new.

@@ -110,10 +110,11 @@ impl Index {
             let updated = Rfc3339(name.updated);
             write!(
                 text,
-                "- name: {:?}\n  digest: {digest}\n  media_type: {:?}\n  size: {size}\n  updated: {updated}\n  pinned: {}\n",
+                "- name: {:?}\n  digest: {digest}\n  media_type: {:?}\n  size: {size}\n  updated: {updated}\n  pinned: {}\n  pushed: {}\n",
                 name.reference.to_string(),
                 media_type.as_str(),
                 name.pinned,
+                name.pushed,
             )
             .expect("a string takes everything");
         }

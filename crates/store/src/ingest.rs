@@ -42,7 +42,7 @@ pub struct Ingest {
     /// Of the first `offset` bytes; `None` until kept bytes are replayed.
     hasher: Option<Hasher>,
     /// Who reads along.
-    followed: Option<Arc<Shared>>,
+    followed: Option<(Arc<File>, Arc<Shared>)>,
 }
 
 impl Store {
@@ -105,7 +105,7 @@ impl Store {
     }
 
     /// A blob as it should be; one that is visibly damaged is set aside, so that it can be fetched again.
-    fn sound_blob(&self, digest: &Digest) -> Result<Option<Blob>> {
+    pub(crate) fn sound_blob(&self, digest: &Digest) -> Result<Option<Blob>> {
         match self.blob(digest) {
             Err(Error::Damaged { .. }) => {
                 self.quarantine(digest)?;
@@ -183,18 +183,19 @@ impl Ingest {
         Ok(())
     }
 
-    /// A reader of everything from the first byte on, kept bytes included, while it is being written. One at a time.
+    /// A reader of everything from the first byte on, kept bytes included, while it is being written. Any number of them.
     pub fn follow(&mut self) -> Result<Follower> {
-        // A file of its own: a duplicate would keep our lock alive as long as the reader lives.
-        let file = File::open(&self.part).map_err(Error::io("open", &self.part))?;
-        let shared = Shared::starting_at(self.offset);
-        self.end_following();
-        self.followed = Some(shared.clone());
-        Ok(Follower::new(file, shared))
+        if self.followed.is_none() {
+            // A file of its own: a duplicate would keep our lock alive as long as the reader lives.
+            let file = File::open(&self.part).map_err(Error::io("open", &self.part))?;
+            self.followed = Some((Arc::new(file), Shared::starting_at(self.offset)));
+        }
+        let (file, shared) = self.followed.as_ref().expect("it was just made");
+        Ok(Follower::new(file.clone(), shared.clone()))
     }
 
     fn end_following(&mut self) {
-        if let Some(followed) = self.followed.take() {
+        if let Some((_, followed)) = self.followed.take() {
             followed.give_up();
         }
     }
@@ -215,7 +216,7 @@ impl Ingest {
             let _ = self.file.set_len(self.offset);
             return Err(Error::io("write", &self.part)(error));
         }
-        if let Some(followed) = &self.followed {
+        if let Some((_, followed)) = &self.followed {
             followed.advance(end);
         }
         hasher.update(bytes);
@@ -251,11 +252,14 @@ impl Ingest {
         }
         let actual = hasher.finish();
         if actual != digest {
+            if let Some((_, followed)) = &self.followed {
+                followed.corrupt();
+            }
             layout::remove(&self.part)?;
             return Err(Error::Corrupt { digest, actual: Box::new(actual), resumed: self.resumed });
         }
         // The bytes are known to be right; who reads along need not wait for the disk.
-        if let Some(followed) = &self.followed {
+        if let Some((_, followed)) = &self.followed {
             followed.verified();
         }
         let edges = match kind {

@@ -1,7 +1,7 @@
 //! Where everything is: the only file that knows a path of the store.
 
 use crate::{Area, Error, Result};
-use larder_core::{Algorithm, Digest};
+use larder_core::{Algorithm, Digest, RepositoryName};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -93,6 +93,17 @@ impl Layout {
         self.home.join("ingest").join(format!("{}-{}{PART}", digest.algorithm().as_str(), digest.hex()))
     }
 
+    pub(crate) fn uploads(&self) -> PathBuf {
+        self.home.join("uploads")
+    }
+
+    /// FORMAT: the id and the start of the hash of the repository, so that an id is good in its repository only.
+    pub(crate) fn upload(&self, repository: &RepositoryName, id: &str) -> PathBuf {
+        let mut whose = Digest::of(repository.to_string().as_bytes()).hex();
+        whose.truncate(UPLOAD_ID);
+        self.uploads().join(format!("{id}-{whose}"))
+    }
+
     pub(crate) fn leases(&self) -> PathBuf {
         self.home.join("leases")
     }
@@ -141,6 +152,16 @@ pub(crate) fn digest_of_blob(algorithm: Algorithm, file_name: &str) -> Option<Di
 
 pub(crate) fn digest_of_part(file_name: &str) -> Option<Digest> {
     file_name.strip_suffix(PART)?.replacen('-', ":", 1).parse().ok()
+}
+
+/// Whether `id` may be the id of an upload: anything else never gets near a path.
+pub(crate) fn is_upload_id(id: &str) -> bool {
+    id.len() == UPLOAD_ID && id.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+/// Whether a file under `uploads/` is one.
+pub(crate) fn is_upload(file_name: &str) -> bool {
+    file_name.split_once('-').is_some_and(|(id, whose)| is_upload_id(id) && is_upload_id(whose))
 }
 
 /// The name of the thing that grows in `.NAME.building`, or is guarded by `.NAME.lock`.
@@ -193,8 +214,21 @@ pub(crate) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-const DIRECTORIES: [&str; 9] =
-    ["blobs", "blobs/sha256", "blobs/sha512", "ingest", "layers", "disks", "rw", "leases", "quarantine"];
+const DIRECTORIES: [&str; 10] = [
+    "blobs",
+    "blobs/sha256",
+    "blobs/sha512",
+    "ingest",
+    "uploads",
+    "layers",
+    "disks",
+    "rw",
+    "leases",
+    "quarantine",
+];
+
+/// Hexadecimal digits of 128 bits.
+const UPLOAD_ID: usize = 32;
 
 const PART: &str = ".part";
 const BUILDING: &str = ".building";

@@ -2,6 +2,8 @@
 
 mod audit;
 mod blob;
+mod cached;
+mod checksum;
 mod database;
 mod derived;
 mod document;
@@ -18,10 +20,13 @@ mod mark;
 mod mount;
 mod name;
 mod quarantine;
+mod repository;
 mod restore;
+mod schema;
 mod served;
 mod stats;
 mod store;
+mod upload;
 mod verdict;
 mod verify;
 
@@ -31,16 +36,19 @@ pub use audit::{
     Timestamp, WhenFull,
 };
 pub use blob::{Blob, BlobKind};
+pub use cached::Cached;
 pub use derived::{Area, BeginDerived, Building, Derived, DerivedKey, DerivedRow};
 pub use error::{Error, Result};
-pub use follow::Follower;
+pub use follow::{Available, Follower};
 pub use gc::{GcPlan, GcReport};
 pub use ingest::{Begin, Ingest};
 pub use lease::Lease;
 pub use mount::MountRecord;
 pub use name::Name;
+pub use repository::HeldKind;
 pub use served::{Outcome, Served, TierStats};
 pub use stats::Stats;
 pub use store::{Clock, Options, Store};
+pub use upload::{OpenUpload, Upload};
 pub use verdict::Admitted;
 pub use verify::{Damage, Damaged, VerifyReport};

@@ -1,7 +1,7 @@
 //! Names: what references stand for.
 
 use crate::database::{Durability, Key, Nanos};
-use crate::{Error, Result, Store, index};
+use crate::{Error, Result, Store, index, repository};
 use larder_core::{Descriptor, Digest, Reference};
 use rusqlite::types::Type;
 use rusqlite::{OptionalExtension as _, Row, Transaction, params};
@@ -22,6 +22,8 @@ pub struct Name {
     pub last_used: SystemTime,
     /// Whether no policy may remove it.
     pub pinned: bool,
+    /// Whether it was pushed into this store, which may be the only one that has it: no policy may remove it.
+    pub pushed: bool,
 }
 
 impl Store {
@@ -48,29 +50,15 @@ impl Store {
 
     /// Gives a name its meaning. Survives a power cut once it returns. The index files follow with the next
     /// [`Store::flush`]. Refused with [`Error::Absent`] if the store does not hold what it should stand for.
+    ///
+    /// Its repository holds what the name stands for, and all below it, even what was released there before.
     pub fn set_name(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
         let now = self.now();
-        let text = serde_json::to_string(descriptor).expect("a descriptor is plain strings and numbers");
-        let key = Key::from(&descriptor.digest);
         let held = self.database.write("set a name", Durability::Disk, |db| {
-            if !db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?.exists([key])? {
+            if !set(db, reference, descriptor, now, false)? {
                 return Ok(false);
             }
-            let name = reference.to_string();
-            let same = db
-                .prepare_cached(
-                    "UPDATE names SET checked = ?3, used = ?3 WHERE reference = ?1 AND descriptor = ?2",
-                )?
-                .execute(params![name, text, now])?;
-            if same == 0 {
-                db.prepare_cached(
-                    "INSERT INTO names (reference, digest, descriptor, updated, checked, used, pinned)
-                     VALUES (?1, ?2, ?3, ?4, ?4, ?4, 0) ON CONFLICT (reference) DO UPDATE
-                     SET digest = ?2, descriptor = ?3, updated = ?4, checked = ?4, used = ?4",
-                )?
-                .execute(params![name, key, text, now])?;
-                index::changed(db)?;
-            }
+            repository::restore_below(db, repository_in(&reference.to_string()), &descriptor.digest)?;
             Ok(true)
         })?;
         if held { Ok(()) } else { Err(Error::Absent { digest: descriptor.digest }) }
@@ -105,6 +93,58 @@ impl Store {
     }
 }
 
+/// Writes the row of a name. `false` if the store does not hold what it should stand for.
+pub(crate) fn set(
+    db: &Transaction<'_>,
+    reference: &Reference,
+    descriptor: &Descriptor,
+    now: Nanos,
+    pushed: bool,
+) -> rusqlite::Result<bool> {
+    let key = Key::from(&descriptor.digest);
+    if !db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?.exists([key])? {
+        return Ok(false);
+    }
+    let (name, text) = (reference.to_string(), text_of(descriptor));
+    let same = db
+        .prepare_cached(
+            "UPDATE names SET checked = ?3, used = ?3 WHERE reference = ?1 AND descriptor = ?2 AND pushed >= ?4",
+        )?
+        .execute(params![name, text, now, pushed])?;
+    if same == 0 {
+        // Once pushed it stays so, whoever moves it.
+        db.prepare_cached(
+            "INSERT INTO names (reference, digest, descriptor, updated, checked, used, pinned, repository, pushed)
+             VALUES (?1, ?2, ?3, ?4, ?4, ?4, 0, ?5, ?6) ON CONFLICT (reference) DO UPDATE
+             SET digest = ?2, descriptor = ?3, updated = ?4, checked = ?4, used = ?4, pushed = max(pushed, ?6)",
+        )?
+        .execute(params![name, key, text, now, repository_in(&name), pushed])?;
+        index::changed(db)?;
+    }
+    Ok(true)
+}
+
+/// FORMAT: a descriptor in a row is JSON.
+pub(crate) fn text_of(descriptor: &Descriptor) -> String {
+    serde_json::to_string(descriptor).expect("a descriptor is plain strings and numbers")
+}
+
+/// The other way.
+pub(crate) fn descriptor_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Descriptor> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+/// The repository of a reference that is written in full.
+pub(crate) fn repository_in(reference: &str) -> &str {
+    let name = reference.split_once('@').map_or(reference, |(name, _)| name);
+    match name.rsplit_once(':') {
+        Some((name, tag)) if !tag.contains('/') => name,
+        _ => name,
+    }
+}
+
 pub(crate) fn forget(db: &Transaction<'_>, reference: &str) -> rusqlite::Result<bool> {
     let count = db.prepare_cached("DELETE FROM names WHERE reference = ?1")?.execute([reference])?;
     if count > 0 {
@@ -114,16 +154,14 @@ pub(crate) fn forget(db: &Transaction<'_>, reference: &str) -> rusqlite::Result<
 }
 
 pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Name> {
-    let descriptor: String = row.get(1)?;
-    let descriptor = serde_json::from_str(&descriptor)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error)))?;
     Ok(Name {
         reference: reference_at(row, 0)?,
-        descriptor,
+        descriptor: descriptor_at(row, 1)?,
         updated: row.get::<_, Nanos>(2)?.into(),
         checked: row.get::<_, Nanos>(3)?.into(),
         last_used: row.get::<_, Nanos>(4)?.into(),
         pinned: row.get(5)?,
+        pushed: row.get(6)?,
     })
 }
 
@@ -135,7 +173,7 @@ pub(crate) fn reference_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Ref
 }
 
 const ONE: &str =
-    "SELECT reference, descriptor, updated, checked, used, pinned FROM names WHERE reference = ?1";
+    "SELECT reference, descriptor, updated, checked, used, pinned, pushed FROM names WHERE reference = ?1";
 /// To be read with [`from_row`].
 pub(crate) const ALL: &str =
-    "SELECT reference, descriptor, updated, checked, used, pinned FROM names ORDER BY reference";
+    "SELECT reference, descriptor, updated, checked, used, pinned, pushed FROM names ORDER BY reference";

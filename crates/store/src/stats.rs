@@ -15,6 +15,8 @@ use std::time::SystemTime;
 pub struct Stats {
     /// Names.
     pub images: u64,
+    /// Tags and digests that are remembered from upstreams.
+    pub cached: u64,
     /// Manifests and indexes.
     pub manifests: u64,
     /// Layers.
@@ -27,7 +29,7 @@ pub struct Stats {
     pub unique_bytes: u64,
     /// What derived things take.
     pub derived_bytes: u64,
-    /// What interrupted downloads take.
+    /// What interrupted downloads and uploads take.
     pub partial_bytes: u64,
     /// What all of these take on disk.
     pub stored_bytes: u64,
@@ -61,6 +63,7 @@ impl Store {
                 .sum();
             let mut stats = Stats {
                 images: graph.names.len() as u64,
+                cached: graph.cached.len() as u64,
                 manifests: 0,
                 layers: 0,
                 blobs: 0,
@@ -107,12 +110,13 @@ impl Store {
     }
 
     fn partial_bytes(&self) -> Result<u64> {
-        let path = self.layout.ingest();
         let mut bytes = 0;
-        for entry in fs::read_dir(&path).map_err(Error::io("list", &path))? {
-            let entry = entry.map_err(Error::io("list", &path))?;
-            // One that is gone by now was committed.
-            bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+        for path in [self.layout.ingest(), self.layout.uploads()] {
+            for entry in fs::read_dir(&path).map_err(Error::io("list", &path))? {
+                let entry = entry.map_err(Error::io("list", &path))?;
+                // One that is gone by now was committed.
+                bytes += entry.metadata().map_or(0, |metadata| metadata.len());
+            }
         }
         Ok(bytes)
     }

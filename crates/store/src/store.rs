@@ -3,6 +3,7 @@
 use crate::database::{Database, Nanos, lock};
 use crate::layout::{self, Layout};
 use crate::lease::Held;
+use crate::upload::Hashed;
 use crate::{Error, Result, index, lock as file_lock};
 use std::fmt;
 use std::fs;
@@ -31,6 +32,8 @@ pub struct Store {
     pub(crate) options: Arc<Options>,
     /// Leases held through this handle and its clones; what is derived meanwhile is put under them.
     pub(crate) leases: Arc<Mutex<Vec<Weak<Held>>>>,
+    /// How far uploads are hashed.
+    pub(crate) uploads: Arc<Mutex<Hashed>>,
 }
 
 impl Store {
@@ -59,6 +62,7 @@ impl Store {
             database: Arc::new(database),
             options: Arc::new(options),
             leases: Arc::default(),
+            uploads: Hashed::shared(),
         };
         if !store.layout.index_json().exists() || !store.layout.index_yaml().exists() {
             index::invalidate(&store)?;

@@ -17,6 +17,8 @@ mod ingest;
 #[cfg(test)]
 mod names;
 #[cfg(test)]
+mod older_layouts;
+#[cfg(test)]
 mod opening;
 #[cfg(test)]
 mod speed;

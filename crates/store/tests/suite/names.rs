@@ -199,10 +199,7 @@ fn a_manifest_that_came_as_a_plain_blob_keeps_its_children() {
     let raw = store.read(&image.descriptor.digest, u64::MAX).unwrap().unwrap();
     // As after a power cut that took the rows, but not the files.
     store.quarantine(&image.descriptor.digest).unwrap();
-    rusqlite::Connection::open(world.home.join("larder.db"))
-        .unwrap()
-        .execute_batch("DELETE FROM edges")
-        .unwrap();
+    world.sql(true).execute_batch("DELETE FROM edges").unwrap();
     fs::write(world.blob_path(&image.descriptor.digest), &raw).unwrap();
     let lease = store.lease("test").unwrap();
     let found = store.begin(&image.descriptor.digest, None, &lease).unwrap();

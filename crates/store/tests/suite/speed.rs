@@ -13,7 +13,7 @@ const MANY: u32 = 10_000;
 /// Writes rows and files as the store would, without syncing each one.
 fn fill(world: &World) -> Vec<(Reference, Descriptor)> {
     drop(world.open());
-    let mut database = rusqlite::Connection::open(world.home.join("larder.db")).unwrap();
+    let mut database = world.sql(true);
     let transaction = database.transaction().unwrap();
     let key = |digest: &Digest| [&[1], digest.as_bytes()].concat();
     let mut names = Vec::new();
@@ -29,8 +29,8 @@ fn fill(world: &World) -> Vec<(Reference, Descriptor)> {
         let text = serde_json::to_string(&descriptor).unwrap();
         transaction
             .execute(
-                "INSERT INTO names VALUES (?1, ?2, ?3, 0, 0, ?4, 0)",
-                params![reference.to_string(), key(&digest), text, number],
+                "INSERT INTO names VALUES (?1, ?2, ?3, 0, 0, ?4, 0, ?5, 0)",
+                params![reference.to_string(), key(&digest), text, number, reference.name()],
             )
             .unwrap();
         names.push((reference, descriptor));

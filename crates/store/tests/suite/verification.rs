@@ -122,8 +122,8 @@ fn a_flipped_bit_in_the_database_is_found() {
     let database = world.home.join("larder.db");
     // Everything into the main file, and nothing left over from earlier rows. Who uses a derived thing is said only once: at
     // worst it is made again.
-    rusqlite::Connection::open(&database)
-        .unwrap()
+    world
+        .sql(true)
         .execute_batch("DELETE FROM derived_uses; VACUUM; PRAGMA wal_checkpoint(TRUNCATE);")
         .unwrap();
     let original = fs::read(&database).unwrap();
@@ -179,7 +179,7 @@ fn rows_are_compared_with_documents_and_files() {
     {
         let world = World::new();
         let store = populate(&world);
-        let database = rusqlite::Connection::open(world.home.join("larder.db")).unwrap();
+        let database = world.sql(true);
         assert!(database.execute(change, []).unwrap() > 0, "{change}");
         let report = verify(&store);
         assert!(!report.is_clean(), "{number}: {change}");

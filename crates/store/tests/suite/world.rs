@@ -2,6 +2,8 @@
 
 use larder_core::{Descriptor, Digest, Document, MediaType, Reference};
 use larder_store::{BlobKind, Lease, Options, Store};
+use rusqlite::functions::FunctionFlags;
+use rusqlite::types::ValueRef;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -38,6 +40,18 @@ impl World {
 
     pub(crate) fn pass(&self, seconds: u64) {
         self.seconds.fetch_add(seconds, Ordering::Relaxed);
+    }
+
+    /// The database, past the store. With `sums` the sums of rows are right, whatever is written.
+    pub(crate) fn sql(&self, sums: bool) -> rusqlite::Connection {
+        let database = rusqlite::Connection::open(self.home.join("larder.db")).unwrap();
+        let flags = FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+        database
+            .create_scalar_function("larder_sum", -1, flags, move |row| {
+                Ok(if sums { sum((0..row.len()).map(|at| row.get_raw(at))) } else { 0 })
+            })
+            .unwrap();
+        database
     }
 
     pub(crate) fn blob_path(&self, digest: &Digest) -> PathBuf {
@@ -131,6 +145,28 @@ pub(crate) fn noise(seed: u64, length: usize) -> Vec<u8> {
 
 pub(crate) fn never_mounted(_: &larder_store::MountRecord) -> bool {
     false
+}
+
+/// FNV-1a over types, lengths and bytes, as docs/formats/database.md says.
+fn sum<'a>(values: impl Iterator<Item = ValueRef<'a>>) -> i64 {
+    let mut text = Vec::new();
+    for value in values {
+        let (kind, number, bytes): (u8, i64, &[u8]) = match value {
+            ValueRef::Null => {
+                text.push(0);
+                continue;
+            }
+            ValueRef::Integer(number) => (1, number, &[]),
+            ValueRef::Real(_) => panic!("no column is real"),
+            ValueRef::Text(bytes) => (3, bytes.len() as i64, bytes),
+            ValueRef::Blob(bytes) => (4, bytes.len() as i64, bytes),
+        };
+        text.push(kind);
+        text.extend(number.to_le_bytes());
+        text.extend(bytes);
+    }
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.iter().fold(0xcbf2_9ce4_8422_2325, step).cast_signed()
 }
 
 /// A POSIX tar archive of one file.

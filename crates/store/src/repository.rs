@@ -1,0 +1,395 @@
+//! Repositories: which of them holds what. Bytes are stored once, but whoever may read one repository must not read another
+//! through it.
+
+use crate::cached;
+use crate::database::{Durability, Key, Stored};
+use crate::name::{self, repository_in};
+use crate::{Error, Result, Store, index};
+use larder_core::{Descriptor, Digest, Reference, RepositoryName, Tag};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use std::collections::HashSet;
+
+/// As what something was put into a repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HeldKind {
+    /// A manifest or an index: kept until it is released, with all it points at.
+    Manifest,
+    /// Anything else: kept as long as a manifest points at it, and at first for [`GcPlan::upload_grace`](crate::GcPlan).
+    Blob,
+}
+
+impl Store {
+    /// Records that something was put into a repository: it can be read there from now on, even if it was released before.
+    /// Survives a power cut once it returns. Refused with [`Error::Absent`] if the store does not hold the bytes: put them
+    /// under a lease before, and keep it until this returns.
+    ///
+    /// A repository holds what its manifests point at, so whoever puts a manifest makes sure first that the repository
+    /// [holds](Store::holds) all of that; otherwise naming a digest would be enough to read it.
+    pub fn hold(&self, repository: &RepositoryName, digest: &Digest, kind: HeldKind) -> Result<()> {
+        let (repository, now) = (repository.to_string(), self.now());
+        let known = self.database.write("put something into a repository", Durability::Disk, |db| {
+            if !db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1")?.exists([Key::from(digest)])? {
+                return Ok(false);
+            }
+            hold(db, &repository, digest, kind, now.0)?;
+            Ok(true)
+        })?;
+        if known { Ok(()) } else { Err(Error::Absent { digest: *digest }) }
+    }
+
+    /// Whether a repository holds a digest: it was put there, or is reachable from a name, a cached entry or a manifest of the
+    /// repository; and it was not released since. This is about who may read; whether the bytes are there is another question.
+    ///
+    /// What is attached to something counts as reachable from it, unless it was pushed: pushing into one repository attaches
+    /// nothing to the images of others.
+    ///
+    /// A few indexed look-ups. Where an image has many relatives, it is looked for from both ends, and the shorter way counts.
+    pub fn holds(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let repository = repository.to_string();
+        self.database.snapshot("look into a repository", |db| holds(db, &repository, digest))
+    }
+
+    /// Removes something from one repository; the others are as they were. It stays gone there, whatever else of the
+    /// repository reaches it, until somebody puts it there again. Tags of the repository that stand for it go with it. The
+    /// bytes go with the next collection that finds nobody needing them. `false` if the repository did not hold it.
+    pub fn release(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let (repository, now) = (repository.to_string(), self.now());
+        self.database.write("remove something from a repository", Durability::Disk, |db| {
+            if !holds(db, &repository, digest)? {
+                return Ok(false);
+            }
+            let key = Key::from(digest);
+            db.prepare_cached(
+                "INSERT INTO held (repository, digest, kind, added, removed) VALUES (?1, ?2, ?3, ?4, 1)
+                 ON CONFLICT (repository, digest) DO UPDATE SET removed = 1",
+            )?
+            .execute(params![repository, key, HeldKind::Blob.code(), now])?;
+            let names = db
+                .prepare_cached("DELETE FROM names WHERE digest = ?2 AND repository = ?1")?
+                .execute(params![repository, key])?;
+            db.prepare_cached("DELETE FROM cached WHERE digest = ?2 AND repository = ?1")?
+                .execute(params![repository, key])?;
+            if names > 0 {
+                index::changed(db)?;
+            }
+            Ok(true)
+        })
+    }
+
+    /// The tags of a repository — names and cached ones — in the order of their bytes, after `after`, at most `limit`.
+    pub fn tags(&self, repository: &RepositoryName, after: Option<&str>, limit: usize) -> Result<Vec<Tag>> {
+        let repository = repository.to_string();
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let after = after.unwrap_or_default();
+        self.database.snapshot("list tags", |db| {
+            // Names are sorted, and ';' is the byte after ':'.
+            let (first, end) = (format!("{repository}:{after}"), format!("{repository};"));
+            let mut tags: Vec<String> = db
+                .prepare_cached(
+                    "SELECT substr(reference, length(?3) + 2) FROM names
+                     WHERE reference > ?1 AND reference < ?2 AND instr(reference, '@') = 0 ORDER BY reference LIMIT ?4",
+                )?
+                .query_map(params![first, end, repository, limit], |row| row.get(0))?
+                .collect::<rusqlite::Result<_>>()?;
+            // Digests have a colon, tags have none.
+            let cached = db
+                .prepare_cached(
+                    "SELECT selector FROM cached WHERE repository = ?1 AND selector > ?2 AND instr(selector, ':') = 0
+                     ORDER BY selector LIMIT ?3",
+                )?
+                .query_map(params![repository, after, limit], |row| row.get(0))?
+                .collect::<rusqlite::Result<Vec<String>>>()?;
+            tags.extend(cached);
+            tags.sort_unstable();
+            tags.dedup();
+            tags.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+            tags.iter().map(|tag| Tag::new(tag).map_err(|error| unreadable(0, error))).collect()
+        })
+    }
+
+    /// The repositories that hold a manifest, in the order of their bytes, after `after`, at most `limit`.
+    pub fn repositories(&self, after: Option<&str>, limit: usize) -> Result<Vec<RepositoryName>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut found: Vec<String> = Vec::new();
+        self.database.snapshot("list repositories", |db| {
+            let mut next = db.prepare_cached(
+                "SELECT min(repository) FROM (
+                     SELECT min(repository) AS repository FROM names WHERE repository > ?1
+                     UNION ALL SELECT min(repository) FROM cached WHERE repository > ?1
+                     UNION ALL SELECT min(repository) FROM held WHERE repository > ?1 AND kind = 0 AND removed = 0)",
+            )?;
+            let mut at = after.unwrap_or_default().to_owned();
+            while i64::try_from(found.len()).is_ok_and(|count| count < limit) {
+                let Some(repository) = next.query_row([&at], |row| row.get::<_, Option<String>>(0))? else {
+                    break;
+                };
+                at.clone_from(&repository);
+                found.push(repository);
+            }
+            found.iter().map(|text| text.parse().map_err(|error| unreadable(0, error))).collect()
+        })
+    }
+
+    /// What is attached to `subject` and held by the repository, as the distribution API lists it. Sorted by digest.
+    pub fn referrers_in(&self, repository: &RepositoryName, subject: &Digest) -> Result<Vec<Descriptor>> {
+        let text = repository.to_string();
+        let mut attached = self.attached(subject)?;
+        self.database.snapshot("look into a repository", |db| {
+            let mut held = Vec::new();
+            for digest in attached.drain(..) {
+                if holds(db, &text, &digest)? {
+                    held.push(digest);
+                }
+            }
+            attached = held;
+            Ok(())
+        })?;
+        self.describe(&attached)
+    }
+
+    /// Like [`Store::set_name`], for a name that was pushed: no policy removes it, and its repository holds the manifest.
+    pub fn set_pushed(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+        let now = self.now();
+        let held = self.database.write("set a pushed name", Durability::Disk, |db| {
+            if !name::set(db, reference, descriptor, now, true)? {
+                return Ok(false);
+            }
+            let reference = reference.to_string();
+            hold(db, repository_in(&reference), &descriptor.digest, HeldKind::Manifest, now.0)?;
+            Ok(true)
+        })?;
+        if held { Ok(()) } else { Err(Error::Absent { digest: descriptor.digest }) }
+    }
+}
+
+/// The repository in a row.
+pub(crate) fn at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<RepositoryName> {
+    row.get_ref(column)?.as_str()?.parse().map_err(|error| unreadable(column, error))
+}
+
+fn unreadable(column: usize, error: larder_core::Error) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error))
+}
+
+fn hold(
+    db: &Transaction<'_>,
+    repository: &str,
+    digest: &Digest,
+    kind: HeldKind,
+    now: i64,
+) -> rusqlite::Result<()> {
+    // What was put as a manifest stays one, also if somebody puts the same bytes as a blob.
+    db.prepare_cached(
+        "INSERT INTO held (repository, digest, kind, added, removed) VALUES (?1, ?2, ?3, ?4, 0)
+         ON CONFLICT (repository, digest) DO UPDATE
+         SET kind = CASE removed WHEN 1 THEN ?3 ELSE min(kind, ?3) END, added = ?4, removed = 0",
+    )?
+    .execute(params![repository, Key::from(digest), kind.code(), now])?;
+    Ok(())
+}
+
+/// Makes what was released readable again, from `digest` downwards.
+pub(crate) fn restore_below(db: &Transaction<'_>, repository: &str, digest: &Digest) -> rusqlite::Result<()> {
+    if !db.prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?.exists([repository])? {
+        return Ok(());
+    }
+    let mut restore =
+        db.prepare_cached("DELETE FROM held WHERE repository = ?1 AND digest = ?2 AND removed = 1")?;
+    let mut below = db.prepare_cached("SELECT child FROM edges WHERE parent = ?1 AND relation = 0")?;
+    let mut seen = HashSet::from([*digest]);
+    let mut open = vec![*digest];
+    while let Some(digest) = open.pop() {
+        let key = Key::from(&digest);
+        restore.execute(params![repository, key])?;
+        let mut rows = below.query([key])?;
+        while let Some(row) = rows.next()? {
+            let Stored(child) = row.get(0)?;
+            if seen.insert(child) {
+                open.push(child);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result<bool> {
+    let view = View { db, repository };
+    match view.standing(digest)? {
+        Standing::Released => return Ok(false),
+        Standing::Root | Standing::Held => return Ok(true),
+        Standing::Unknown => {}
+    }
+    // A layer may be shared by ten thousand images, and a repository may have ten thousand tags, but seldom both: look from
+    // both ends in turns, each time a little farther, until one of them is through.
+    let mut budget = 64;
+    loop {
+        if let Some(held) = view.look_up(digest, budget)? {
+            return Ok(held);
+        }
+        if let Some(held) = view.look_down(digest, budget)? {
+            return Ok(held);
+        }
+        budget *= 4;
+    }
+}
+
+/// One repository.
+struct View<'a> {
+    db: &'a Connection,
+    repository: &'a str,
+}
+
+/// What a digest is to a repository by itself.
+enum Standing {
+    /// It was removed, and hides what is reachable through it.
+    Released,
+    /// A name, a cached entry or a manifest: what it reaches is held.
+    Root,
+    /// Put there as a blob.
+    Held,
+    /// Nothing.
+    Unknown,
+}
+
+impl View<'_> {
+    fn standing(&self, digest: &Digest) -> rusqlite::Result<Standing> {
+        let key = Key::from(digest);
+        let row: Option<(u8, bool)> = self
+            .db
+            .prepare_cached("SELECT kind, removed FROM held WHERE repository = ?1 AND digest = ?2")?
+            .query_row(params![self.repository, key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        if let Some((kind, removed)) = row {
+            if removed {
+                return Ok(Standing::Released);
+            }
+            if kind == HeldKind::Manifest.code() {
+                return Ok(Standing::Root);
+            }
+        }
+        let root = self
+            .db
+            .prepare_cached(
+                "SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1
+                 UNION ALL SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1",
+            )?
+            .exists(params![self.repository, key])?;
+        Ok(match (root, row) {
+            (true, _) => Standing::Root,
+            (false, Some(_)) => Standing::Held,
+            (false, None) => Standing::Unknown,
+        })
+    }
+
+    /// From the digest to what points at it. `None` if it would take more than `budget` steps.
+    fn look_up(&self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
+        let mut above = self.db.prepare_cached(
+            "SELECT parent FROM edges WHERE child = ?1 AND relation = 0
+             UNION ALL SELECT parent FROM edges WHERE child = ?1 AND relation = 1
+                 AND NOT EXISTS (SELECT 1 FROM held WHERE digest = ?1)",
+        )?;
+        let mut walk = Walk::from([*digest], budget);
+        while let Some(digest) = walk.open.pop() {
+            let mut rows = above.query([Key::from(&digest)])?;
+            while let Some(row) = rows.next()? {
+                let Stored(parent) = row.get(0)?;
+                if !walk.step() {
+                    return Ok(None);
+                }
+                if !walk.seen.insert(parent) {
+                    continue;
+                }
+                match self.standing(&parent)? {
+                    Standing::Root => return Ok(Some(true)),
+                    Standing::Released => {}
+                    Standing::Held | Standing::Unknown => walk.open.push(parent),
+                }
+            }
+        }
+        Ok(Some(false))
+    }
+
+    /// From everything in the repository to the digest. `None` if it would take more than `budget` steps.
+    fn look_down(&self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
+        let mut roots = self.db.prepare_cached(
+            "SELECT digest FROM held WHERE repository = ?1 AND kind = 0 AND removed = 0
+             UNION ALL SELECT digest FROM names WHERE repository = ?1
+             UNION ALL SELECT digest FROM cached WHERE repository = ?1",
+        )?;
+        let mut below = self.db.prepare_cached(
+            "SELECT child FROM edges WHERE parent = ?1
+             AND (relation = 0 OR NOT EXISTS (SELECT 1 FROM held WHERE held.digest = edges.child))",
+        )?;
+        let mut walk = Walk::from([], budget);
+        let mut rows = roots.query([self.repository])?;
+        while let Some(row) = rows.next()? {
+            let Stored(root) = row.get(0)?;
+            if !walk.step() {
+                return Ok(None);
+            }
+            if walk.seen.insert(root) {
+                walk.open.push(root);
+            }
+        }
+        while let Some(parent) = walk.open.pop() {
+            if matches!(self.standing(&parent)?, Standing::Released) {
+                continue;
+            }
+            if parent == *digest {
+                return Ok(Some(true));
+            }
+            let mut rows = below.query([Key::from(&parent)])?;
+            while let Some(row) = rows.next()? {
+                let Stored(child) = row.get(0)?;
+                if !walk.step() {
+                    return Ok(None);
+                }
+                if walk.seen.insert(child) {
+                    walk.open.push(child);
+                }
+            }
+        }
+        Ok(Some(false))
+    }
+}
+
+/// A walk that may not take for ever.
+struct Walk {
+    open: Vec<Digest>,
+    seen: HashSet<Digest>,
+    left: usize,
+}
+
+impl Walk {
+    fn from(start: impl IntoIterator<Item = Digest>, budget: usize) -> Self {
+        let open: Vec<Digest> = start.into_iter().collect();
+        Self { seen: open.iter().copied().collect(), open, left: budget }
+    }
+
+    fn step(&mut self) -> bool {
+        match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Drops what repositories know about a blob that is gone for good.
+pub(crate) fn forget(db: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<()> {
+    db.prepare_cached("DELETE FROM held WHERE digest = ?1")?.execute([Key::from(digest)])?;
+    cached::forget(db, digest)
+}
+
+impl HeldKind {
+    /// FORMAT: the number in a row.
+    pub(crate) fn code(self) -> u8 {
+        match self {
+            Self::Manifest => 0,
+            Self::Blob => 1,
+        }
+    }
+}
