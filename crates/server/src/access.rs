@@ -22,7 +22,6 @@ mod settings;
 mod token_request;
 mod token_service;
 
-pub use challenge::{TOKEN_PATH, base_url};
 pub use error::AccessError;
 pub use key_set::KeySource;
 pub use refused::Refused;
@@ -238,11 +237,11 @@ impl Access {
     }
 
     /// The values of `WWW-Authenticate` for a request that needs a credential, best first. `origin` is the address of this server as
-    /// clients see it: configured, or from [`base_url`].
+    /// clients see it; it ends up where they send their passwords.
     pub fn challenges(&self, asked: &Asked<'_>, origin: &str) -> Vec<String> {
         let state = self.state();
         if let Some(service) = &state.service {
-            let realm = format!("{}{TOKEN_PATH}", origin.trim_end_matches('/'));
+            let realm = format!("{}{}", origin.trim_end_matches('/'), challenge::TOKEN_PATH);
             return vec![challenge::bearer(&realm, &service.settings().service, asked)];
         }
         let elsewhere =
@@ -309,8 +308,13 @@ impl Access {
             Some("password") => {
                 state.passwords.as_ref().is_some_and(|passwords| passwords.knows(name, (self.clock)()))
             }
-            Some("certificate") => state.settings.client_ca.is_some(),
-            Some("identity") => !state.issuers.is_empty(),
+            Some("certificate") => {
+                let client = state.settings.client_ca.as_ref();
+                client.is_some_and(|client| name.starts_with(client.prefix()))
+            }
+            Some("identity") => {
+                state.issuers.iter().any(|issuer| name.starts_with(issuer.settings().prefix()))
+            }
             _ => false,
         };
         there.then_some(()).ok_or(Refused::Token("its account is gone"))

@@ -2,21 +2,12 @@
 
 use super::scope::is_name;
 use crate::{Action, Asked, Grant};
-use larder_core::Registry;
 
 /// Where the token endpoint is, under the address of the server.
-pub const TOKEN_PATH: &str = "/token";
+pub(super) const TOKEN_PATH: &str = "/token";
 
 /// For `Basic` (RFC 7617).
 pub(super) const BASIC: &str = "Basic realm=\"larder\"";
-
-/// `https://host[:port]` out of a request's `Host`, which is checked: it ends up where clients send their passwords.
-pub fn base_url(tls: bool, host: &str) -> Option<String> {
-    let host = Registry::new(host).ok()?;
-    let scheme = if tls { "https" } else { "http" };
-    // `Registry` knows an alias of Docker's registry; nobody else's name may come out of this.
-    Some(format!("{scheme}://{host}"))
-}
 
 /// For `Bearer`, as the distribution project's "Token Authentication Specification" has it.
 pub(super) fn bearer(realm: &str, service: &str, asked: &Asked<'_>) -> String {

@@ -62,13 +62,17 @@ impl Issuer {
                 return Err(wrong("realm", "only `kind: registry` has one".into()));
             }
             if !is_realm(realm) {
-                return Err(wrong("realm", format!("{realm:?} is no absolute URL")));
+                return Err(wrong("realm", "it is no absolute URL".into()));
+            }
+            if settings.audience.contains(['"', '\\']) || settings.audience.contains(char::is_control) {
+                return Err(wrong("audience", "it has quotes, and stands in challenges".into()));
             }
         }
         let place = match (&settings.jwks_url, &settings.jwks_file) {
             (Some(url), None) if is_safe(url) => Place::Url(url.clone()),
-            (Some(url), None) => {
-                return Err(wrong("jwks_url", format!("{url:?} is neither https nor http on this host")));
+            (Some(_), None) => {
+                let reason = "it is neither https, nor http on this host, or has a password in it";
+                return Err(wrong("jwks_url", reason.into()));
             }
             (None, Some(file)) => Place::File(file.clone()),
             _ => {
@@ -112,6 +116,10 @@ impl Issuer {
                 return Err("it lacks a claim that is required");
             }
         }
+        let unverified = |value: &Value| *value != Value::Bool(true);
+        if self.settings.name_claim == "email" && claims.get("email_verified").is_some_and(unverified) {
+            return Err("its e-mail address is not verified");
+        }
         let prefix = self.settings.prefix();
         let name = claims.text(&self.settings.name_claim).ok_or("it names no account")?;
         if name.is_empty() || name.len() > NAME_LIMIT || name.contains(char::is_control) {
@@ -154,6 +162,7 @@ fn is_safe(url: &str) -> bool {
         host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
     };
     match uri.scheme_str() {
+        _ if uri.authority().is_some_and(|authority| authority.as_str().contains('@')) => false,
         Some("https") => uri.host().is_some_and(|host| !host.is_empty()),
         Some("http") => local(),
         _ => false,

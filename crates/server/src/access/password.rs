@@ -47,6 +47,13 @@ struct Waiting {
     by_address: HashMap<IpAddr, usize>,
 }
 
+/// One of those who wait for the same check.
+struct Check<'a> {
+    running: &'a Mutex<HashMap<Mark, Arc<OnceCell<bool>>>>,
+    mark: Mark,
+    cell: Arc<OnceCell<bool>>,
+}
+
 /// A place in the queue.
 struct Place<'a> {
     waiting: &'a Mutex<Waiting>,
@@ -98,15 +105,9 @@ impl Passwords {
         if name.len() > LENGTH_LIMIT || password.reveal().len() > LENGTH_LIMIT {
             return Err(Refused::Password { account: account() });
         }
-        let cell = Arc::clone(lock(&self.running).entry(mark).or_default());
-        let right = cell.get_or_try_init(|| self.verify(&accounts, name, password, address)).await.copied();
-        let mut running = lock(&self.running);
-        // The last one out takes the cell away: one reference is the map's, one is this one's.
-        if cell.initialized() || Arc::strong_count(&cell) <= 2 {
-            running.remove(&mark);
-        }
-        drop(running);
-        if right? {
+        let check = Check::join(&self.running, mark);
+        let right = check.cell.get_or_try_init(|| self.verify(&accounts, name, password, address)).await;
+        if *right? {
             lock(&self.right).add(mark);
             return Ok(());
         }
@@ -164,6 +165,25 @@ impl Remembered {
             self.used.remove(&oldest);
         }
         self.used.insert(mark, self.count);
+    }
+}
+
+impl<'a> Check<'a> {
+    fn join(running: &'a Mutex<HashMap<Mark, Arc<OnceCell<bool>>>>, mark: Mark) -> Self {
+        let cell = Arc::clone(lock(running).entry(mark).or_default());
+        Self { running, mark, cell }
+    }
+}
+
+impl Drop for Check<'_> {
+    /// A check that is done, or that everybody has left, is over.
+    fn drop(&mut self) {
+        let mut running = lock(self.running);
+        // One reference is the map's, one is this one's.
+        let over = self.cell.initialized() || Arc::strong_count(&self.cell) <= 2;
+        if over && running.get(&self.mark).is_some_and(|cell| Arc::ptr_eq(cell, &self.cell)) {
+            running.remove(&self.mark);
+        }
     }
 }
 
