@@ -2,7 +2,7 @@
 
 use crate::commands::{
     completions, config, copy, doctor, gc, inspect, list, login, logout, man, mount, pin, prune, pull, push,
-    remove, stats, tag, unmount, unpack, verify,
+    remove, serve, stats, tag, unmount, unpack, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -150,6 +150,7 @@ pub(crate) enum Command {
     Gc(gc::Args),
     Prune(prune::Args),
     Verify(verify::Args),
+    Serve(Box<serve::Args>),
     Config(config::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),

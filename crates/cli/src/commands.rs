@@ -21,6 +21,7 @@ pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
 pub(crate) mod remove;
+pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod tag;
 pub(crate) mod unmount;
@@ -48,6 +49,7 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Gc(args) => gc::run(&args, invocation),
         Command::Prune(args) => prune::run(&args, invocation),
         Command::Verify(args) => verify::run(&args, invocation),
+        Command::Serve(args) => serve::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),
         Command::Doctor(_) => doctor::run(invocation),
         Command::Completions(args) => completions::run(&args),

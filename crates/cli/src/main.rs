@@ -5,6 +5,7 @@ mod commands;
 mod credentials;
 mod exit;
 mod invocation;
+mod journal;
 mod problem;
 mod settings;
 mod table;

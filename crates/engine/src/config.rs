@@ -1,6 +1,7 @@
 //! One configuration for everything. Zero configuration is complete: every key has a default.
 
 use crate::quantity::{Bytes, Span};
+use crate::serve::ServeConfig;
 use larder_core::Secret;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -41,6 +42,7 @@ pub struct Config {
     pub max_ratio: u32,
     pub max_entries: u32,
     pub registries: BTreeMap<String, RegistryConfig>,
+    pub serve: ServeConfig,
 }
 
 /// What is known about one registry.
@@ -99,6 +101,7 @@ impl Default for Config {
             max_ratio: 1000,
             max_entries: 2_000_000,
             registries: BTreeMap::new(),
+            serve: ServeConfig::default(),
         }
     }
 }
@@ -122,7 +125,7 @@ const fn list(name: &'static str, help: &'static str) -> Key {
     Key { name, help, list: true }
 }
 
-/// All keys that fit into one value, in the order of the documentation. `registries` is a map and lives in the file only.
+/// All keys that fit into one value, in the order of the documentation. `registries` and `serve` are maps and live in the file only.
 pub const KEYS: &[Key] = &[
     key("home", "where the store is"),
     list("platforms", "platforms to pull, os/arch[/variant]; empty means this machine's; all means all"),
@@ -257,7 +260,7 @@ mod tests {
         let Value::Object(fields) = serde_json::to_value(Config::default()).unwrap() else {
             panic!("not an object")
         };
-        let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).chain(["registries"]).collect();
+        let mut names: Vec<&str> = KEYS.iter().map(|key| key.name).chain(["registries", "serve"]).collect();
         let mut fields: Vec<&str> = fields.keys().map(String::as_str).collect();
         names.sort_unstable();
         fields.sort_unstable();

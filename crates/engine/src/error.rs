@@ -66,6 +66,35 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}")]
+    Listen {
+        /// Which one.
+        address: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Certificates cannot be used.
+    #[error("cannot serve TLS")]
+    Tls {
+        /// Why.
+        #[source]
+        source: Box<larder_server::TlsError>,
+    },
+    /// Accounts or rules cannot be used.
+    #[error("cannot control access")]
+    Access {
+        /// Why.
+        #[source]
+        source: Box<larder_server::AccessError>,
+    },
+    /// Everybody who reaches the address could do everything.
+    #[error("{address} can be reached from the network, and nothing says who may do what there")]
+    OpenToAll {
+        /// The address.
+        address: String,
+    },
     /// The store has no such image.
     #[error("{reference} is not in the store")]
     NoImage {
@@ -158,7 +187,15 @@ impl Classify for Error {
             | Self::Archive { .. }
             | Self::Place { .. }
             | Self::Config { .. }
+            | Self::Tls { .. }
             | Self::NotAnImage { .. } => Kind::Invalid,
+            Self::Access { source } => source.kind(),
+            Self::OpenToAll { .. } => Kind::Denied,
+            Self::Listen { source, .. } => match source.kind() {
+                std::io::ErrorKind::AddrInUse => Kind::Conflict,
+                std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                _ => Kind::Invalid,
+            },
             Self::Task { .. } => Kind::Internal,
         }
     }
@@ -175,6 +212,15 @@ impl Classify for Error {
             Self::Remote { source, .. } => source.hints(),
             Self::Materialize { source, .. } => source.hints(),
             Self::Rootfs { source, .. } => source.hints(),
+            Self::Access { source } => source.hints(),
+            Self::OpenToAll { .. } => vec![
+                "--htpasswd FILE gives accounts (`htpasswd -Bc FILE NAME` creates it)".into(),
+                "--anonymous pull lets everybody read, and nobody write".into(),
+                "--listen 127.0.0.1:5000 stays on this machine".into(),
+            ],
+            Self::Listen { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
+                vec!["something listens there already; --listen 127.0.0.1:0 chooses a free port".into()]
+            }
             Self::NoImage { reference, similar } if similar.is_empty() => {
                 vec![format!("larder pull {reference}")]
             }

@@ -23,8 +23,10 @@ mod pull;
 mod push;
 mod quantity;
 mod repair;
+mod serve;
 mod stats;
 mod tag;
+mod upstream;
 mod verify;
 
 pub use config::{Config, KEYS, Key, LayerOfValues, Origin, RegistryConfig};
@@ -36,12 +38,17 @@ pub use gc::{Collected, Policy};
 pub use inspect::{Inspection, LayerView, PlatformView};
 pub use larder_materialize::check_writable_name;
 pub use larder_remote::{Auth, Credential, Proxy};
+pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};
+pub use larder_store::Timestamp;
 pub use list::Row;
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use place::Place;
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};
 pub use push::{PushOptions, Pushed};
 pub use quantity::{Bytes, Span};
+pub use serve::{ServeConfig, Serving, TlsConfig};
+pub use upstream::UpstreamSettings;
+pub use upstream::{CredentialSource, UpstreamSettings, Upstreams, WELL_KNOWN};
 pub use verify::{Damaged, Verified};
 
 /// The result of everything in this crate.

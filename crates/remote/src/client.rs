@@ -84,6 +84,10 @@ impl Client {
         Repo::new(self.shared.clone(), registry.clone(), repository.clone(), auth)
     }
 
+    pub(crate) fn exchange(&self) -> &Exchange {
+        &self.shared.exchange
+    }
+
     /// Whether the registry is there and takes the credentials: what a login checks before it keeps them.
     pub async fn ping(&self, registry: &Registry, auth: Auth) -> Result<()> {
         // No scope is asked for, so the name of the repository reaches nobody but a keychain.

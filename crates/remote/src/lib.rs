@@ -22,6 +22,7 @@ mod backoff;
 mod blob;
 mod client;
 mod config;
+mod document;
 mod error;
 mod exchange;
 mod failure;

@@ -42,11 +42,7 @@ pub trait OnMiss: Send + Sync {
     ) -> Result<Bringing, Trouble>;
 
     /// All tags upstream, sorted. `None`: it could not be asked; what the store knows has to do.
-    async fn tags(
-        &self,
-        repository: &RepositoryName,
-        caller: &Caller,
-    ) -> Result<Option<Vec<Tag>>, Trouble>;
+    async fn tags(&self, repository: &RepositoryName, caller: &Caller) -> Result<Option<Vec<Tag>>, Trouble>;
 
     /// What is attached to `subject` upstream. `None`: it could not be asked; what the store knows has to do.
     async fn referrers(

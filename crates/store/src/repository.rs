@@ -131,6 +131,17 @@ impl Store {
         })
     }
 
+    /// Whether anything was ever put into a repository, or is known of it.
+    pub fn has_repository(&self, repository: &RepositoryName) -> Result<bool> {
+        self.database.read("look for a repository", |db| {
+            db.prepare_cached(
+                "SELECT 1 FROM names WHERE repository = ?1 UNION ALL SELECT 1 FROM cached WHERE repository = ?1
+                 UNION ALL SELECT 1 FROM held WHERE repository = ?1 LIMIT 1",
+            )?
+            .exists([repository.to_string()])
+        })
+    }
+
     /// What is attached to `subject` and held by the repository, as the distribution API lists it. Sorted by digest.
     pub fn referrers_in(&self, repository: &RepositoryName, subject: &Digest) -> Result<Vec<Descriptor>> {
         let text = repository.to_string();

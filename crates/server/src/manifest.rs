@@ -1,0 +1,253 @@
+//! Manifests, in and out (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Tags", "Deleting Manifests").
+
+use crate::answer::{Answer, Outcome, Refusal, SUBJECT, TAGGED};
+use crate::call::{Call, Target, blocking, selector, unchanged};
+use crate::{Freshness, Selector};
+use http::{StatusCode, header};
+use larder_core::{Algorithm, Descriptor, Digest, Document, Hasher, Manifest, MediaType, Tag};
+use larder_store::{Begin, BlobKind, HeldKind, Lease, Store};
+
+/// `GET` and `HEAD`. The type is the one the manifest was stored with, whatever is asked for.
+pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
+    let selector = selector(text)?;
+    call.authorize(target, Some(&selector), "MANIFEST_UNKNOWN").await?;
+    let (digest, freshness) = resolve(call, target, &selector).await?;
+    let Some(document) = call.shared.documents.read(&digest)? else { return Err(unknown(&selector)) };
+    call.shared.uses.note(digest);
+    let mut answer = Answer::ok()
+        .digest(&digest)
+        .header(header::ETAG, format!("\"{digest}\""))
+        .noting(|note| note.freshness = freshness);
+    if freshness == Some(Freshness::Stale) {
+        answer = answer.header(header::WARNING, "110 - \"Response is Stale\"");
+    }
+    if unchanged(call, &digest) {
+        return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer });
+    }
+    let media_type = document.media_type().as_str().to_owned();
+    if call.is_head() {
+        let answer = answer.header(header::CONTENT_TYPE, media_type);
+        return Ok(answer.length(document.raw().len() as u64));
+    }
+    Ok(answer.body(&media_type, bytes::Bytes::from_owner(document.raw().clone())))
+}
+
+/// `PUT`, by tag or by digest; more tags may come along as `?tag=`.
+pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome {
+    let selector = selector(text)?;
+    refuse_upstream(call, target)?;
+    let more = call.query.values("tag").map(Tag::new).collect::<Result<Vec<_>, _>>();
+    let more = more.map_err(|error| Refusal::invalid("MANIFEST_INVALID", error.to_string()))?;
+    let declared = call.header(&header::CONTENT_TYPE).map(|text| {
+        // Parameters (`; charset=utf-8`) are not part of the type.
+        MediaType::new(text.split(';').next().unwrap_or_default().trim())
+    });
+    let raw = read(call).await?;
+    let received = raw.len() as u64;
+    let document = Document::parse(raw, declared.as_ref())
+        .map_err(|error| Refusal::invalid("MANIFEST_INVALID", larder_core::report(&error)))?;
+    let digest = match &selector {
+        Selector::Tag(_) => document.digest(),
+        Selector::Digest(wanted) => {
+            let found = hash(wanted.algorithm(), document.raw());
+            if found != *wanted {
+                let message = format!("the manifest hashes to {found}, not to {wanted}");
+                return Err(Refusal::invalid("DIGEST_INVALID", message));
+            }
+            found
+        }
+    };
+    let tags: Vec<Tag> = match &selector {
+        Selector::Tag(tag) => std::iter::once(tag.clone()).chain(more.iter().cloned()).collect(),
+        Selector::Digest(_) => more.clone(),
+    };
+    let subject = document.manifest().subject().map(|subject| subject.digest);
+    let (store, name) = (call.shared.store.clone(), target.clone());
+    let outcome = blocking(move || keep(&store, &name, &document, digest, &tags)).await?;
+    let before = match outcome {
+        Kept::Done { before } => before,
+        Kept::Missing(missing) => {
+            let message = format!("this repository has no blob {missing}; push it before the manifest");
+            return Err(Refusal::absent("MANIFEST_BLOB_UNKNOWN", message));
+        }
+    };
+    let mut answer = Answer::new(StatusCode::CREATED)
+        .digest(&digest)
+        .header(header::LOCATION, call.link(target, &format!("manifests/{digest}")))
+        .length(0)
+        .noting(|note| {
+            note.before = before;
+            note.received = received;
+        });
+    if let Some(subject) = subject {
+        answer = answer.header(SUBJECT, subject.to_string());
+    }
+    for tag in more {
+        answer = answer.header(TAGGED, tag.as_str());
+    }
+    Ok(answer)
+}
+
+/// `DELETE`: a tag alone, or a manifest with all tags that stand for it.
+pub(crate) async fn delete(call: &Call, target: &Target, text: &str) -> Outcome {
+    let selector = selector(text)?;
+    let (store, name, chosen) = (call.shared.store.clone(), target.name.clone(), selector.clone());
+    let removed = blocking(move || match &chosen {
+        Selector::Tag(tag) => {
+            let reference = name.tagged(tag.clone());
+            let before = store.name(&reference)?.map(|name| name.descriptor.digest);
+            let cached = store.remove_cached(&name, tag.as_str())?;
+            Ok((store.remove_name(&reference)? || cached).then_some(before))
+        }
+        Selector::Digest(digest) => Ok(store.release(&name, digest)?.then_some(Some(*digest))),
+    })
+    .await?;
+    match removed {
+        Some(before) => Ok(Answer::new(StatusCode::ACCEPTED).length(0).noting(|note| note.before = before)),
+        None => Err(unknown(&selector)),
+    }
+}
+
+/// What is upstream's is not ours to write.
+pub(crate) fn refuse_upstream(call: &Call, target: &Target) -> Result<(), Box<Refusal>> {
+    if call.shared.upstream(&target.name).is_none() {
+        return Ok(());
+    }
+    let message = format!(
+        "{} is a cache of its upstream and takes no pushes; push to a repository of this registry, without the registry in \
+         front of the name",
+        target.name
+    );
+    Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
+}
+
+async fn resolve(
+    call: &Call,
+    target: &Target,
+    selector: &Selector,
+) -> Result<(Digest, Option<Freshness>), Box<Refusal>> {
+    let shared = &call.shared;
+    let store = &shared.store;
+    let upstream = shared.upstream(&target.name);
+    if let Selector::Digest(digest) = selector
+        && store.holds(&target.name, digest)?
+        && shared.documents.read(digest)?.is_some()
+    {
+        return Ok((*digest, upstream.map(|_| Freshness::Fresh)));
+    }
+    if let Some(upstream) = upstream {
+        let found = upstream.manifest(&target.name, selector, &call.caller).await;
+        let found = found.map_err(|trouble| call.refuse(&trouble, target, "MANIFEST_UNKNOWN"))?;
+        return Ok((found.descriptor.digest, Some(found.freshness)));
+    }
+    let Selector::Tag(tag) = selector else { return Err(unknown(selector)) };
+    if let Some(name) = store.name(&target.name.tagged(tag.clone()))? {
+        return Ok((name.descriptor.digest, None));
+    }
+    // What was cached while there was an upstream.
+    let cached = store.cached(&target.name, tag.as_str())?;
+    cached.map(|cached| (cached.descriptor.digest, None)).ok_or_else(|| unknown(selector))
+}
+
+async fn read(call: &mut Call) -> Result<Vec<u8>, Box<Refusal>> {
+    let limit = call.shared.settings.manifest_limit;
+    let too_large = || {
+        let message = format!("a manifest may have at most {limit} bytes");
+        Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "SIZE_INVALID", message)
+    };
+    let announced = call.header(&header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(too_large());
+    }
+    let mut raw = Vec::new();
+    while let Some(piece) = call.next_piece().await? {
+        if (raw.len() + piece.len()) as u64 > limit {
+            return Err(too_large());
+        }
+        raw.extend_from_slice(&piece);
+    }
+    Ok(raw)
+}
+
+enum Kept {
+    Done {
+        before: Option<Digest>,
+    },
+    /// The repository lacks this.
+    Missing(Digest),
+}
+
+/// Everything durable before anybody is told.
+fn keep(
+    store: &Store,
+    target: &Target,
+    document: &Document,
+    digest: Digest,
+    tags: &[Tag],
+) -> Result<Kept, larder_store::Error> {
+    let name = &target.name;
+    let lease = store.lease("push")?;
+    // Under the lease before they are looked for: what is found stays.
+    let needed = needed(document.manifest());
+    lease.add(&needed)?;
+    for needed in needed {
+        if !store.holds(name, &needed)? || store.blob(&needed)?.is_none() {
+            return Ok(Kept::Missing(needed));
+        }
+    }
+    store_document(store, document, &digest, &lease)?;
+    store.hold(name, &digest, HeldKind::Manifest)?;
+    let descriptor = Descriptor { digest, ..document.descriptor() };
+    let mut before = None;
+    for tag in tags {
+        let reference = name.tagged(tag.clone());
+        let earlier = store.name(&reference)?.map(|name| name.descriptor.digest);
+        before = before.or(earlier.filter(|earlier| *earlier != digest));
+        store.set_pushed(&reference, &descriptor)?;
+    }
+    Ok(Kept::Done { before })
+}
+
+fn store_document(
+    store: &Store,
+    document: &Document,
+    digest: &Digest,
+    lease: &Lease,
+) -> Result<(), larder_store::Error> {
+    if digest.algorithm() == Algorithm::Sha256 {
+        return store.put_document(document, lease);
+    }
+    loop {
+        match store.begin(digest, Some(document.raw().len() as u64), lease)? {
+            Begin::Exists(_) => return Ok(()),
+            Begin::Busy => std::thread::sleep(std::time::Duration::from_millis(5)),
+            Begin::Ingest(mut ingest) => {
+                ingest.reset()?;
+                ingest.write(document.raw())?;
+                return ingest.commit(BlobKind::Manifest).map(drop);
+            }
+        }
+    }
+}
+
+/// What must be there before a manifest: its config and its layers, but not those that may not be distributed. The manifests
+/// of an index may be missing (a sparse index keeps its digest while only some platforms are here), and so may a subject.
+fn needed(manifest: &Manifest) -> Vec<Digest> {
+    match manifest {
+        Manifest::Index(_) => Vec::new(),
+        Manifest::Image(_) | Manifest::Artifact(_) => {
+            let children = manifest.children().into_iter();
+            children.filter(|child| !child.media_type.is_foreign()).map(|child| child.digest).collect()
+        }
+    }
+}
+
+fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+    let mut hasher = Hasher::new(algorithm);
+    hasher.update(bytes);
+    hasher.finish()
+}
+
+fn unknown(selector: &Selector) -> Box<Refusal> {
+    Refusal::absent("MANIFEST_UNKNOWN", format!("this repository has no manifest {selector}"))
+}
