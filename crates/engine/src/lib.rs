@@ -47,7 +47,6 @@ pub use pull::{Outcome, PullReport, PullRequest, Pulled};
 pub use push::{PushOptions, Pushed};
 pub use quantity::{Bytes, Span};
 pub use serve::{ServeConfig, Serving, TlsConfig};
-pub use upstream::UpstreamSettings;
 pub use upstream::{CredentialSource, UpstreamSettings, Upstreams, WELL_KNOWN};
 pub use verify::{Damaged, Verified};
 

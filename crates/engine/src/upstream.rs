@@ -21,7 +21,7 @@ mod writer;
 
 pub use settings::{CredentialSource, UpstreamSettings, WELL_KNOWN};
 
-use crate::{Engine, Error, Result};
+use crate::{Engine, Error};
 use absent::Absent;
 use access::Access;
 use async_trait::async_trait;
@@ -73,7 +73,7 @@ impl Upstreams {
     ///
     /// # Errors
     /// Settings that do not fit, unusable credential files and proxies.
-    pub fn new(engine: &Engine, settings: &BTreeMap<String, UpstreamSettings>) -> Result<Arc<Self>> {
+    pub fn new(engine: &Engine, settings: &BTreeMap<String, UpstreamSettings>) -> crate::Result<Arc<Self>> {
         let mut key = [0; 32];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
             Error::File { action: "cannot read", path: "/dev/urandom".into(), source: error.into() }

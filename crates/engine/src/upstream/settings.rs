@@ -1,7 +1,7 @@
 //! Which upstreams there are, and how each is treated.
 
+use crate::Error;
 use crate::quantity::{Bytes, Span};
-use crate::{Error, Result};
 use larder_core::Registry;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -73,7 +73,7 @@ impl UpstreamSettings {
     ///
     /// # Errors
     /// A sentence that says what is wrong.
-    pub fn parse(text: &str) -> std::result::Result<(String, Self), String> {
+    pub fn parse(text: &str) -> Result<(String, Self), String> {
         let (name, url) = match text.split_once('=') {
             Some((name, url)) => (name.trim(), Some(url.trim())),
             None => (text.trim(), None),
@@ -107,7 +107,7 @@ const OTHERS: &str = "*";
 /// The upstreams in force: those configured, and the well-known ones.
 pub(super) fn resolve(
     configured: &BTreeMap<String, UpstreamSettings>,
-) -> Result<Vec<(Registry, UpstreamSettings, Option<Url>)>> {
+) -> crate::Result<Vec<(Registry, UpstreamSettings, Option<Url>)>> {
     let invalid = |problem: String| Error::Config { problem: format!("upstreams: {problem}") };
     let mut all = BTreeMap::new();
     let others = configured.get(OTHERS).cloned().unwrap_or_default();
@@ -132,7 +132,7 @@ pub(super) fn resolve(
 }
 
 /// A URL that a registry can be served at.
-fn server(text: &str) -> std::result::Result<Url, String> {
+fn server(text: &str) -> Result<Url, String> {
     let url: Url =
         text.parse().map_err(|_| "the url is not a URL; write for example https://host:port".to_owned())?;
     if !matches!(url.scheme(), "http" | "https") || url.host().is_none() {
@@ -153,7 +153,7 @@ fn server(text: &str) -> std::result::Result<Url, String> {
 mod tests {
     use super::*;
 
-    fn resolved(json: serde_json::Value) -> std::result::Result<Vec<(String, UpstreamSettings)>, String> {
+    fn resolved(json: serde_json::Value) -> Result<Vec<(String, UpstreamSettings)>, String> {
         let configured = serde_json::from_value(json).map_err(|error| error.to_string())?;
         let all = resolve(&configured).map_err(|error| error.to_string())?;
         Ok(all.into_iter().map(|(name, settings, _)| (name.as_str().to_owned(), settings)).collect())

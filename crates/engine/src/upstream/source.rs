@@ -1,0 +1,136 @@
+//! One upstream: a registry, how it is treated, and how it has been doing.
+
+use super::access::{Identity, Who};
+use super::health::Health;
+use super::settings::UpstreamSettings;
+use super::trouble::{self, Word};
+use crate::{Engine, Error, keychain};
+use larder_core::{Classify, Kind, Registry, RepositoryName};
+use larder_remote::{Auth, Client, Repo};
+use larder_server::Trouble;
+use std::sync::Arc;
+use std::time::SystemTime;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+
+pub(super) struct Source {
+    pub(super) registry: Registry,
+    pub(super) settings: UpstreamSettings,
+    pub(super) health: Health,
+    /// Whose credentials the registry's own host takes.
+    pub(super) credential_host: Registry,
+    /// Of its own, so that one upstream in trouble does not use up the retries of the others.
+    client: Client,
+    clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    large: Semaphore,
+    small: Semaphore,
+}
+
+/// No yes.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    pub(super) word: Word,
+    pub(super) trouble: Trouble,
+}
+
+/// Attempts at a question whose answer a client waits for.
+const ATTEMPTS: u32 = 2;
+/// Blobs up to this size do not queue behind larger ones.
+const SMALL: u64 = 1 << 20;
+/// Small blobs that move at once, for every large one.
+const SMALL_PER_LARGE: usize = 4;
+
+impl Source {
+    pub(super) fn new(
+        engine: &Engine,
+        registry: Registry,
+        settings: UpstreamSettings,
+        url: Option<Url>,
+    ) -> crate::Result<Self> {
+        let mut config = keychain::client_config(engine.config(), engine.host(), engine.progress().clone())?;
+        let mut credential_host = registry.clone();
+        if let Some(url) = url {
+            let host = url.host_str().unwrap_or_default();
+            let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+            credential_host = Registry::new(&host)
+                .map_err(|error| Error::Config { problem: format!("upstreams: {registry}: {error}") })?;
+            config.servers = vec![(registry.clone(), url)];
+        }
+        let client = Client::new(config).map_err(|source| Error::Remote {
+            action: format!("cannot set up the client for {registry}"),
+            source,
+        })?;
+        let jobs = engine.config().jobs;
+        Ok(Self {
+            registry,
+            settings,
+            health: Health::default(),
+            credential_host,
+            client,
+            clock: engine.host().clock.clone(),
+            large: Semaphore::new(jobs),
+            small: Semaphore::new(jobs * SMALL_PER_LARGE),
+        })
+    }
+
+    /// A repository, with all the patience that is configured.
+    pub(super) fn repo(&self, repository: &RepositoryName, auth: &Auth) -> Repo {
+        self.client.repository(repository.registry(), repository.repository(), auth.clone())
+    }
+
+    /// A repository for short questions.
+    pub(super) fn desk(&self, repository: &RepositoryName, auth: &Auth) -> Repo {
+        self.repo(repository, auth).with_attempts(ATTEMPTS)
+    }
+
+    /// The right to move a blob of this size. Whoever has it waits for nobody else who needs it.
+    pub(super) async fn slot(&self, size: u64) -> Option<SemaphorePermit<'_>> {
+        let slots = if size > SMALL { &self.large } else { &self.small };
+        slots.acquire().await.ok()
+    }
+
+    /// Asks a question and keeps the counters. In a `hurry`, that is where an older answer could be given, an answer that
+    /// takes longer than the configured patience is none.
+    pub(super) async fn ask<T>(
+        &self,
+        what: &str,
+        who: &Who,
+        hurry: bool,
+        question: impl Future<Output = Result<T, larder_remote::Error>>,
+    ) -> Result<T, Refusal> {
+        self.health.asking();
+        let question = Box::pin(question);
+        let answer = if hurry {
+            match tokio::time::timeout(self.settings.patience.0, question).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    self.health.failed((self.clock)(), None);
+                    let message = format!("{what}: no answer within {}", self.settings.patience);
+                    return Err(Refusal {
+                        word: Word::None,
+                        trouble: trouble::plain(Kind::Unavailable, message),
+                    });
+                }
+            }
+        } else {
+            question.await
+        };
+        match answer {
+            Ok(answer) => {
+                self.health.spoke();
+                Ok(answer)
+            }
+            Err(error) => Err(self.refusal(what, who, &error)),
+        }
+    }
+
+    /// Keeps the counters of a failure and says what it means.
+    pub(super) fn refusal(&self, what: &str, who: &Who, error: &larder_remote::Error) -> Refusal {
+        let word = trouble::word(error);
+        match word {
+            Word::None => self.health.failed((self.clock)(), error.retry_after()),
+            Word::Denied | Word::NotFound => self.health.spoke(),
+        }
+        Refusal { word, trouble: trouble::remote(what, error, who.identity == Identity::Anonymous) }
+    }
+}
