@@ -172,3 +172,115 @@ fn check_hash(hash: &str) -> Result<(), &'static str> {
 const SETTLING: Duration = Duration::from_secs(2);
 const SIZE_LIMIT: u64 = 16 << 20;
 const COUNT_LIMIT: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2y$05$QTxH.uCVyLanjEz5QLhUXuLQNS2XBqlnGonhuIhimBagaHNrKWOQe";
+
+    fn parse(content: &str) -> Result<Accounts, String> {
+        let parsed = Accounts::parse(Path::new("/accounts"), content.as_bytes(), 0);
+        parsed.map_err(|error| format!("{} {error:?}", larder_core::report(&error)))
+    }
+
+    /// Long enough after every change for time stamps to tell.
+    fn later() -> SystemTime {
+        SystemTime::now() + Duration::from_secs(60)
+    }
+
+    #[test]
+    fn other_hashes_are_refused_with_their_line_and_not_repeated() {
+        for (hash, reason) in [
+            ("$apr1$canary00$canarycanarycanaryca", "not bcrypt"),
+            ("{SHA}canarycanarycanarycanarycan=", "not bcrypt"),
+            ("$6$canary$canary", "not bcrypt"),
+            ("$2x$05$QTxH.uCVyLanjEz5QLhUXuLQNS2XBqlnGonhuIhimBagaHNrKWcan", "not bcrypt"),
+            ("canary", "not bcrypt"),
+            ("", "not bcrypt"),
+            ("$2y$05$canary", "malformed"),
+            ("$2y$17$QTxH.uCVyLanjEz5QLhUXuLQNS2XBqlnGonhuIhimBagaHNrKWOQe", "cost"),
+            ("$2y$31$QTxH.uCVyLanjEz5QLhUXuLQNS2XBqlnGonhuIhimBagaHNrKWOQe", "cost"),
+            ("$2y$03$QTxH.uCVyLanjEz5QLhUXuLQNS2XBqlnGonhuIhimBagaHNrKWOQe", "cost"),
+        ] {
+            let error = parse(&format!("# comment\nalice:{HASH}\n\nbob:{hash}\n")).map(|_| ()).unwrap_err();
+            assert!(error.starts_with("/accounts line 4: ") && error.contains(reason), "{error}");
+            assert!(!error.contains("canary") && !error.contains("QTxH"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_account_is_refused() {
+        for content in ["alice\n", ":$2y$05$\n", &format!("a:{HASH}\na:{HASH}"), &format!("a\0:{HASH}")] {
+            assert!(parse(content).is_err(), "{content:?}");
+        }
+        assert!(Accounts::parse(Path::new("/accounts"), b"\xff:x", 0).is_err());
+    }
+
+    #[test]
+    fn comments_line_ends_and_remarks_are_understood() {
+        let accounts =
+            parse(&format!("# all\r\nalice:{HASH}\r\n\r\nbob:{HASH}:Bob of accounting\ncarol:{HASH}"))
+                .unwrap();
+        for name in ["alice", "bob", "carol"] {
+            assert_eq!(accounts.hash(name), Some(HASH));
+        }
+        assert_eq!(accounts.hash("dave"), None);
+        assert_eq!(accounts.order.len(), 3);
+    }
+
+    #[test]
+    fn a_password_that_changes_within_a_tick_of_the_clock_counts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let other = HASH.replace("QTxH", "RTxH");
+        std::fs::write(file.path(), format!("alice:{HASH}\n")).unwrap();
+        let htpasswd = Htpasswd::open(file.path(), SystemTime::now()).unwrap();
+        for round in 0..200 {
+            let hash = if round % 2 == 0 { &other } else { HASH };
+            std::fs::write(file.path(), format!("alice:{hash}\n")).unwrap();
+            assert_eq!(htpasswd.accounts(SystemTime::now()).hash("alice"), Some(hash), "{round}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_now_changes_nothing_and_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("accounts");
+        std::fs::write(&path, format!("alice:{HASH}\n")).unwrap();
+        let htpasswd = Htpasswd::open(&path, later()).unwrap();
+        let knows = |name| htpasswd.accounts(later()).hash(name).is_some();
+        for wrong in ["alice:plain\n", "half a li"] {
+            std::fs::write(&path, wrong).unwrap();
+            assert!(knows("alice"));
+            assert!(htpasswd.problem().unwrap().contains("line 1"), "{:?}", htpasswd.problem());
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(knows("alice"));
+        assert!(htpasswd.problem().unwrap().contains("cannot read"), "{:?}", htpasswd.problem());
+        std::fs::write(&path, format!("bob:{HASH}\n")).unwrap();
+        assert!(knows("bob") && !knows("alice"));
+        assert_eq!(htpasswd.problem(), None);
+    }
+
+    #[test]
+    fn a_file_that_stays_empty_has_no_accounts() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("alice:{HASH}\n")).unwrap();
+        let htpasswd = Htpasswd::open(file.path(), SystemTime::now()).unwrap();
+        std::fs::write(file.path(), "").unwrap();
+        assert!(htpasswd.accounts(SystemTime::now()).hash("alice").is_some(), "it is being written");
+        assert!(htpasswd.accounts(later()).hash("alice").is_none());
+    }
+
+    #[test]
+    fn a_file_that_did_not_change_is_not_read_again() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!("alice:{HASH}\n")).unwrap();
+        let htpasswd = Htpasswd::open(file.path(), later()).unwrap();
+        assert!(htpasswd.state.lock().unwrap().seen.is_some());
+        let before = htpasswd.accounts(later());
+        std::fs::write(file.path(), format!("bob:{HASH}\nalice:{HASH}\n")).unwrap();
+        assert_eq!(htpasswd.accounts(later()).generation, before.generation + 1);
+        assert_eq!(htpasswd.accounts(later()).generation, before.generation + 1);
+    }
+}
