@@ -34,6 +34,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let (head, body) = request.into_parts();
     let id = shared.request_id();
     let mut record = blank_record(&shared, &peer, &head, id);
+    let is_head = head.method == Method::HEAD;
     let outcome = Box::pin(run(&shared, &peer, head, body, &mut record)).await;
     let mut answer = outcome.unwrap_or_else(Refusal::into_answer);
 
@@ -55,7 +56,10 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     }
     let ledger = Ledger::new(record, started, shared.metrics.clone(), shared.sinks.clone());
     let mut response = answer.into_response();
-    let body = std::mem::replace(response.body_mut(), Body::empty());
+    let mut body = std::mem::replace(response.body_mut(), Body::empty());
+    if is_head {
+        body = Body::empty();
+    }
     *response.body_mut() = body.with_ledger(ledger);
     response
 }

@@ -147,7 +147,7 @@ async fn http1<S>(
         .max_buf_size(READ_BUFFER)
         .max_headers(100)
         .half_close(false)
-        .pipeline_flush(true)
+        // Placeholders for files must reach the socket as they are. (`pipeline_flush` would copy them.)
         .writev(true);
     let _ = watcher.watch(builder.serve_connection(stream, service)).await;
 }
