@@ -135,7 +135,8 @@ fn parse_range(text: &str, size: u64) -> Range {
     // Larger than any file is still a number.
     let number = |text: &str| text.parse().unwrap_or(u64::MAX);
     match (digits(first), digits(last)) {
-        (true, true) if number(first) > number(last) => Range::All,
+        // RFC 9110 §14.2 leaves the choice between ignoring and refusing.
+        (true, true) if number(first) > number(last) => Range::Unsatisfiable,
         (true, true) if number(first) < size => {
             Range::Part(number(first), number(last).saturating_add(1).min(size))
         }
@@ -168,7 +169,7 @@ mod tests {
             ("bytes=10-", Range::Unsatisfiable),
             ("bytes=10-20", Range::Unsatisfiable),
             ("bytes=-0", Range::Unsatisfiable),
-            ("bytes=5-2", Range::All),
+            ("bytes=5-2", Range::Unsatisfiable),
             ("bytes=0-1,4-5", Range::All),
             ("bytes=a-b", Range::All),
             ("items=0-1", Range::All),

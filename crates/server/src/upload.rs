@@ -6,7 +6,7 @@ use crate::manifest::refuse_upstream;
 use crate::{Action, Asked, Decision};
 use bytes::Bytes;
 use http::{StatusCode, header};
-use larder_core::Digest;
+use larder_core::{Digest, RepositoryName};
 use larder_store::{HeldKind, OpenUpload, Upload};
 
 /// `POST`: mounts a blob of another repository, takes a whole blob at once, or opens a session.
@@ -66,30 +66,48 @@ pub(crate) async fn delete(call: &Call, target: &Target, id: &str) -> Outcome {
 
 /// Takes over a blob that the caller may read in another repository. `None`: an ordinary upload it is.
 async fn mount(call: &Call, target: &Target, digest: Digest) -> Result<Option<Answer>, Box<Refusal>> {
-    let Some(from) = call.query.value("from") else { return Ok(None) };
-    let Some(source) = call.shared.naming.resolve(from, None) else { return Ok(None) };
-    let asked = Asked { repository: Some(&source), path: Some(from), action: Action::Pull };
-    // Whoever may not read there learns nothing: it is as if the blob were not there.
-    if call.shared.access.decide(&call.caller, &asked) != Decision::Allowed {
-        return Ok(None);
-    }
-    if let Some(upstream) = call.shared.upstream(&source)
-        && upstream.authorize(&source, None, &call.caller).await.is_err()
-    {
-        return Ok(None);
-    }
-    let (store, name) = (call.shared.store.clone(), target.name.clone());
-    let mounted = blocking(move || {
-        let lease = store.lease("mount")?;
-        lease.add(&[digest])?;
-        if !store.holds(&source, &digest)? || store.blob(&digest)?.is_none() {
-            return Ok(false);
+    let sources = match call.query.value("from") {
+        Some(from) => call.shared.naming.resolve(from, None).into_iter().collect(),
+        // "If the `from` parameter is omitted, the registry MAY automatically mount from any repository the client has read
+        // access to" (distribution-spec, "Mounting a blob from another repository").
+        None => call.shared.store.holders(&digest, HOLDERS)?,
+    };
+    for source in sources {
+        if !may_read(call, &source).await {
+            continue;
         }
-        store.hold(&name, &digest, HeldKind::Blob)?;
-        Ok(true)
-    })
-    .await?;
-    Ok(mounted.then(|| created(call, target, &digest)))
+        let (store, name) = (call.shared.store.clone(), target.name.clone());
+        let mounted = blocking(move || {
+            let lease = store.lease("mount")?;
+            lease.add(&[digest])?;
+            if !store.holds(&source, &digest)? || store.blob(&digest)?.is_none() {
+                return Ok(false);
+            }
+            store.hold(&name, &digest, HeldKind::Blob)?;
+            Ok(true)
+        })
+        .await?;
+        if mounted {
+            return Ok(Some(created(call, target, &digest)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whoever may not read there learns nothing: it is as if the blob were not there.
+async fn may_read(call: &Call, source: &RepositoryName) -> bool {
+    let path = source.to_string();
+    // Grants of tokens spell repositories as clients do.
+    let path = path.strip_prefix(&format!("{}/", crate::naming::LOCAL)).unwrap_or(&path);
+    let from = call.query.value("from").unwrap_or(path);
+    let asked = Asked { repository: Some(source), path: Some(from), action: Action::Pull };
+    if call.shared.access.decide(&call.caller, &asked) != Decision::Allowed {
+        return false;
+    }
+    match call.shared.upstream(source) {
+        Some(upstream) => upstream.authorize(source, None, &call.caller).await.is_ok(),
+        None => true,
+    }
 }
 
 async fn open(call: &Call, target: &Target, id: &str) -> Result<Upload, Box<Refusal>> {
@@ -253,5 +271,7 @@ fn progress(offset: u64) -> String {
     format!("0-{}", offset.saturating_sub(1))
 }
 
+/// Repositories that are tried for a blob that may come from anywhere.
+const HOLDERS: usize = 16;
 /// What is written at once.
 const PART: usize = 1 << 20;

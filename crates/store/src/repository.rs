@@ -131,6 +131,16 @@ impl Store {
         })
     }
 
+    /// Some repositories that `digest` itself was put into, at most `limit`.
+    pub fn holders(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.database.read("look for holders", |db| {
+            db.prepare_cached("SELECT repository FROM held WHERE digest = ?1 AND removed = 0 LIMIT ?2")?
+                .query_map(params![Key::from(digest), limit], |row| at(row, 0))?
+                .collect()
+        })
+    }
+
     /// Whether anything was ever put into a repository, or is known of it.
     pub fn has_repository(&self, repository: &RepositoryName) -> Result<bool> {
         self.database.read("look for a repository", |db| {
