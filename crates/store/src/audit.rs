@@ -8,15 +8,18 @@ mod check;
 mod files;
 mod head;
 mod line;
+mod mark;
 mod record;
+mod report;
 mod show;
 mod tail;
 mod timestamp;
 
 pub use auditor::{AuditCounters, Auditor, AuditorOptions, NotQueued, Receipt, WhenFull};
-pub use check::{AuditFinding, AuditReport};
 pub use line::{AuditLine, AuditNote, RepairCause};
+pub use mark::{AuditMark, NotAMark};
 pub use record::{AuditOutcome, AuditRecord};
+pub use report::{AuditFinding, AuditReport};
 pub use show::AuditLines;
 pub use timestamp::{NotATimestamp, Timestamp};
 
@@ -61,6 +64,15 @@ impl AuditLog {
     /// Makes everything durable that anybody has written so far.
     pub fn sync(&self) -> Result<()> {
         crate::database::lock(&self.tail).sync()
+    }
+
+    /// Reads the whole log of a store and says what is wrong with it. `expected` is an end that was noted earlier
+    /// ([`AuditReport::end`]): it must still be part of the log.
+    ///
+    /// A change is found unless whoever made it also calculated the hashes of everything after it again, and wrote `head` to fit.
+    /// A mark that was kept where they cannot write finds that too.
+    pub fn verify(store: &Store, expected: Option<&AuditMark>) -> Result<AuditReport> {
+        check::verify(store, expected)
     }
 
     /// The records of a store that are not older than `since`.

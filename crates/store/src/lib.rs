@@ -31,9 +31,9 @@ mod verdict;
 mod verify;
 
 pub use audit::{
-    AuditCounters, AuditFinding, AuditLimits, AuditLine, AuditLines, AuditLog, AuditNote, AuditOutcome,
-    AuditRecord, AuditReport, Auditor, AuditorOptions, NotATimestamp, NotQueued, Receipt, RepairCause,
-    Timestamp, WhenFull,
+    AuditCounters, AuditFinding, AuditLimits, AuditLine, AuditLines, AuditLog, AuditMark, AuditNote,
+    AuditOutcome, AuditRecord, AuditReport, Auditor, AuditorOptions, NotAMark, NotATimestamp, NotQueued,
+    Receipt, RepairCause, Timestamp, WhenFull,
 };
 pub use blob::{Blob, BlobKind};
 pub use cached::Cached;

@@ -136,11 +136,7 @@ pub(super) fn follow(file: File, offset: u64, from: Option<Link>) -> io::Result<
     let (mut offset, mut last) = (offset, from);
     while let Some(raw) = lines.next()? {
         let Ok(line) = raw.parse() else { break };
-        let follows =
-            last.is_none_or(|last| line.previous == last.hash && line.sequence == last.sequence + 1);
-        // A repair after missing records continues the chain, and leaves their numbers out.
-        let continues = last.is_some_and(|last| line.follows_gap(&last));
-        if !follows && !continues {
+        if last.is_some_and(|last| !line.continues(&last)) {
             break;
         }
         (offset, last) = (raw.end(), Some(line.link()));

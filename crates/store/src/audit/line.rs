@@ -100,10 +100,13 @@ impl AuditLine {
         fields.into_line(stated).ok_or_else(|| "has a field with an impossible value".into())
     }
 
-    /// Whether it repairs a log that ended with `last`, and after which records are missing.
-    pub(super) fn follows_gap(&self, last: &Link) -> bool {
-        let Some(AuditNote::Repaired { missing, .. }) = &self.note else { return false };
-        let expected = last.sequence.checked_add(*missing).and_then(|sequence| sequence.checked_add(1));
+    /// Whether it is the next one after `last`. A repair after records that are missing leaves their numbers out.
+    pub(super) fn continues(&self, last: &Link) -> bool {
+        let missing = match &self.note {
+            Some(AuditNote::Repaired { missing, .. }) => *missing,
+            _ => 0,
+        };
+        let expected = last.sequence.checked_add(missing).and_then(|sequence| sequence.checked_add(1));
         self.previous == last.hash && expected == Some(self.sequence)
     }
 
@@ -157,7 +160,7 @@ pub(super) fn write(
     note: Option<&AuditNote>,
 ) -> Link {
     let start = output.len();
-    let sequence = after.sequence + 1;
+    let sequence = after.sequence.saturating_add(1);
     output.extend_from_slice(br#"{"format":1,"sequence":"#);
     decimal(output, sequence);
     output.extend_from_slice(br#","previous":""#);

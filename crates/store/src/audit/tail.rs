@@ -2,7 +2,7 @@
 
 use super::files;
 use super::head::{self, Head, Point, Raw, Read};
-use super::line::{self, AuditNote, Link, RepairCause};
+use super::line::{self, AuditLine, AuditNote, Link, RepairCause};
 use super::record::AuditRecord;
 use crate::layout::{self, Layout};
 use crate::store::Clock;
@@ -164,17 +164,22 @@ impl Tail {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.replace_missing(head),
             opened => opened.map_err(Error::io("open", &path))?,
         };
-        let length = file.metadata().map_err(Error::io("read", &path))?.len();
+        let mut length = file.metadata().map_err(Error::io("read", &path))?.len();
         let same_boot = head.boot == self.boot;
         if same_boot && length == head.written.offset {
             return Ok(Known { raw: head.raw(), head: head.clone(), file });
         }
-        let from = match same_boot && length >= head.written.offset {
-            true => Some(head.written),
-            // What was not on the disk before the machine stopped may be anything.
-            false => Some(head.durable).filter(|durable| length >= durable.offset),
-        };
-        let end = self.end_of(&file, &path, from, head.file)?;
+        // What was not on the disk before the machine stopped may be anything.
+        let trusted = if same_boot { head.written } else { head.durable };
+        let is_longer = length >= trusted.offset;
+        let from = if is_longer { trusted } else { head.durable };
+        let from = Some(from).filter(|from| length >= from.offset);
+        let mut end = self.end_of(&file, &path, from, head.file)?;
+        if is_longer && let Some(whole) = unended(&file, &end, length).map_err(Error::io("read", &path))? {
+            // Only the line feed was cut off.
+            (&file).write_all(b"\n").map_err(Error::io("write", &path))?;
+            (length, end) = (length + 1, Point { offset: length + 1, link: whole });
+        }
         let (garbage, missing) =
             (length - end.offset, head.written.link.sequence.saturating_sub(end.link.sequence));
         if garbage == 0 && missing == 0 {
@@ -208,7 +213,7 @@ impl Tail {
                 break;
             }
         }
-        let (number, missing) = (last + 1, last.saturating_sub(end.sequence));
+        let (number, missing) = (last.saturating_add(1), last.saturating_sub(end.sequence));
         let file = self.create(number)?;
         let found = Found { number, file, end, length: 0, garbage: 0, missing };
         self.repair(found, RepairCause::Changed)
@@ -269,8 +274,12 @@ impl Tail {
             // Ends what was cut off; after a line that is whole this makes an empty one.
             buffer.push(b'\n');
         }
-        let link =
-            line::write(&mut buffer, &Link { sequence: end.sequence + missing, ..end }, &record, Some(&note));
+        let link = line::write(
+            &mut buffer,
+            &Link { sequence: end.sequence.saturating_add(missing), ..end },
+            &record,
+            Some(&note),
+        );
         let start = Point { offset: length, link: end };
         let head = Head { file: number, written: start, durable: start, boot: self.boot };
         let mut known = Known { raw: head.raw(), head, file };
@@ -315,7 +324,7 @@ impl Tail {
     fn rotate(&self, known: &mut Known) -> Result<()> {
         let path = self.path(known.head.file);
         known.file.sync_data().map_err(Error::io("sync", path))?;
-        let number = known.head.written.link.sequence + 1;
+        let number = known.head.written.link.sequence.saturating_add(1);
         let file = self.create(number)?;
         let length = file.metadata().map_err(Error::io("read", self.path(number)))?.len();
         if length > 0 {
@@ -372,16 +381,27 @@ struct Found {
     missing: u64,
 }
 
-/// Whether what follows the last record is the beginning of the next one, and nothing else: what a process leaves that is killed
-/// while it writes.
-fn is_torn(file: &File, end: &Point, length: u64) -> io::Result<bool> {
-    let Ok(size) = usize::try_from(length - end.offset) else { return Ok(false) };
+/// What follows the last record, unless it is longer than a record can be.
+fn rest(file: &File, end: &Point, length: u64) -> io::Result<Option<Vec<u8>>> {
+    let size = usize::try_from(length - end.offset).unwrap_or(usize::MAX);
     if size > line::LONGEST {
-        return Ok(false);
+        return Ok(None);
     }
     let mut rest = vec![0; size];
     file.read_exact_at(&mut rest, end.offset)?;
-    Ok(looks_torn(&rest, &end.link))
+    Ok(Some(rest))
+}
+
+/// The link after a record that has everything but its line feed.
+fn unended(file: &File, end: &Point, length: u64) -> io::Result<Option<Link>> {
+    let line = rest(file, end, length)?.and_then(|rest| AuditLine::parse(&rest).ok());
+    Ok(line.filter(|line| line.continues(&end.link)).map(|line| line.link()))
+}
+
+/// Whether what follows the last record is the beginning of the next one, and nothing else: what a process leaves that is killed
+/// while it writes.
+fn is_torn(file: &File, end: &Point, length: u64) -> io::Result<bool> {
+    Ok(rest(file, end, length)?.is_some_and(|rest| looks_torn(&rest, &end.link)))
 }
 
 /// See [`is_torn`].

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod audit_tampering;
+#[cfg(test)]
 mod collection;
 #[cfg(test)]
 mod crash;
