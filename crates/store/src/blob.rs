@@ -3,7 +3,7 @@
 use crate::database::{Durability, Key, stored_size};
 use crate::ingest::Begin;
 use crate::{Error, Lease, Result, Store};
-use larder_core::{Digest, Hasher};
+use larder_core::{Digest, Hasher, MediaType};
 use rusqlite::{OptionalExtension as _, Transaction, params};
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -253,6 +253,17 @@ pub(crate) fn hash(
 }
 
 impl BlobKind {
+    /// What a blob of this media type is for, as far as the type says so. Documents have to be read to be one.
+    pub(crate) fn of(media_type: &MediaType) -> Option<Self> {
+        if media_type.is_layer() {
+            Some(Self::Layer)
+        } else if media_type.is_image_config() {
+            Some(Self::Config)
+        } else {
+            None
+        }
+    }
+
     /// FORMAT: the number in a row.
     pub(crate) fn code(self) -> u8 {
         match self {

@@ -34,14 +34,45 @@ impl Store {
             db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1 AND kind = ?2 AND media_type = ?3")?
                 .exists(params![Key::from(&digest), BlobKind::Manifest.code(), media_type])
         })?;
-        if known {
+        if !known {
+            let edges = edges_of(&digest, document);
+            self.database.write("record a document", Durability::Process, |db| {
+                db.prepare_cached("UPDATE blobs SET kind = ?2, media_type = ?3 WHERE digest = ?1")?
+                    .execute(params![Key::from(&digest), BlobKind::Manifest.code(), media_type])?;
+                connect(db, &edges)
+            })?;
+        }
+        self.classify(document)
+    }
+
+    /// A blob that was pushed is just a blob until a manifest says what it is.
+    fn classify(&self, document: &Document) -> Result<()> {
+        let children: Vec<(Key, BlobKind)> = document
+            .manifest()
+            .children()
+            .iter()
+            .filter_map(|child| Some((Key::from(&child.digest), BlobKind::of(&child.media_type)?)))
+            .collect();
+        let unknown = self.database.snapshot("look up blobs", |db| {
+            let mut query = db.prepare_cached("SELECT 1 FROM blobs WHERE digest = ?1 AND kind = ?2")?;
+            let mut unknown = Vec::new();
+            for child in children {
+                if query.exists(params![child.0, BlobKind::Other.code()])? {
+                    unknown.push(child);
+                }
+            }
+            Ok(unknown)
+        })?;
+        if unknown.is_empty() {
             return Ok(());
         }
-        let edges = edges_of(&digest, document);
-        self.database.write("record a document", Durability::Process, |db| {
-            db.prepare_cached("UPDATE blobs SET kind = ?2, media_type = ?3 WHERE digest = ?1")?
-                .execute(params![Key::from(&digest), BlobKind::Manifest.code(), media_type])?;
-            connect(db, &edges)
+        self.database.write("say what blobs are", Durability::Process, |db| {
+            let mut update =
+                db.prepare_cached("UPDATE blobs SET kind = ?2 WHERE digest = ?1 AND kind = ?3")?;
+            for (digest, kind) in &unknown {
+                update.execute(params![digest, kind.code(), BlobKind::Other.code()])?;
+            }
+            Ok(())
         })
     }
 

@@ -36,7 +36,7 @@ pub struct Upload {
     offset: u64,
     limit: Option<u64>,
     /// Of the first `offset` bytes.
-    hasher: Hasher,
+    hasher: Box<Hasher>,
     /// Whether the bytes are to be found by the next request.
     kept: bool,
 }
@@ -90,7 +90,16 @@ impl Store {
     }
 
     fn open_upload(&self, id: String, path: PathBuf, file: Held, offset: u64, hasher: Hasher) -> Upload {
-        Upload { store: self.clone(), id, path, file, offset, limit: None, hasher, kept: true }
+        Upload {
+            store: self.clone(),
+            id,
+            path,
+            file,
+            offset,
+            limit: None,
+            hasher: Box::new(hasher),
+            kept: true,
+        }
     }
 }
 
@@ -132,7 +141,7 @@ impl Upload {
     /// ([`Error::Corrupt`]); any other error keeps the upload.
     pub fn commit(mut self, digest: &Digest, lease: &Lease) -> Result<Blob> {
         let actual = match digest.algorithm() {
-            Algorithm::Sha256 => self.hasher.clone().finish(),
+            Algorithm::Sha256 => Hasher::clone(&self.hasher).finish(),
             Algorithm::Sha512 => {
                 let mut hasher = Hasher::new(Algorithm::Sha512);
                 hash(&self.file, &mut hasher, 0, self.offset).map_err(Error::io("read", &self.path))?;
@@ -180,7 +189,7 @@ impl Drop for Upload {
     fn drop(&mut self) {
         if self.kept {
             // Before the lock ends: whoever gets it next finds the state.
-            let hasher = std::mem::replace(&mut self.hasher, Hasher::new(Algorithm::Sha256));
+            let hasher = std::mem::replace(&mut *self.hasher, Hasher::new(Algorithm::Sha256));
             guard(&self.store.uploads).put(&self.id, hasher, self.offset);
         }
     }

@@ -23,9 +23,13 @@ mod older_layouts;
 #[cfg(test)]
 mod opening;
 #[cfg(test)]
+mod repositories;
+#[cfg(test)]
 mod speed;
 #[cfg(test)]
 mod statistics;
+#[cfg(test)]
+mod uploads;
 #[cfg(test)]
 mod verification;
 #[cfg(test)]

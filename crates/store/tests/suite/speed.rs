@@ -52,6 +52,51 @@ fn best(times: u32, mut work: impl FnMut()) -> Duration {
         .unwrap()
 }
 
+/// Every image has a layer that all others have too, and one repository has a thousand tags.
+#[test]
+fn whether_a_repository_holds_something_is_known_soon() {
+    let world = World::new();
+    let names = fill(&world);
+    let base = Digest::of(b"base");
+    let mut database = world.sql(true);
+    let transaction = database.transaction().unwrap();
+    let key = |digest: &Digest| [&[1], digest.as_bytes()].concat();
+    for (_, descriptor) in &names {
+        transaction
+            .execute("INSERT INTO edges VALUES (?1, ?2, 0)", params![key(&descriptor.digest), key(&base)])
+            .unwrap();
+    }
+    for number in 0..1_000 {
+        transaction
+            .execute(
+                "INSERT INTO cached VALUES ('ghcr.io/many/tags', ?1, ?2, '{}', 0, 0)",
+                params![format!("t{number}"), key(&Digest::of(format!("{number}").as_bytes()))],
+            )
+            .unwrap();
+    }
+    transaction.commit().unwrap();
+    let store = world.open();
+    let (reference, descriptor) = &names[7_777];
+    let own = reference.name().parse().unwrap();
+    let (none, many) = ("ghcr.io/no/tags".parse().unwrap(), "ghcr.io/many/tags".parse().unwrap());
+    let other = &names[1].1.digest;
+    let cases = [
+        ("an image", &own, &descriptor.digest, true),
+        ("an image of others", &own, other, false),
+        ("a layer that all have", &own, &base, true),
+        ("a layer that all others have", &none, &base, false),
+        ("a layer that all others have, among many tags", &many, &base, false),
+    ];
+    for (what, repository, digest, expected) in cases {
+        let took = best(20, || assert_eq!(store.holds(repository, digest).unwrap(), expected, "{what}"));
+        let limit = if what.contains("many") { 60_000 } else { 1_000 };
+        assert!(took < Duration::from_micros(limit), "{what}: {took:?}");
+    }
+    let page = best(5, || assert_eq!(store.repositories(None, 100).unwrap().len(), 100));
+    let tags = best(5, || assert_eq!(store.tags(&many, Some("t5"), 100).unwrap().len(), 100));
+    assert!(page < Duration::from_millis(20) && tags < Duration::from_millis(5), "{page:?} {tags:?}");
+}
+
 #[test]
 fn costs_do_not_grow_with_the_store() {
     let world = World::new();
