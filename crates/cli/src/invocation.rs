@@ -7,6 +7,7 @@ use crate::problem::{Interrupted, Problem};
 use crate::settings::{self, Environment, Settings};
 use crate::terminal::{Style, Terminal};
 use anyhow::{Context, Result};
+use larder_core::Progress;
 use larder_engine::Engine;
 use serde::Serialize;
 use std::ffi::OsString;
@@ -76,8 +77,13 @@ impl Invocation {
 
     /// The engine over the store.
     pub(crate) fn engine(&self) -> Result<Engine> {
+        self.engine_reporting_to(self.terminal.progress())
+    }
+
+    /// The engine over the store, for a verb that shows what happens in its own way.
+    pub(crate) fn engine_reporting_to(&self, progress: Progress) -> Result<Engine> {
         let config = self.settings()?.config;
-        Ok(Engine::open(config, settings::host(&self.environment), self.terminal.progress())?)
+        Ok(Engine::open(config, settings::host(&self.environment), progress)?)
     }
 
     /// Runs what waits for networks and disks, until it ends or a signal comes. State on disk is whole at any moment, so

@@ -1,5 +1,6 @@
 //! The log of a server: one line per request on standard error.
 
+use larder_core::{Event, Progress};
 use larder_engine::{Freshness, RequestRecord, RequestSink, Timestamp};
 use std::io::{IsTerminal as _, Write as _};
 use std::sync::Arc;
@@ -64,6 +65,23 @@ impl Journal {
         let (lines, dropped, format) = (self.lines.clone(), self.dropped.clone(), self.format);
         Arc::new(move |record| {
             if format != LogFormat::None && lines.try_send(Line::Request(Box::new(record.clone()))).is_err() {
+                dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            }
+        })
+    }
+
+    /// Takes what the engine reports beside requests: what goes wrong with upstreams.
+    pub(crate) fn progress(&self) -> Progress {
+        let (lines, dropped) = (self.lines.clone(), self.dropped.clone());
+        Arc::new(move |event| {
+            let line = match event {
+                Event::Warning { message } => Line::Note("warning", message),
+                Event::Retrying { what, reason, delay } => {
+                    Line::Note("retry", format!("{what}: {reason}; again in {delay:.0?}"))
+                }
+                _ => return,
+            };
+            if lines.try_send(line).is_err() {
                 dropped.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             }
         })

@@ -6,6 +6,7 @@ mod keys;
 
 pub use config::{ServeConfig, TlsConfig};
 
+use crate::upstream::Upstreams;
 use crate::{Engine, Error, Result};
 use larder_core::Registry;
 use larder_server::{Access, Farewell, OnMiss, Parts, Server, Sink, Tls, TlsFiles};
@@ -24,7 +25,7 @@ pub struct Serving {
     addresses: Vec<SocketAddr>,
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
-    upstreams: Option<Arc<dyn OnMiss>>,
+    upstreams: Option<Arc<Upstreams>>,
     auditor: Arc<Auditor>,
     config: ServeConfig,
 }
@@ -51,7 +52,10 @@ impl Engine {
                 Some(Arc::new(opened.map_err(|source| Error::Tls { source: Box::new(source) })?))
             }
         };
-        let upstreams: Option<Arc<dyn OnMiss>> = None;
+        let upstreams = match config.offline {
+            true => None,
+            false => Some(Upstreams::new(self, &config.upstreams)?),
+        };
         let options = AuditorOptions { when_full: WhenFull::DropAndCount, ..AuditorOptions::default() };
         let auditor = Auditor::start(self.store(), AuditLimits::default(), options)
             .map_err(|source| Error::Store { action: "cannot open the audit log".into(), source })?;
@@ -77,7 +81,7 @@ impl Engine {
         let parts = Parts {
             store: self.store().clone(),
             access: access.clone(),
-            on_miss: upstreams.clone(),
+            on_miss: upstreams.clone().map(|upstreams| upstreams as Arc<dyn OnMiss>),
             sinks: vec![log, journal::sink(auditor.clone())],
             clock: self.host().clock.clone(),
         };
@@ -137,12 +141,22 @@ impl Serving {
                 server.serve(listener, tls, leave).await
             });
         }
+        let housekeeping = self
+            .upstreams
+            .clone()
+            .map(|upstreams| tokio::spawn(async move { upstreams.housekeeping().await }));
         leave.await;
         // Nobody listens any more if the last server has ended by itself.
         let _ = leaving.send(true);
         let mut farewell = Farewell { cut: 0 };
         while let Some(ended) = running.join_next().await {
             farewell.cut += ended.map_or(0, |ended| ended.cut);
+        }
+        if let Some(housekeeping) = housekeeping {
+            housekeeping.abort();
+        }
+        if let Some(upstreams) = &self.upstreams {
+            upstreams.flush().await;
         }
         let auditor = self.auditor.clone();
         // What cannot be written by now is counted; there is nobody left to wait.

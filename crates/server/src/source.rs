@@ -58,7 +58,7 @@ impl Source {
     ) -> Poll<io::Result<Window>> {
         let held = end.saturating_sub(HELD).max(at);
         match &mut self.state {
-            State::Proven => return Poll::Ready(Ok(Window { until: end })),
+            State::Proven => Poll::Ready(Ok(Window { until: end })),
             State::Checking(proof) => {
                 if let Poll::Ready(sound) = Pin::new(proof).poll(cx) {
                     if !sound {

@@ -37,7 +37,7 @@ Examples:
 const DOCUMENT: &str = "\
 JSON:
   {\"images\": [{\"reference\", \"digest\", \"platforms\": [{\"os\", \"architecture\", \"variant\"}], \"size\",
-    \"kind\": \"image\" | \"index\" | \"artifact\" | \"damaged\", \"complete\", \"pinned\", \"updated\",
+    \"kind\": \"image\" | \"index\" | \"artifact\" | \"damaged\", \"complete\", \"pinned\", \"cached\", \"updated\",
     \"last_used\"}]}";
 
 #[derive(Serialize)]
@@ -68,8 +68,11 @@ fn show(rows: &[Row], whole: bool) -> String {
         if row.kind == "artifact" || row.kind == "damaged" {
             notes.push(row.kind);
         }
-        if !row.complete && row.kind != "damaged" {
+        if !row.complete && !row.cached && row.kind != "damaged" {
             notes.push("incomplete");
+        }
+        if row.cached {
+            notes.push("cached");
         }
         if row.pinned {
             notes.push("pinned");

@@ -72,11 +72,11 @@ JSON, once it listens: {\"listening\": [URL]}; log lines go to standard error.";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let settings = invocation.settings()?;
-    let mut config = settings.config.serve.clone();
+    let mut config = settings.config.serve;
     args.apply(&mut config)?;
-    let engine = invocation.engine()?;
-    invocation::raise_file_limit();
     let journal = Journal::new(args.log, invocation.global.quiet);
+    let engine = invocation.engine_reporting_to(journal.progress())?;
+    invocation::raise_file_limit();
     let workers = std::thread::available_parallelism().map_or(2, usize::from).max(2);
     let runtime = invocation::runtime(workers)?;
     let serving = runtime.block_on(engine.prepare_to_serve(&config, journal.sink()))?;

@@ -10,7 +10,6 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 /// How `serve` behaves. Every key has a default: with none of them, a pull-through cache of the well-known registries and a
 /// registry for whoever is on this machine.
@@ -44,8 +43,6 @@ pub struct ServeConfig {
     pub stall_timeout: Span,
     /// How long shutting down waits for transfers.
     pub grace: Span,
-    /// How often `quota`, `max_age` and `max_count` are enforced while serving; 0 is never.
-    pub gc_interval: Span,
     /// `/metrics` only for callers who may `admin`.
     pub private_metrics: bool,
 }
@@ -62,7 +59,6 @@ pub struct TlsConfig {
 
 impl Default for ServeConfig {
     fn default() -> Self {
-        let seconds = |n| Span(Duration::from_secs(n));
         let server = larder_server::Settings::default();
         Self {
             listen: vec!["127.0.0.1:5000".into()],
@@ -78,7 +74,6 @@ impl Default for ServeConfig {
             head_timeout: Span(server.head_timeout),
             stall_timeout: Span(server.stall_timeout),
             grace: Span(server.grace),
-            gc_interval: seconds(60),
             private_metrics: false,
         }
     }
