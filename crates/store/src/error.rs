@@ -127,6 +127,12 @@ pub enum Error {
         /// What was given.
         name: String,
     },
+    /// A part of the audit log was to be repaired.
+    #[error("the audit log {path} cannot be repaired", path = .path.display())]
+    Evidence {
+        /// The file.
+        path: PathBuf,
+    },
     /// A stored document is whole but cannot be read.
     #[error("cannot read the document {digest}")]
     Document {
@@ -158,7 +164,7 @@ impl Classify for Error {
         match self {
             Self::Io { source, .. } => io_kind(source),
             Self::Database { source, .. } => database_kind(source),
-            Self::Newer { .. } => Kind::Unsupported,
+            Self::Newer { .. } | Self::Evidence { .. } => Kind::Unsupported,
             Self::Foreign { .. } => Kind::Conflict,
             Self::Corrupt { .. } | Self::TooLong { .. } | Self::TooShort { .. } | Self::Damaged { .. } => {
                 Kind::Corrupt
@@ -184,6 +190,9 @@ impl Classify for Error {
             Self::Newer { .. } => {
                 vec!["Install the newer larder, or choose another directory for the store.".into()]
             }
+            Self::Evidence { .. } => vec![
+                "What it said before it was changed is not known. `larder audit verify` says where it was changed.".into(),
+            ],
             Self::Foreign { .. } => vec!["Choose an empty directory for the store.".into()],
             Self::Damaged { .. } => {
                 vec!["Run a verification with repair: damaged blobs are set aside and fetched again.".into()]

@@ -1,12 +1,12 @@
 //! Files of the store that say what the database says are written again from it.
 
-use crate::{Damaged, Result, Store, index, layout};
+use crate::{Damaged, Error, Result, Store, index, layout};
 use std::fmt;
 use std::path::Path;
 
 impl Store {
     /// Writes a damaged `oci-layout`, `index.json` or `index.yaml` again. Returns whether that made it whole; the database has no
-    /// second copy to be written from.
+    /// second copy to be written from. What was changed in the audit log stays as it is, and is an error.
     pub fn restore(&self, file: &Path) -> Result<bool> {
         if file == self.layout.oci_layout() {
             layout::replace(file, layout::OCI_LAYOUT.as_bytes())?;
@@ -16,6 +16,9 @@ impl Store {
             index::invalidate(self)?;
             self.flush()?;
             return Ok(true);
+        }
+        if file.starts_with(self.layout.audit()) {
+            return Err(Error::Evidence { path: file.to_owned() });
         }
         Ok(false)
     }

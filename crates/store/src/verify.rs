@@ -5,7 +5,7 @@ use crate::database::Stored;
 use crate::document::{self, Edge, Relation};
 use crate::graph::Graph;
 use crate::layout::{self, digest_of_blob};
-use crate::{DerivedKey, Error, Result, Store, lock};
+use crate::{AuditLog, DerivedKey, Error, Result, Store, lock};
 use larder_core::{Algorithm, Digest, Document, Hasher, MANIFEST_LIMIT, MediaType, Reference};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -73,6 +73,7 @@ impl Store {
         verify.names(&rows)?;
         verify.index()?;
         verify.derived()?;
+        verify.audit();
         verify.assign()?;
         Ok(verify.report)
     }
@@ -365,6 +366,23 @@ impl Verify<'_> {
             }
         }
         Ok(())
+    }
+
+    /// What a crash leaves in the audit log is no damage.
+    fn audit(&mut self) {
+        match AuditLog::verify(self.store, None) {
+            Ok(report) => {
+                self.report.bytes += report.bytes;
+                for finding in report.findings.into_iter().filter(|finding| finding.tampered) {
+                    let line = finding.line.map(|line| format!("line {line} ")).unwrap_or_default();
+                    self.damage(Damaged::File(finding.file), format!("{line}{}", finding.problem));
+                }
+            }
+            Err(error) => {
+                let what = Damaged::File(self.store.layout.audit());
+                self.damage(what, format!("cannot be read: {}", larder_core::report(&error)));
+            }
+        }
     }
 
     /// Missing, unless it was collected since the list was made.

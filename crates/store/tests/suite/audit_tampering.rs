@@ -2,7 +2,8 @@
 
 use crate::world::World;
 use larder_store::{
-    AuditFinding, AuditLimits, AuditLog, AuditNote, AuditRecord, AuditReport, RepairCause, Store,
+    AuditFinding, AuditLimits, AuditLog, AuditNote, AuditRecord, AuditReport, Damaged, Error, RepairCause,
+    Store,
 };
 use std::fs;
 use std::path::PathBuf;
@@ -369,4 +370,20 @@ fn what_a_power_cut_takes_is_no_tampering_but_what_was_durable_stays() {
         assert_eq!(report.is_whole(), is_whole, "{} bytes: {report:#?}", content.len());
         assert_eq!(report.findings.is_empty(), content == all, "{report:#?}");
     }
+}
+
+#[test]
+fn a_verification_of_the_store_finds_it_too_and_repairs_nothing() {
+    let log = Log::new();
+    assert!(log.store.verify(&mut |_| {}).unwrap().is_clean());
+    let mut changed = fs::read(&log.files[1]).unwrap();
+    changed[500] ^= 4;
+    fs::write(&log.files[1], &changed).unwrap();
+    let report = log.store.verify(&mut |_| {}).unwrap();
+    assert_eq!(report.damage.len(), 1, "{report:#?}");
+    assert_eq!(report.damage[0].what, Damaged::File(log.files[1].clone()));
+    assert!(report.damage[0].problem.starts_with("line 2 was changed"), "{report:#?}");
+    let error = log.store.restore(&log.files[1]).unwrap_err();
+    assert!(matches!(error, Error::Evidence { .. }) && !larder_core::Classify::hints(&error).is_empty());
+    assert_eq!(fs::read(&log.files[1]).unwrap(), changed);
 }
