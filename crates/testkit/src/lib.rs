@@ -11,7 +11,7 @@ mod listing;
 mod process;
 mod random;
 mod raw_request;
-#[cfg(feature = "suite")]
+mod serve;
 pub mod suite;
 mod tar_builder;
 mod tmpfs;
@@ -28,5 +28,6 @@ pub use listing::{Ignore, Listed, ListedKind, Listing};
 pub use process::{Outcome, Process, Running};
 pub use random::Random;
 pub use raw_request::{RawEnd, RawRequest, RawResponse};
+pub use serve::Serve;
 pub use tar_builder::{Member, TarBuilder};
 pub use tmpfs::Tmpfs;

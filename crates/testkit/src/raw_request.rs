@@ -63,6 +63,11 @@ impl RawRequest {
         Self::new("GET", url)
     }
 
+    /// Method and URL, for messages.
+    pub fn line(&self) -> String {
+        format!("{} {}", self.method, self.url)
+    }
+
     /// Adds a header.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
@@ -70,7 +75,8 @@ impl RawRequest {
         self
     }
 
-    /// Sends a body.
+    /// Sends a body. Its length is declared, unless the headers have a `Content-Length` already (true or not) or
+    /// `Transfer-Encoding: chunked`, which is then what happens.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
         self.body = body.into();
@@ -105,15 +111,24 @@ impl RawRequest {
         for (name, value) in &self.headers {
             head.push_str(&format!("{name}: {value}\r\n"));
         }
-        if !self.body.is_empty() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH") {
+        let has_body = !self.body.is_empty() || matches!(self.method.as_str(), "POST" | "PUT" | "PATCH");
+        let chunked = self.has("Transfer-Encoding");
+        if has_body && !chunked && !self.has("Content-Length") {
             head.push_str(&format!("Content-Length: {}\r\n", self.body.len()));
         }
         head.push_str("\r\n");
         // A server may answer, or break off, before it has read everything.
-        let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&self.body));
+        let _ = stream.write_all(head.as_bytes()).and_then(|()| match chunked {
+            true => write_chunks(&mut stream, &self.body),
+            false => stream.write_all(&self.body),
+        });
         let mut response = self.receive(&mut stream);
         response.elapsed = start.elapsed();
         response
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|(have, _)| have.eq_ignore_ascii_case(name))
     }
 
     fn receive(&self, stream: &mut TcpStream) -> RawResponse {
@@ -156,10 +171,27 @@ impl RawRequest {
     }
 }
 
+fn write_chunks(stream: &mut TcpStream, body: &[u8]) -> io::Result<()> {
+    for chunk in body.chunks(16 << 10) {
+        write!(stream, "{:x}\r\n", chunk.len())?;
+        stream.write_all(chunk)?;
+        stream.write_all(b"\r\n")?;
+    }
+    stream.write_all(b"0\r\n\r\n")
+}
+
 impl RawResponse {
-    /// A header's value; names in any case.
+    /// A header's value, the first; names in any case.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
+    }
+
+    /// All values of a header, in order; names in any case.
+    pub fn header_values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(have, _)| have.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 
     /// The body as text.
