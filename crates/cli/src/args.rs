@@ -1,8 +1,8 @@
 //! The command line: what all verbs share, and the list of verbs. The arguments of a verb are in its own file.
 
 use crate::commands::{
-    completions, config, copy, doctor, gc, inspect, list, login, logout, man, mount, pin, prune, pull, push,
-    remove, serve, stats, tag, unmount, unpack, verify,
+    audit, completions, config, copy, doctor, gc, inspect, list, login, logout, man, mount, pin, prune, pull,
+    push, remove, serve, stats, tag, unmount, unpack, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -151,6 +151,7 @@ pub(crate) enum Command {
     Prune(prune::Args),
     Verify(verify::Args),
     Serve(Box<serve::Args>),
+    Audit(audit::Args),
     Config(config::Args),
     Doctor(doctor::Args),
     Completions(completions::Args),

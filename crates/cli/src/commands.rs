@@ -5,6 +5,7 @@ use crate::exit::{self, Exit};
 use crate::invocation::{self, Invocation};
 use anyhow::Result;
 
+pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod copy;
@@ -50,6 +51,7 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Prune(args) => prune::run(&args, invocation),
         Command::Verify(args) => verify::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
+        Command::Audit(args) => audit::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),
         Command::Doctor(_) => doctor::run(invocation),
         Command::Completions(args) => completions::run(&args),

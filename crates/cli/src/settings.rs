@@ -51,6 +51,29 @@ impl Environment {
         }
     }
 
+    /// The user the process acts as, and who logged in, where that is somebody else (`sudo`): the kernel remembers that, and
+    /// no variable can change it.
+    fn actor(&self) -> String {
+        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let name = |user: u32| {
+            users.lines().find_map(|line| {
+                let mut fields = line.split(':');
+                let name = fields.next()?;
+                (fields.nth(1)?.parse() == Ok(user)).then(|| name.to_owned())
+            })
+        };
+        let me = name(self.user).unwrap_or_default();
+        let login =
+            std::fs::read_to_string("/proc/self/loginuid").ok().and_then(|text| text.trim().parse().ok());
+        match login.filter(|login| ![self.user, u32::MAX].contains(login)) {
+            Some(login) => {
+                let by = name(login).unwrap_or_else(|| login.to_string());
+                format!("{me} (uid {}, logged in as {by})", self.user)
+            }
+            None => format!("{me} (uid {})", self.user),
+        }
+    }
+
     /// Whether the process acts as root.
     pub(crate) fn is_root(&self) -> bool {
         self.user == 0
@@ -194,6 +217,7 @@ pub(crate) fn host(environment: &Environment) -> Host {
             std::env::consts::ARCH
         ),
         proxy: proxy(environment),
+        actor: Some(environment.actor()),
     }
 }
 

@@ -20,6 +20,7 @@ pub struct Config {
     pub connections: usize,
     pub driver: String,
     pub attached: bool,
+    pub audit: bool,
     pub certs_dir: Vec<PathBuf>,
     pub auth_file: Option<PathBuf>,
     pub ca_file: Vec<PathBuf>,
@@ -79,6 +80,7 @@ impl Default for Config {
             connections: 4,
             driver: "auto".into(),
             attached: true,
+            audit: true,
             certs_dir: vec!["/etc/containerd/certs.d".into(), "/etc/docker/certs.d".into()],
             auth_file: None,
             ca_file: Vec::new(),
@@ -133,6 +135,7 @@ pub const KEYS: &[Key] = &[
     key("connections", "connections that one blob of 64 MiB or more may use"),
     key("driver", "how images are mounted: auto, erofs or overlay"),
     key("attached", "signatures, attestations and other referrers travel with an image"),
+    key("audit", "what is done to the store is written down in HOME/audit; see `larder audit`"),
     list(
         "certs_dir",
         "containerd-style certs.d directories: HOST/hosts.toml, HOST/*.crt; the first with an entry for the host counts",
@@ -231,7 +234,7 @@ impl Config {
 
 impl Key {
     fn is_switch(&self) -> bool {
-        matches!(self.name, "attached" | "foreign_urls")
+        matches!(self.name, "attached" | "audit" | "foreign_urls")
     }
 }
 

@@ -38,6 +38,12 @@ pub struct Copied {
 impl Engine {
     /// Copies an image. The digest stays the same, except into and out of docker archives, which have no manifest of their own.
     pub async fn copy(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<Copied> {
+        let copied = self.copy_through(from, to, options).await;
+        self.audit_copy(from, to, &copied);
+        copied
+    }
+
+    async fn copy_through(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<Copied> {
         let lease = self.lease("copy")?;
         let mut passing = Vec::new();
         let copied = self.copy_under(from, to, options, &lease, &mut passing).await;

@@ -6,7 +6,7 @@ use larder_fetch::{DiskTier, Fetcher, MemoryTier, RegistryTier, Scope, Settings,
 use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver, Scans};
 use larder_remote::{Auth, Client, Keychain, Proxy};
 use larder_rootfs::Limits;
-use larder_store::{Lease, Store};
+use larder_store::{AuditLimits, AuditLog, Lease, Store};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
@@ -29,6 +29,8 @@ pub struct Host {
     pub user_agent: String,
     /// How to get out, where not directly.
     pub proxy: Option<Proxy>,
+    /// Who is recorded in the audit log as the one who acts.
+    pub actor: Option<String>,
 }
 
 /// The product. Cheap to clone.
@@ -42,6 +44,8 @@ struct Inner {
     host: Host,
     store: Store,
     progress: Progress,
+    /// What is done is written down here, if it is to be.
+    audit: Option<AuditLog>,
     /// What was just unpacked is not read again to be mounted.
     scans: Scans,
     /// Layers that are unpacked at the same time.
@@ -66,12 +70,14 @@ impl Engine {
             action: format!("cannot open the store at {}", config.home.display()),
             source,
         })?;
+        let audit = config.audit.then(|| AuditLog::open(&store, AuditLimits::default()));
         Ok(Self {
             inner: Arc::new(Inner {
                 config,
                 host,
                 store,
                 progress,
+                audit,
                 scans: Scans::default(),
                 imports: Semaphore::new(jobs),
                 online: OnceLock::new(),
@@ -132,6 +138,10 @@ impl Engine {
 
     pub(crate) fn progress(&self) -> &Progress {
         &self.inner.progress
+    }
+
+    pub(crate) fn audit_log(&self) -> Option<&AuditLog> {
+        self.inner.audit.as_ref()
     }
 
     pub(crate) fn client(&self) -> Result<&Client> {

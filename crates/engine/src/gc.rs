@@ -51,8 +51,13 @@ impl Engine {
             remove_partials_older_than: Some(PARTIALS),
             ..larder_store::GcPlan::new(&is_mounted)
         };
-        self.store()
+        let collected = self
+            .store()
             .gc(&plan)
-            .map_err(|source| Error::Store { action: "cannot collect garbage".into(), source })
+            .map_err(|source| Error::Store { action: "cannot collect garbage".into(), source });
+        if !dry_run {
+            self.audit_gc(&collected);
+        }
+        collected
     }
 }

@@ -2,6 +2,7 @@
 
 mod archive;
 mod attached;
+mod audit;
 mod config;
 mod copy;
 mod doctor;
@@ -39,7 +40,10 @@ pub use inspect::{Inspection, LayerView, PlatformView};
 pub use larder_materialize::check_writable_name;
 pub use larder_remote::{Auth, Credential, Proxy};
 pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};
-pub use larder_store::Timestamp;
+pub use larder_store::{
+    AuditFinding, AuditLine, AuditLines, AuditMark, AuditNote, AuditOutcome, AuditRecord, AuditReport,
+    Timestamp,
+};
 pub use list::Row;
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use place::Place;

@@ -94,6 +94,12 @@ pub struct Unpacked {
 impl Engine {
     /// Mounts an image. On a cold store its layers are unpacked while they are still arriving.
     pub async fn mount(&self, request: &MountRequest) -> Result<Mounted> {
+        let mounted = self.bring_and_mount(request).await;
+        self.audit_mount(&request.reference, &request.dir, &mounted);
+        mounted
+    }
+
+    async fn bring_and_mount(&self, request: &MountRequest) -> Result<Mounted> {
         let started = Instant::now();
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         let materializer = self.materializer(request.driver.as_deref())?;
@@ -133,14 +139,22 @@ impl Engine {
 
     /// Undoes [`Engine::mount`]. A writable layer stays, to be mounted again under its name.
     pub fn unmount(&self, dir: &Path) -> Result<()> {
-        larder_materialize::unmount(self.store(), dir).map_err(|source| Error::Materialize {
+        let unmounted = larder_materialize::unmount(self.store(), dir).map_err(|source| Error::Materialize {
             action: format!("cannot unmount {}", dir.display()),
             source,
-        })
+        });
+        self.audit_unmount(dir, &unmounted);
+        unmounted
     }
 
     /// Writes the merged file tree of an image into a directory.
     pub async fn unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
+        let unpacked = self.bring_and_unpack(request).await;
+        self.audit_unpack(&request.reference, &request.dir, &unpacked);
+        unpacked
+    }
+
+    async fn bring_and_unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         larder_materialize::check_empty(&request.dir).map_err(|source| cannot_unpack(request, source))?;
         let lease = self.lease("unpack")?;

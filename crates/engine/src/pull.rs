@@ -118,6 +118,14 @@ pub(crate) struct Plan {
 impl Engine {
     /// Pulls all images of the request at once. One that fails does not stop the others; the report names it.
     pub async fn pull(&self, request: &PullRequest) -> PullReport {
+        let report = self.pull_all(request).await;
+        if !request.dry_run {
+            self.audit_pull(&report);
+        }
+        report
+    }
+
+    async fn pull_all(&self, request: &PullRequest) -> PullReport {
         let slots = Arc::new(Semaphore::new(IMAGES));
         let mut tasks = JoinSet::new();
         for (at, reference) in request.references.iter().enumerate() {

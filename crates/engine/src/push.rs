@@ -62,6 +62,17 @@ impl Engine {
         target: &Reference,
         options: &PushOptions,
     ) -> Result<Pushed> {
+        let pushed = self.push_name(source, target, options).await;
+        self.audit_push(target, &pushed);
+        pushed
+    }
+
+    async fn push_name(
+        &self,
+        source: &Reference,
+        target: &Reference,
+        options: &PushOptions,
+    ) -> Result<Pushed> {
         let lease = self.lease("push")?;
         let root = match &options.platform {
             Some(platform) => self.local(source, platform)?.document.descriptor(),

@@ -6,6 +6,13 @@ use larder_core::Reference;
 impl Engine {
     /// Gives an image in the store another name. An existing name moves.
     pub fn tag(&self, source: &Reference, target: &Reference) -> Result<()> {
+        let before = self.before(std::slice::from_ref(target));
+        let tagged = self.move_name(source, target);
+        self.audit_names("tag", &before, &tagged);
+        tagged
+    }
+
+    fn move_name(&self, source: &Reference, target: &Reference) -> Result<()> {
         let lease = self.lease("tag")?;
         let root = self.root(source)?;
         let failed = |source| Error::Store { action: format!("cannot tag {target}"), source };
@@ -17,6 +24,13 @@ impl Engine {
     /// Removes names. The bytes go with the next gc, unless another name, a mount or a running pull needs them.
     /// All names are checked before the first is removed.
     pub fn remove(&self, references: &[Reference]) -> Result<()> {
+        let before = self.before(references);
+        let removed = self.remove_names(references);
+        self.audit_names("remove", &before, &removed);
+        removed
+    }
+
+    fn remove_names(&self, references: &[Reference]) -> Result<()> {
         for reference in references {
             let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
             if self.store().name(reference).map_err(failed)?.is_none() {
@@ -40,6 +54,13 @@ impl Engine {
 
     /// Pins a name: no policy removes it.
     pub fn pin(&self, reference: &Reference, pinned: bool) -> Result<()> {
+        let before = self.before(std::slice::from_ref(reference));
+        let done = self.set_pin(reference, pinned);
+        self.audit_names(if pinned { "pin" } else { "unpin" }, &before, &done);
+        done
+    }
+
+    fn set_pin(&self, reference: &Reference, pinned: bool) -> Result<()> {
         let failed = |source| Error::Store { action: format!("cannot pin {reference}"), source };
         if !self.store().pin(reference, pinned).map_err(failed)? {
             return Err(Error::NoImage { reference: reference.familiar(), similar: Vec::new() });

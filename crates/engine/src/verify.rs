@@ -43,6 +43,14 @@ impl Engine {
     /// Hashes everything. With `repair`, damaged blobs are moved to `quarantine/` and fetched again from where their images came
     /// from; damaged derived things (unpacked layers, indexes) are removed and made again when they are needed.
     pub async fn verify(&self, repair: bool, progress: &mut (dyn FnMut(&Digest) + Send)) -> Result<Verified> {
+        let verified = self.hash_all(repair, progress).await;
+        if repair {
+            self.audit_repair(&verified);
+        }
+        verified
+    }
+
+    async fn hash_all(&self, repair: bool, progress: &mut (dyn FnMut(&Digest) + Send)) -> Result<Verified> {
         let failed = |source| Error::Store { action: "cannot verify the store".into(), source };
         let report = self.store().verify(progress).map_err(failed)?;
         let mut verified = Verified {

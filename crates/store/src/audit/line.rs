@@ -37,6 +37,8 @@ pub struct AuditLine {
     pub record: AuditRecord,
     /// What the log says about itself with this record.
     pub note: Option<AuditNote>,
+    /// The line itself, one JSON object, as it is in the file.
+    pub text: String,
 }
 
 /// What a log says about itself: written by the log, never by a caller.
@@ -97,7 +99,8 @@ impl AuditLine {
         if fields.format != FORMAT {
             return Err(format!("has format {}, and this larder knows {FORMAT}", fields.format).into());
         }
-        fields.into_line(stated).ok_or_else(|| "has a field with an impossible value".into())
+        let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8")?;
+        fields.into_line(stated, text).ok_or_else(|| "has a field with an impossible value".into())
     }
 
     /// Whether it is the next one after `last`. A repair after records that are missing leaves their numbers out.
@@ -275,7 +278,7 @@ struct Fields<'a> {
 }
 
 impl Fields<'_> {
-    fn into_line(self, hash: Digest) -> Option<AuditLine> {
+    fn into_line(self, hash: Digest, text: &str) -> Option<AuditLine> {
         let note = match (self.repaired_bytes, self.lost, self.trimmed_through) {
             (Some(bytes), None, None) => {
                 let word = self.reason.as_deref()?;
@@ -311,6 +314,7 @@ impl Fields<'_> {
                 reason: self.reason.map(Into::into),
             },
             note,
+            text: text.to_owned(),
         })
     }
 }
