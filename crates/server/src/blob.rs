@@ -2,7 +2,8 @@
 
 use crate::answer::{Answer, Outcome, Refusal};
 use crate::body::Body;
-use crate::call::{Call, Target, blocking, digest, unchanged};
+use crate::call::{Call, Target, blocking, digest};
+use crate::condition::{self, Conditions, Verdict};
 use crate::source::Source;
 use crate::{Bringing, Freshness};
 use http::{StatusCode, header};
@@ -19,11 +20,14 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
         .header(header::ACCEPT_RANGES, "bytes")
         .header(header::CACHE_CONTROL, "max-age=31536000, immutable")
         .noting(|note| note.freshness = freshness);
-    if unchanged(call, &digest) {
-        return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer });
+    match Conditions::of(&call.headers).verdict(&digest) {
+        Verdict::Perform => {}
+        Verdict::Unchanged => return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer }),
+        Verdict::Failed => return Err(condition::failed()),
     }
     let answer = answer.header(header::CONTENT_TYPE, "application/octet-stream");
-    let (start, end) = match range(call, &digest, size) {
+    let range = range(call, &digest, size);
+    let (start, end) = match range {
         Range::All => (0, size),
         Range::Part(start, end) => (start, end),
         Range::Unsatisfiable => {
@@ -36,7 +40,7 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
         }
     };
     let mut answer = answer.length(end - start);
-    if (start, end) != (0, size) {
+    if range != Range::All {
         answer.status = StatusCode::PARTIAL_CONTENT;
         answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
     }
@@ -120,7 +124,8 @@ enum Range {
 }
 
 fn range(call: &Call, digest: &Digest, size: u64) -> Range {
-    let Some(text) = call.header(&header::RANGE) else { return Range::All };
+    // RFC 9110 §14.2: for GET only.
+    let Some(text) = call.header(&header::RANGE).filter(|_| !call.is_head()) else { return Range::All };
     // RFC 9110 §13.1.5: another version than the client's is sent whole.
     if call.header(&header::IF_RANGE).is_some_and(|tag| tag.trim_matches('"') != digest.to_string()) {
         return Range::All;

@@ -154,12 +154,3 @@ pub(crate) async fn blocking<T: Send + 'static>(
             .because("a task panicked")),
     }
 }
-
-/// Whether `If-None-Match` has this digest (RFC 9110 §13.1.2).
-pub(crate) fn unchanged(call: &Call, digest: &Digest) -> bool {
-    let wanted = call.header(&http::header::IF_NONE_MATCH).unwrap_or_default();
-    wanted
-        .split(',')
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.trim_start_matches("W/").trim_matches('"') == digest.to_string())
-}

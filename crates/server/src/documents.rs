@@ -1,7 +1,7 @@
 //! Manifests at hand.
 
 use larder_core::{Digest, Document};
-use larder_store::{Result, Store};
+use larder_store::{Error, Result, Store};
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,11 +26,15 @@ impl Documents {
         Self { store, limit, cached: Mutex::default() }
     }
 
+    /// `None` also for what is no manifest: a blob that somebody asks for as one.
     pub(crate) fn read(&self, digest: &Digest) -> Result<Option<Document>> {
         if let Some(document) = self.lock().find(digest, self.limit) {
             return Ok(Some(document));
         }
-        let document = self.store.document(digest)?;
+        let document = match self.store.document(digest) {
+            Err(Error::Document { .. } | Error::TooLarge { .. }) => return Ok(None),
+            document => document?,
+        };
         if let Some(document) = &document {
             self.lock().keep(*digest, document.clone(), self.limit);
         }

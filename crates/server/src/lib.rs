@@ -7,6 +7,7 @@ mod blob;
 mod body;
 mod call;
 mod caller;
+mod condition;
 mod documents;
 mod exchange;
 mod ledger;

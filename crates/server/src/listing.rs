@@ -154,9 +154,8 @@ fn page(call: &Call) -> Result<Page, Box<Refusal>> {
     let size = match call.query.value("n") {
         None => PAGE,
         Some(text) => {
-            let number: u64 = text
-                .parse()
-                .map_err(|_| Refusal::invalid("PAGINATION_NUMBER_INVALID", "n is not a number of entries"))?;
+            let number: u64 =
+                text.parse().map_err(|_| Refusal::invalid("UNSUPPORTED", "n is not a number of entries"))?;
             usize::try_from(number).unwrap_or(usize::MAX).min(PAGE)
         }
     };

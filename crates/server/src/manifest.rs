@@ -1,10 +1,13 @@
 //! Manifests, in and out (distribution-spec, "Pulling manifests", "Pushing Manifests", "Deleting Tags", "Deleting Manifests").
 
 use crate::answer::{Answer, Outcome, Refusal, SUBJECT, TAGGED};
-use crate::call::{Call, Target, blocking, selector, unchanged};
+use crate::call::{Call, Target, blocking, selector};
+use crate::condition::{self, Conditions, Verdict};
 use crate::{Freshness, Selector};
 use http::{StatusCode, header};
-use larder_core::{Algorithm, Descriptor, Digest, Document, Hasher, Manifest, MediaType, Tag};
+use larder_core::{
+    Algorithm, Descriptor, Digest, Document, Hasher, Manifest, MediaType, RepositoryName, Tag,
+};
 use larder_store::{Begin, BlobKind, HeldKind, Lease, Store};
 
 /// `GET` and `HEAD`. The type is the one the manifest was stored with, whatever is asked for.
@@ -19,10 +22,12 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
         .header(header::ETAG, format!("\"{digest}\""))
         .noting(|note| note.freshness = freshness);
     if freshness == Some(Freshness::Stale) {
-        answer = answer.header(header::WARNING, "110 - \"Response is Stale\"");
+        answer = answer.header(header::WARNING, "299 - \"the upstream cannot be asked: this may be stale\"");
     }
-    if unchanged(call, &digest) {
-        return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer });
+    match Conditions::of(&call.headers).verdict(&digest) {
+        Verdict::Perform => {}
+        Verdict::Unchanged => return Ok(Answer { status: StatusCode::NOT_MODIFIED, ..answer }),
+        Verdict::Failed => return Err(condition::failed()),
     }
     let media_type = document.media_type().as_str().to_owned();
     if call.is_head() {
@@ -62,10 +67,19 @@ pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome
         Selector::Digest(_) => more.clone(),
     };
     let subject = document.manifest().subject().map(|subject| subject.digest);
-    let (store, name) = (call.shared.store.clone(), target.clone());
-    let outcome = blocking(move || keep(&store, &name, &document, digest, &tags)).await?;
+    let push = Push {
+        store: call.shared.store.clone(),
+        repository: target.name.clone(),
+        document,
+        digest,
+        tags,
+        tagged: matches!(selector, Selector::Tag(_)),
+        conditions: Conditions::of(&call.headers),
+    };
+    let outcome = blocking(move || push.keep()).await?;
     let before = match outcome {
         Kept::Done { before } => before,
+        Kept::Unacceptable => return Err(condition::failed()),
         Kept::Missing(missing) => {
             let message = format!("this repository has no blob {missing}; push it before the manifest");
             return Err(Refusal::absent("MANIFEST_BLOB_UNKNOWN", message));
@@ -74,6 +88,7 @@ pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome
     let mut answer = Answer::new(StatusCode::CREATED)
         .digest(&digest)
         .header(header::LOCATION, call.link(target, &format!("manifests/{digest}")))
+        .header(header::ETAG, format!("\"{digest}\""))
         .length(0)
         .noting(|note| {
             note.before = before;
@@ -175,37 +190,67 @@ enum Kept {
     },
     /// The repository lacks this.
     Missing(Digest),
+    /// The client's conditions do not hold.
+    Unacceptable,
 }
 
-/// Everything durable before anybody is told.
-fn keep(
-    store: &Store,
-    target: &Target,
-    document: &Document,
+/// A manifest that arrived whole.
+struct Push {
+    store: Store,
+    repository: RepositoryName,
+    document: Document,
     digest: Digest,
-    tags: &[Tag],
-) -> Result<Kept, larder_store::Error> {
-    let name = &target.name;
-    let lease = store.lease("push")?;
-    // Under the lease before they are looked for: what is found stays.
-    let needed = needed(document.manifest());
-    lease.add(&needed)?;
-    for needed in needed {
-        if !store.holds(name, &needed)? || store.blob(&needed)?.is_none() {
-            return Ok(Kept::Missing(needed));
+    tags: Vec<Tag>,
+    /// Whether it was pushed by the first of the tags; then the conditions are about what that stands for, else about the
+    /// manifest itself.
+    tagged: bool,
+    conditions: Conditions,
+}
+
+impl Push {
+    /// Everything durable before anybody is told.
+    fn keep(&self) -> Result<Kept, larder_store::Error> {
+        let Self { store, repository, document, digest, .. } = self;
+        if !self.conditions.allow(self.current()?.as_ref()) {
+            return Ok(Kept::Unacceptable);
+        }
+        let lease = store.lease("push")?;
+        // Under the lease before they are looked for: what is found stays.
+        let needed = needed(document.manifest());
+        lease.add(&needed)?;
+        for needed in needed {
+            if !store.holds(repository, &needed)? || store.blob(&needed)?.is_none() {
+                return Ok(Kept::Missing(needed));
+            }
+        }
+        store_document(store, document, digest, &lease)?;
+        store.hold(repository, digest, HeldKind::Manifest)?;
+        let descriptor = Descriptor { digest: *digest, ..document.descriptor() };
+        let mut before = None;
+        for (at, tag) in self.tags.iter().enumerate() {
+            let reference = repository.tagged(tag.clone());
+            let earlier = store.name(&reference)?.map(|name| name.descriptor.digest);
+            before = before.or(earlier.filter(|earlier| earlier != digest));
+            // Of two that expect the same, one comes second.
+            let conditional = at == 0 && self.tagged;
+            let acceptable = |now: Option<&Digest>| !conditional || self.conditions.allow(now);
+            if !store.set_pushed_if(&reference, &descriptor, acceptable)? {
+                return Ok(Kept::Unacceptable);
+            }
+        }
+        Ok(Kept::Done { before })
+    }
+
+    /// What the conditions are about, as it is now.
+    fn current(&self) -> Result<Option<Digest>, larder_store::Error> {
+        match self.tags.first().filter(|_| self.tagged) {
+            Some(tag) => {
+                let name = self.store.name(&self.repository.tagged(tag.clone()))?;
+                Ok(name.map(|name| name.descriptor.digest))
+            }
+            None => Ok(self.store.holds(&self.repository, &self.digest)?.then_some(self.digest)),
         }
     }
-    store_document(store, document, &digest, &lease)?;
-    store.hold(name, &digest, HeldKind::Manifest)?;
-    let descriptor = Descriptor { digest, ..document.descriptor() };
-    let mut before = None;
-    for tag in tags {
-        let reference = name.tagged(tag.clone());
-        let earlier = store.name(&reference)?.map(|name| name.descriptor.digest);
-        before = before.or(earlier.filter(|earlier| *earlier != digest));
-        store.set_pushed(&reference, &descriptor)?;
-    }
-    Ok(Kept::Done { before })
 }
 
 fn store_document(

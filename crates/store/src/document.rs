@@ -115,12 +115,15 @@ impl Store {
                 descriptor.digest = *digest;
                 match document.manifest() {
                     Manifest::Image(image) | Manifest::Artifact(image) => {
-                        let kind = image.artifact_type.as_deref().unwrap_or(image.config.media_type.as_str());
+                        // Empty is as good as missing (distribution-spec, "Listing Referrers").
+                        let kind = image.artifact_type.as_deref().filter(|kind| !kind.is_empty());
+                        let kind = kind.unwrap_or(image.config.media_type.as_str());
                         descriptor.artifact_type = Some(kind.to_owned());
                         descriptor.annotations = image.annotations.clone().unwrap_or_default();
                     }
                     Manifest::Index(index) => {
-                        descriptor.artifact_type.clone_from(&index.artifact_type);
+                        descriptor.artifact_type =
+                            index.artifact_type.clone().filter(|kind| !kind.is_empty());
                         descriptor.annotations = index.annotations.clone().unwrap_or_default();
                     }
                 }

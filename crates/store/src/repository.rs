@@ -171,16 +171,38 @@ impl Store {
 
     /// Like [`Store::set_name`], for a name that was pushed: no policy removes it, and its repository holds the manifest.
     pub fn set_pushed(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
+        self.set_pushed_if(reference, descriptor, |_| true).map(drop)
+    }
+
+    /// The same if what the name stands for now is acceptable; otherwise nothing happens, and `false`. It is one transaction:
+    /// of several that expect the same, one succeeds.
+    pub fn set_pushed_if(
+        &self,
+        reference: &Reference,
+        descriptor: &Descriptor,
+        acceptable: impl Fn(Option<&Digest>) -> bool,
+    ) -> Result<bool> {
         let now = self.now();
         let held = self.database.write("set a pushed name", Durability::Disk, |db| {
-            if !name::set(db, reference, descriptor, now, true)? {
-                return Ok(false);
+            let text = reference.to_string();
+            let current = db
+                .prepare_cached("SELECT digest FROM names WHERE reference = ?1")?
+                .query_row([&text], |row| row.get::<_, Stored>(0).map(|Stored(digest)| digest))
+                .optional()?;
+            if !acceptable(current.as_ref()) {
+                return Ok(None);
             }
-            let reference = reference.to_string();
-            hold(db, repository_in(&reference), &descriptor.digest, HeldKind::Manifest, now.0)?;
-            Ok(true)
+            if !name::set(db, reference, descriptor, now, true)? {
+                return Ok(Some(false));
+            }
+            hold(db, repository_in(&text), &descriptor.digest, HeldKind::Manifest, now.0)?;
+            Ok(Some(true))
         })?;
-        if held { Ok(()) } else { Err(Error::Absent { digest: descriptor.digest }) }
+        match held {
+            None => Ok(false),
+            Some(true) => Ok(true),
+            Some(false) => Err(Error::Absent { digest: descriptor.digest }),
+        }
     }
 }
 

@@ -50,7 +50,8 @@ impl TokenRequest {
             match name {
                 "service" => request.service = Some(value),
                 "scope" => {
-                    request.scopes.extend(value.split(' ').filter(|s| !s.is_empty()).map(str::to_owned))
+                    let scopes = value.split(' ').filter(|scope| !scope.is_empty());
+                    request.scopes.extend(scopes.map(str::to_owned));
                 }
                 "offline_token" => request.offline = value == "true" || value == "1",
                 "access_type" => request.offline = value == "offline",

@@ -222,8 +222,10 @@ fn repository_unknown(t: &Trial<'_>) -> Result<()> {
 }
 
 fn blob_is_no_manifest(t: &Trial<'_>) -> Result<()> {
-    let (digest, _) = t.new_blob(100)?;
-    t.get(&format!("manifests/{digest}")).refused(&[404], &["MANIFEST_UNKNOWN"])?;
+    for length in [0, 100, 12 << 20] {
+        let (digest, _) = t.new_blob(length)?;
+        t.get(&format!("manifests/{digest}")).refused(&[404], &["MANIFEST_UNKNOWN"])?;
+    }
     Ok(())
 }
 
