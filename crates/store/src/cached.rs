@@ -72,7 +72,8 @@ impl Store {
         })
     }
 
-    /// Notes that entries are used now, in one transaction.
+    /// Notes that entries are used now, in one transaction. Whoever uses a digest uses the entries of the repository that stand
+    /// for it, and those of the indexes that list it: clients ask for a tag once and for what it stands for ever after.
     pub fn touch_cached(&self, entries: &[(RepositoryName, String)]) -> Result<()> {
         if entries.is_empty() {
             return Ok(());
@@ -81,8 +82,17 @@ impl Store {
         self.database.write("note a use", Durability::Process, |db| {
             let mut touch =
                 db.prepare_cached("UPDATE cached SET used = ?3 WHERE repository = ?1 AND selector = ?2")?;
+            let mut touch_by_digest = db.prepare_cached(
+                "UPDATE cached SET used = ?3 WHERE repository = ?1 AND (digest = ?2 OR digest IN
+                 (SELECT parent FROM edges WHERE child = ?2 AND relation = 0))",
+            )?;
             for (repository, selector) in entries {
-                touch.execute(params![repository.to_string(), selector, now])?;
+                match selector.parse::<Digest>() {
+                    Ok(digest) => {
+                        touch_by_digest.execute(params![repository.to_string(), Key::from(&digest), now])?
+                    }
+                    Err(_) => touch.execute(params![repository.to_string(), selector, now])?,
+                };
             }
             Ok(())
         })

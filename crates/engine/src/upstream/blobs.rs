@@ -259,8 +259,12 @@ impl Shared {
         let outcome = match outcome {
             Ok(()) => writer.commit().await,
             Err(trouble) => {
-                // What arrived is kept; the next attempt must not find it still locked.
-                let _ = writer.finish().await;
+                // What a broken line brought is good; what came with a wrong length or range may not be.
+                if trouble.kind == Kind::Corrupt {
+                    drop(writer.discard().await);
+                } else {
+                    writer.stop().await;
+                }
                 Err(trouble)
             }
         };

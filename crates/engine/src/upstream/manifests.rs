@@ -236,8 +236,9 @@ impl Shared {
         let by_digest = repo.manifest(&digest);
         let (document, digest) = match source.ask(&what, who, known.is_some(), by_digest).await {
             Ok(document) => (document, claimed.digest),
-            // A header that lies about the digest, or a tag that moved and left nothing behind: the content itself decides.
-            Err(refusal) if refusal.word == Word::NotFound || refusal.trouble.kind == Kind::Corrupt => {
+            // The tag has moved and left nothing behind, or the header named something else: the content itself decides. Not
+            // where content came that does not hash to its name: then it is nobody's word.
+            Err(refusal) if refusal.word == Word::NotFound => {
                 let by_tag = repo.manifest(tag.as_str());
                 let document = source.ask(&what, who, known.is_some(), by_tag).await?;
                 let digest = document.digest();

@@ -17,6 +17,7 @@ pub(super) struct Writer {
 
 enum Command {
     Write(Bytes),
+    Discard,
     Commit,
 }
 
@@ -35,6 +36,7 @@ impl Writer {
             while let Some(command) = receiver.blocking_recv() {
                 match command {
                     Command::Write(piece) => ingest.write(&piece)?,
+                    Command::Discard => return ingest.discard(),
                     Command::Commit => return ingest.commit(kind).map(drop),
                 }
             }
@@ -45,6 +47,12 @@ impl Writer {
 
     pub(super) async fn write(&mut self, piece: Bytes) -> Result<(), Trouble> {
         self.send(Command::Write(piece)).await
+    }
+
+    /// Throws away what arrived: it came from somebody who sends wrong bytes.
+    pub(super) async fn discard(mut self) -> Result<(), Trouble> {
+        self.send(Command::Discard).await?;
+        self.finish().await
     }
 
     /// Checks size and hash and makes the blob part of the store.
@@ -63,8 +71,13 @@ impl Writer {
         Err(trouble::plain(Kind::Internal, "the thread that writes a blob ended early"))
     }
 
-    /// Waits until the thread has let go of the part file.
-    pub(super) async fn finish(&mut self) -> Result<(), Trouble> {
+    /// Stops and keeps what arrived. Returns when the thread has let go of it, so that the next attempt can go on.
+    pub(super) async fn stop(mut self) {
+        // Whatever went wrong with writing now matters less than what stopped it.
+        drop(self.finish().await);
+    }
+
+    async fn finish(&mut self) -> Result<(), Trouble> {
         self.commands = None;
         match self.worker.take() {
             None => Ok(()),

@@ -1,0 +1,191 @@
+//! Private images are nobody's but those whom the upstream lets read them, cached or not, by tag or by digest, up or down.
+
+use crate::world::{World, account, anonymous, presenting, selector};
+use larder_core::{Digest, Kind};
+use larder_engine::CredentialSource;
+use larder_server::{Caller, Login, Selector};
+use larder_testkit::Access;
+use std::time::Duration;
+
+const TTL: Duration = Duration::from_secs(300);
+
+fn guarded() -> Access {
+    Access::bearer()
+        .user("operator", "operator's secret")
+        .user_with("bob", "hunter2", &[("corp/*", "pull")])
+        .user_with("eve", "letmein", &[("eve/*", "pull")])
+}
+
+struct Cached {
+    world: World,
+    layer: Digest,
+    selectors: [Selector; 2],
+}
+
+/// With `corp/app:1` in the store, brought by bob.
+async fn cached(access: Access) -> Cached {
+    let world = World::new();
+    world.registry.set_access(access);
+    let image = world.image(1, "corp/app", "1", 100_000);
+    let bob = presenting("bob", "hunter2");
+    world.manifest("corp/app", &selector("1"), &bob).await.unwrap();
+    let layer = image.layers[0].digest;
+    world.blob("corp/app", &layer, &bob).await.unwrap();
+    world.quiet().await;
+    Cached { world, layer, selectors: [selector("1"), selector(&image.digest().to_string())] }
+}
+
+impl Cached {
+    async fn is_refused(&self, caller: &Caller, kind: Kind) {
+        for selector in &self.selectors {
+            let trouble = self.world.manifest("corp/app", selector, caller).await.unwrap_err();
+            assert_eq!(trouble.kind, kind, "{selector} for {caller:?}: {trouble}");
+        }
+        let error = self.world.blob("corp/app", &self.layer, caller).await.unwrap_err();
+        assert!(error.starts_with(&kind.to_string()), "{error}");
+    }
+
+    async fn is_served(&self, caller: &Caller) {
+        for selector in &self.selectors {
+            self.world.manifest("corp/app", selector, caller).await.unwrap();
+        }
+        self.world.blob("corp/app", &self.layer, caller).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_those_whom_the_upstream_lets_read_it_get_it() {
+    for access in [guarded(), Access::basic().user_with("bob", "hunter2", &[("corp/*", "pull")])] {
+        let cached = cached(access).await;
+        cached.is_served(&presenting("bob", "hunter2")).await;
+        for stranger in
+            [anonymous(), presenting("bob", "wrong"), presenting("eve", "letmein"), presenting("", "")]
+        {
+            cached.is_refused(&stranger, Kind::Denied).await;
+        }
+        // Names alone prove nothing.
+        let named = Caller { name: Some("bob".into()), login: Login::Anonymous, ..anonymous() };
+        cached.is_refused(&named, Kind::Denied).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_who_might_help_with_a_credential_is_asked_for_one() {
+    let cached = cached(guarded()).await;
+    let ask = async |caller: Caller| {
+        cached.world.authorize("corp/app", Some(&selector("1")), &caller).await.unwrap_err().wants_credential
+    };
+    assert!(ask(anonymous()).await);
+    assert!(!ask(presenting("eve", "letmein")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_upstream_is_down_only_those_it_accepted_lately_are_served() {
+    let cached = cached(guarded()).await;
+    let bob = presenting("bob", "hunter2");
+    cached.is_refused(&presenting("eve", "letmein"), Kind::Denied).await;
+    cached.world.registry.down();
+    cached.world.clock.advance(TTL);
+    cached.is_served(&bob).await;
+    for stranger in [anonymous(), presenting("bob", "wrong"), presenting("eve", "letmein"), account()] {
+        cached.is_refused(&stranger, Kind::Unavailable).await;
+    }
+    // For an hour after the last word, and no longer.
+    cached.world.clock.advance(Duration::from_secs(3600) - TTL - Duration::from_secs(1));
+    cached.is_served(&bob).await;
+    cached.world.clock.advance(Duration::from_secs(1));
+    cached.is_refused(&bob, Kind::Unavailable).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_while_the_upstream_is_down_serves_nothing_private() {
+    let mut cached = cached(guarded()).await;
+    cached.world.registry.down();
+    cached.world = cached.world.restarted();
+    for caller in [presenting("bob", "hunter2"), anonymous(), account()] {
+        cached.is_refused(&caller, Kind::Unavailable).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn revoked_access_ends_after_the_time_it_is_believed() {
+    let cached = cached(guarded()).await;
+    let bob = presenting("bob", "hunter2");
+    cached.world.registry.set_access(Access::bearer().user("operator", "operator's secret"));
+    cached.world.registry.revoke_tokens();
+    cached.world.clock.advance(TTL - Duration::from_secs(1));
+    cached.world.authorize("corp/app", None, &bob).await.unwrap();
+    cached.world.clock.advance(Duration::from_secs(1));
+    cached.is_refused(&bob, Kind::Denied).await;
+    // The refusal is the last word, also when nobody can be asked any more.
+    cached.world.registry.down();
+    cached.world.clock.advance(TTL);
+    cached.is_refused(&bob, Kind::Unavailable).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operators_credential_is_for_accounts_unless_it_is_shared() {
+    let cached = cached(guarded()).await;
+    cached.is_served(&account()).await;
+    cached.is_refused(&anonymous(), Kind::Denied).await;
+    let world = World::with(|settings| settings.share = true, |_| {});
+    world.registry.set_access(guarded());
+    world.image(1, "corp/app", "1", 1000);
+    world.tag("corp/app:1").await.unwrap();
+    // Lent, not public: once nobody can be asked, and the hour is over, it is nobody's.
+    world.registry.down();
+    world.clock.advance(Duration::from_secs(3601));
+    assert_eq!(world.tag("corp/app:1").await.unwrap_err().kind, Kind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whose_credentials_are_used_can_be_narrowed() {
+    let bob = presenting("bob", "hunter2");
+    for (source, bob_may, account_may) in [
+        (CredentialSource::Both, true, true),
+        (CredentialSource::Own, false, true),
+        (CredentialSource::Client, true, false),
+    ] {
+        let world = World::with(|settings| settings.credentials = source, |_| {});
+        world.registry.set_access(guarded());
+        world.image(1, "corp/app", "1", 1000);
+        let about = selector("1");
+        assert_eq!(world.authorize("corp/app", Some(&about), &bob).await.is_ok(), bob_may, "{source:?}");
+        assert_eq!(
+            world.authorize("corp/app", Some(&about), &account()).await.is_ok(),
+            account_may,
+            "{source:?}"
+        );
+        let hunter = world.registry.requests().iter().any(|request| {
+            // "bob:hunter2"
+            request.authorization().is_some_and(|header| header.ends_with("Ym9iOmh1bnRlcjI="))
+        });
+        assert_eq!(hunter, bob_may, "{source:?}: where it is not used it does not leave");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_who_may_not_see_a_tag_cannot_make_others_lose_it() {
+    let cached = cached(guarded()).await;
+    // To strangers the tag is not there, as some registries have it.
+    let hidden = larder_testkit::Rule::on("GET|HEAD", "/v2/corp/app/*").before_auth();
+    cached.world.registry.fault(hidden.status(404, &[]));
+    let trouble = cached.world.manifest("corp/app", &selector("1"), &anonymous()).await.unwrap_err();
+    assert_eq!(trouble.kind, Kind::NotFound);
+    cached.world.registry.down();
+    cached.world.clock.advance(TTL);
+    cached.is_served(&presenting("bob", "hunter2")).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_in_a_message() {
+    let cached = cached(guarded()).await;
+    for caller in [presenting("bob", "s3cr3t-of-bob"), presenting("eve", "letmein")] {
+        let trouble = cached.world.authorize("corp/app", None, &caller).await.unwrap_err();
+        assert!(!trouble.message.contains("s3cr3t") && !trouble.message.contains("letmein"), "{trouble}");
+    }
+    let all = cached.world.warnings.lock().unwrap().join("\n");
+    for secret in ["hunter2", "s3cr3t", "letmein", "operator's secret"] {
+        assert!(!all.contains(secret), "{all}");
+    }
+}
