@@ -16,7 +16,6 @@ use hyper::body::Incoming;
 use larder_core::RepositoryName;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
 
 /// What is known of a connection.
 #[derive(Clone)]
@@ -30,15 +29,15 @@ pub(crate) struct Peer {
 
 /// Answers one request. Whatever happens, there is an answer and a record of it.
 pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Incoming>) -> Response<Body> {
-    let started = Instant::now();
     let (head, body) = request.into_parts();
-    let id = shared.request_id();
-    let mut record = blank_record(&shared, &peer, &head, id);
+    let record = blank_record(&shared, &peer, &head, shared.request_id());
+    let mut ledger = Ledger::new(record, shared.metrics.clone(), shared.sinks.clone());
     let is_head = head.method == Method::HEAD;
-    let outcome = Box::pin(run(&shared, &peer, head, body, &mut record)).await;
+    let outcome = Box::pin(run(&shared, &peer, head, body, &mut ledger.record)).await;
     let mut answer = outcome.unwrap_or_else(Refusal::into_answer);
 
     let Note { digest, before, freshness, received, reason } = std::mem::take(&mut answer.note);
+    let record = &mut ledger.record;
     record.status = answer.status.as_u16();
     record.digest = digest.or(record.digest);
     record.before = before;
@@ -54,7 +53,6 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     if answer.status.is_client_error() && record.action == Some(Action::Push) {
         answer.headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
-    let ledger = Ledger::new(record, started, shared.metrics.clone(), shared.sinks.clone());
     let mut response = answer.into_response();
     let mut body = std::mem::replace(response.body_mut(), Body::empty());
     if is_head {

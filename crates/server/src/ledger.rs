@@ -6,17 +6,19 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Follows one request to its end, however it ends, and then writes its record.
+/// Follows one request to its end, however it ends, and then writes its record: also when the client leaves before there is an
+/// answer, and everything about the request is dropped where it stands.
 pub(crate) struct Ledger {
-    record: Record,
+    pub(crate) record: Record,
     started: Instant,
     metrics: Arc<Metrics>,
     sinks: Arc<[Sink]>,
+    closed: bool,
 }
 
 impl Ledger {
-    pub(crate) fn new(record: Record, started: Instant, metrics: Arc<Metrics>, sinks: Arc<[Sink]>) -> Self {
-        Self { record, started, metrics, sinks }
+    pub(crate) fn new(record: Record, metrics: Arc<Metrics>, sinks: Arc<[Sink]>) -> Self {
+        Self { record, started: Instant::now(), metrics, sinks, closed: false }
     }
 
     pub(crate) fn sent(&mut self, bytes: u64) {
@@ -31,6 +33,11 @@ impl Ledger {
     /// `left` bytes were not handed over any more.
     pub(crate) fn close(mut self, left: u64) {
         self.record.broken |= left > 0;
+        self.write();
+    }
+
+    fn write(&mut self) {
+        self.closed = true;
         self.record.elapsed = self.started.elapsed();
         self.metrics.request(&self.record);
         for sink in self.sinks.iter() {
@@ -38,3 +45,17 @@ impl Ledger {
         }
     }
 }
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if !self.closed {
+            self.record.status = LEFT;
+            self.record.broken = true;
+            self.record.reason.get_or_insert_with(|| "the client left before the answer".into());
+            self.write();
+        }
+    }
+}
+
+/// What nginx and others log for a client that did not wait; never sent.
+const LEFT: u16 = 499;

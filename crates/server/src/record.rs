@@ -37,7 +37,7 @@ pub struct Record {
     pub address: IpAddr,
     /// What the client calls itself, at most 256 bytes of it.
     pub agent: Option<String>,
-    /// The status of the answer.
+    /// The status of the answer; 499 if the client left before there was one.
     pub status: u16,
     /// Bytes of the answer's body that were handed to the connection.
     pub sent: u64,

@@ -179,3 +179,17 @@ fn an_upload_survives_whoever_sends_it() {
     assert_eq!((done.status, done.end), (201, RawEnd::Complete));
     assert!(house.get(&format!("/v2/app/blobs/{digest}")).body == bytes);
 }
+
+#[test]
+fn a_request_whose_client_leaves_early_is_recorded() {
+    let house = House::open();
+    let opened = house.send("POST", "/v2/app/blobs/uploads/").send();
+    let location = header(&opened, "location").unwrap().to_owned();
+    let mut stream = TcpStream::connect(house.address).unwrap();
+    let head = format!("PATCH {location} HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc");
+    stream.write_all(head.as_bytes()).unwrap();
+    drop(stream);
+    eventually("its record", || {
+        house.records.lock().unwrap().iter().any(|record| record.method == "PATCH" && record.status >= 400)
+    });
+}
