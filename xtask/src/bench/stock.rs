@@ -13,6 +13,7 @@ use std::time::SystemTime;
 pub(super) fn open(home: &Path) -> Result<Engine> {
     let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").context("this is not Linux")?;
     let host = Host {
+        actor: None,
         boot_id: boot_id.trim().to_owned(),
         clock: Arc::new(SystemTime::now),
         credential_files: Vec::new(),
