@@ -261,7 +261,8 @@ fn read_file(path: &Path, required: bool) -> Result<Option<Map<String, Value>>> 
         std::fs::read_to_string(path).with_context(|| format!("cannot read the configuration {shown}"))?;
     let values = Config::parse_file(&text).map_err(|problem| Usage::new(format!("{shown}: {problem}")))?;
     for name in values.keys() {
-        if name != "registries" && !KEYS.iter().any(|key| key.name == name) {
+        // These two are maps; everything else is a key.
+        if !["registries", "serve"].contains(&name.as_str()) && !KEYS.iter().any(|key| key.name == name) {
             let usage = Usage::new(format!("{shown}: there is no key {name:?}"));
             return Err(match nearest(name, KEYS.iter().map(|key| key.name)) {
                 Some(near) => usage.hint(format!("did you mean {near}?")),

@@ -145,11 +145,10 @@ impl Refusal {
     /// Something in the store went wrong. What exactly is not for the client: paths and hosts stay here.
     pub(crate) fn store(error: &larder_store::Error) -> Box<Self> {
         let reason = report(error);
-        let full = reason.contains("No space left")
-            || reason.contains("os error 28")
-            || reason.contains("os error 122");
         let refusal = match error.kind() {
-            _ if full => Self::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full"),
+            _ if is_full(error) => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", "the storage is full")
+            }
             Kind::Unavailable | Kind::Conflict => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", "the storage is busy")
                     .retry_after(None)
@@ -203,6 +202,14 @@ impl Refusal {
         answer.note.reason = Some(reason);
         answer.json(&errors)
     }
+}
+
+/// Whether the disk, or what we may use of it, is full.
+pub(crate) fn is_full(error: &larder_store::Error) -> bool {
+    let reason = report(error);
+    // ENOSPC, EDQUOT, and how SQLite calls them.
+    let words = ["No space left", "os error 28", "os error 122", "database or disk is full"];
+    words.iter().any(|word| reason.contains(word))
 }
 
 impl From<larder_store::Error> for Box<Refusal> {

@@ -1,8 +1,9 @@
 //! Blobs, in (distribution-spec, "Pushing blobs").
 
-use crate::answer::{Answer, Outcome, Refusal, UPLOAD_ID};
+use crate::answer::{Answer, Outcome, Refusal, UPLOAD_ID, is_full};
 use crate::call::{Call, Target, blocking, digest};
 use crate::manifest::refuse_upstream;
+use crate::server::Shared;
 use crate::{Action, Asked, Decision};
 use bytes::Bytes;
 use http::{StatusCode, header};
@@ -152,15 +153,15 @@ async fn finish(call: &mut Call, target: &Target, upload: Upload, wanted: Digest
     let (upload, received) = receive(call, upload).await?;
     let (shared, name) = (call.shared.clone(), target.name.clone());
     let outcome = blocking(move || {
-        let lease = shared.store.lease("upload")?;
-        let blob = match upload.commit(&wanted, &lease) {
-            Ok(blob) => blob,
-            Err(larder_store::Error::Corrupt { actual, .. }) => return Ok(Err(actual)),
-            Err(error) => return Err(error),
-        };
-        shared.store.hold(&name, &wanted, HeldKind::Blob)?;
-        shared.proofs.trust(&blob);
-        Ok(Ok(()))
+        let id = upload.id().to_owned();
+        let outcome = keep(&shared, &name, upload, &wanted);
+        if let Err(error) = &outcome
+            && is_full(error)
+            && let Ok(OpenUpload::Open(upload)) = shared.store.upload(&name, &id)
+        {
+            make_room(upload);
+        }
+        outcome
     })
     .await?;
     if let Err(actual) = outcome {
@@ -168,6 +169,24 @@ async fn finish(call: &mut Call, target: &Target, upload: Upload, wanted: Digest
         return Err(Refusal::invalid("DIGEST_INVALID", message));
     }
     Ok(created(call, target, &wanted).noting(|note| note.received = received))
+}
+
+/// Everything durable before anybody is told. The inner error is what the bytes hash to instead.
+fn keep(
+    shared: &Shared,
+    name: &RepositoryName,
+    upload: Upload,
+    wanted: &Digest,
+) -> Result<Result<(), Box<Digest>>, larder_store::Error> {
+    let lease = shared.store.lease("upload")?;
+    let blob = match upload.commit(wanted, &lease) {
+        Ok(blob) => blob,
+        Err(larder_store::Error::Corrupt { actual, .. }) => return Ok(Err(actual)),
+        Err(error) => return Err(error),
+    };
+    shared.store.hold(name, wanted, HeldKind::Blob)?;
+    shared.proofs.trust(&blob);
+    Ok(Ok(()))
 }
 
 /// Writes the body of the request. While one part is hashed and written, the next is received; what arrived stays also if the
@@ -225,7 +244,12 @@ impl Writer {
         self.size = 0;
         self.running = Some(tokio::task::spawn_blocking(move || {
             for piece in pieces {
-                upload.write(&piece)?;
+                if let Err(error) = upload.write(&piece) {
+                    if is_full(&error) {
+                        make_room(upload);
+                    }
+                    return Err(error);
+                }
             }
             Ok(upload)
         }));
@@ -249,6 +273,12 @@ impl Writer {
         }
         self.settle().await
     }
+}
+
+/// On a full disk half a blob helps nobody, and is in the way of those that would fit. What cannot be removed either is left to
+/// the next collection.
+fn make_room(upload: Upload) {
+    let _ = upload.cancel();
 }
 
 fn session(call: &Call, target: &Target, id: &str, offset: u64, status: StatusCode) -> Answer {

@@ -83,6 +83,14 @@ impl RawRequest {
         self
     }
 
+    /// The same request of another `HOST:PORT`; also where the URL has none yet, only a path.
+    #[must_use]
+    pub fn at(self, host: &str) -> Self {
+        let rest = self.url.strip_prefix("http://").unwrap_or(&self.url);
+        let path = rest.find('/').map_or("/", |at| &rest[at..]);
+        Self { url: format!("http://{host}{path}"), ..self }
+    }
+
     /// How long to wait for the next byte; 30 seconds otherwise.
     #[must_use]
     pub fn limit(self, limit: Duration) -> Self {
@@ -101,10 +109,18 @@ impl RawRequest {
     /// Where the URL is not one or nobody listens there.
     #[track_caller]
     pub fn send(&self) -> RawResponse {
+        self.try_send().expect("somebody listens there")
+    }
+
+    /// The same where it may be that nobody listens.
+    ///
+    /// # Panics
+    /// Where the URL is not one.
+    pub fn try_send(&self) -> io::Result<RawResponse> {
         let rest = self.url.strip_prefix("http://").expect("an http URL");
         let (host, path) = rest.split_at(rest.find('/').expect("a URL with a path"));
         let start = Instant::now();
-        let mut stream = TcpStream::connect(host).expect("somebody listens there");
+        let mut stream = TcpStream::connect(host)?;
         stream.set_read_timeout(Some(self.limit)).expect("a limit above zero");
         stream.set_write_timeout(Some(self.limit)).expect("a limit above zero");
         let mut head = format!("{} {path} HTTP/1.1\r\nHost: {host}\r\n", self.method);
@@ -124,7 +140,7 @@ impl RawRequest {
         });
         let mut response = self.receive(&mut stream);
         response.elapsed = start.elapsed();
-        response
+        Ok(response)
     }
 
     fn has(&self, name: &str) -> bool {
