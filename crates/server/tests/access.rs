@@ -1,6 +1,10 @@
 //! Access control from outside: accounts, tokens, issuers, certificates and rules, each against what the field got wrong before.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot prepare itself has failed")]
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "`json!` is written where it is used, without a borrow before it"
+)]
 
 #[path = "access/certificates.rs"]
 mod certificates;

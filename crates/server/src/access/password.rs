@@ -369,7 +369,7 @@ mod tests {
     async fn a_bounded_number_waits_and_no_address_takes_all_places() {
         let (open, gate) = mpsc::channel::<()>();
         let gate = Mutex::new(gate);
-        let all = fixture(FILE, move |_| gate.lock().unwrap().recv().is_ok() && false);
+        let all = fixture(FILE, move |_| gate.lock().unwrap().recv().is_err());
         let address = |last| IpAddr::from([192, 0, 2, last]);
         let mut running = Vec::new();
         running.push(all.spawn("alice", "first".into(), address(1)));

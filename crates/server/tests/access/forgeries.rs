@@ -169,7 +169,7 @@ fn strange_algorithms(target: &Target) -> Vec<(&'static str, String)> {
     let secrets: [Vec<u8>; 6] = [
         jwk.to_string().into_bytes(),
         raw.clone().into_bytes(),
-        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, &part("x"))
+        base64::Engine::decode(&base64::engine::general_purpose::URL_SAFE_NO_PAD, part("x"))
             .unwrap_or_default(),
         pem(raw.as_bytes()).into_bytes(),
         target.key.id.clone().into_bytes(),
