@@ -2,7 +2,10 @@
 
 use crate::{Copied, Engine, Error, Mounted, Place, PullReport, Pushed, Result, Unpacked, Verified};
 use larder_core::{Classify, Digest, Kind, Reference, Registry};
-use larder_store::{AuditLines, AuditLog, AuditMark, AuditOutcome, AuditRecord, AuditReport, GcReport};
+use larder_store::{
+    AuditLimits, AuditLines, AuditLog, AuditMark, AuditOutcome, AuditRecord, AuditReport, AuditTrimmed,
+    GcReport,
+};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -15,6 +18,13 @@ impl Engine {
     /// Reads the whole audit log and says what is wrong with it. `expected` is an end that was noted earlier.
     pub fn audit_verify(&self, expected: Option<&AuditMark>) -> Result<AuditReport> {
         AuditLog::verify(self.store(), expected).map_err(unreadable)
+    }
+
+    /// Removes the files of the audit log that hold no record younger than `before`, and records that.
+    pub fn audit_trim(&self, before: SystemTime) -> Result<AuditTrimmed> {
+        let log = AuditLog::open(self.store(), AuditLimits::default());
+        log.trim(before, &self.about("audit-trim", None))
+            .map_err(|source| Error::Store { action: "cannot trim the audit log".into(), source })
     }
 
     /// Records every image of a pull.

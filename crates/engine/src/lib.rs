@@ -42,7 +42,7 @@ pub use larder_remote::{Auth, Credential, Proxy};
 pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};
 pub use larder_store::{
     AuditFinding, AuditLine, AuditLines, AuditMark, AuditNote, AuditOutcome, AuditRecord, AuditReport,
-    Timestamp,
+    AuditTrimmed, Timestamp,
 };
 pub use list::Row;
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};

@@ -14,6 +14,7 @@ mod report;
 mod show;
 mod tail;
 mod timestamp;
+mod trim;
 
 pub use auditor::{AuditCounters, Auditor, AuditorOptions, NotQueued, Receipt, WhenFull};
 pub use line::{AuditLine, AuditNote, RepairCause};
@@ -22,6 +23,7 @@ pub use record::{AuditOutcome, AuditRecord};
 pub use report::{AuditFinding, AuditReport};
 pub use show::AuditLines;
 pub use timestamp::{NotATimestamp, Timestamp};
+pub use trim::AuditTrimmed;
 
 use crate::{Result, Store};
 use std::fmt;
@@ -78,6 +80,12 @@ impl AuditLog {
     /// The records of a store that are not older than `since`.
     pub fn read(store: &Store, since: Option<SystemTime>) -> Result<AuditLines> {
         AuditLines::new(store, since)
+    }
+
+    /// Removes the files that hold no record younger than `before`, after a record that says so: `record`, which says who did it.
+    /// The file that is written to stays, whatever its age.
+    pub fn trim(&self, before: SystemTime, record: &AuditRecord) -> Result<AuditTrimmed> {
+        crate::database::lock(&self.tail).trim(before, record)
     }
 
     /// Like [`AuditLog::append`], after a note of the log about itself.

@@ -32,8 +32,8 @@ mod verify;
 
 pub use audit::{
     AuditCounters, AuditFinding, AuditLimits, AuditLine, AuditLines, AuditLog, AuditMark, AuditNote,
-    AuditOutcome, AuditRecord, AuditReport, Auditor, AuditorOptions, NotAMark, NotATimestamp, NotQueued,
-    Receipt, RepairCause, Timestamp, WhenFull,
+    AuditOutcome, AuditRecord, AuditReport, AuditTrimmed, Auditor, AuditorOptions, NotAMark, NotATimestamp,
+    NotQueued, Receipt, RepairCause, Timestamp, WhenFull,
 };
 pub use blob::{Blob, BlobKind};
 pub use cached::Cached;

@@ -8,13 +8,13 @@ use crate::words::{count, plain};
 use anyhow::{Context, Result};
 use larder_core::Digest;
 use larder_engine::{
-    AuditFinding, AuditLine, AuditMark, AuditNote, AuditOutcome, AuditReport, Span, Timestamp,
+    AuditFinding, AuditLine, AuditMark, AuditNote, AuditOutcome, AuditReport, AuditTrimmed, Span, Timestamp,
 };
 use serde_json::json;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::time::{Duration, SystemTime};
 
-/// Show or verify the audit log: who did what, when, from where, and how it ended
+/// Show, verify or trim the audit log: who did what, when, from where, and how it ended
 ///
 /// Every operation on the store, by a command or through `larder serve`, is one record in HOME/audit, and every record
 /// names the hash of the one before. docs/guide/audit.md says what that proves and what not.
@@ -33,6 +33,9 @@ enum What {
     /// Print records, oldest first
     #[command(after_help = SHOW_EXAMPLES, after_long_help = format!("{SHOW_EXAMPLES}\n\n{SHOW_DOCUMENT}"))]
     Show(Box<ShowArgs>),
+    /// Remove the oldest files of the log, after a record that says so
+    #[command(after_help = TRIM_EXAMPLES, after_long_help = format!("{TRIM_EXAMPLES}\n\n{TRIM_DOCUMENT}"))]
+    Trim(TrimArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -40,6 +43,13 @@ struct VerifyArgs {
     /// The end of the log as an earlier verification printed it: it must still be part of the log
     #[arg(long, value_name = "SEQUENCE:HASH")]
     expect: Option<AuditMark>,
+}
+
+#[derive(Debug, clap::Args)]
+struct TrimArgs {
+    /// Files that hold no record younger than this: 90d, or 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "WHEN", value_parser = moment)]
+    before: Moment,
 }
 
 #[derive(Debug, clap::Args)]
@@ -114,6 +124,17 @@ JSON: one object per line, not one document, exactly as it is in the log:
    \"repository\", \"reference\", \"digest\", \"before\", \"bytes\", \"outcome\": \"allowed\" | \"denied\" | \"failed\",
    \"status\", \"reason\", \"hash\"}; what is not known is left out. docs/formats/audit.md explains them.";
 
+const TRIM_EXAMPLES: &str = "\
+Examples:
+  larder audit trim --before 90d";
+
+const TRIM_DOCUMENT: &str = "\
+Only whole files go, of 64 MiB each, and never the one that is written to. The log still verifies: it
+says itself up to which record it was trimmed, by whom, and with which hash the rest continues.
+
+JSON:
+  {\"files\", \"records\", \"bytes\"}";
+
 /// Between looks at the end of the log.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -121,6 +142,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     match &args.what {
         What::Verify(args) => verify(args, invocation),
         What::Show(args) => show(args, invocation),
+        What::Trim(args) => trim(args, invocation),
     }
 }
 
@@ -172,6 +194,16 @@ fn finding(finding: &AuditFinding) -> String {
         text.push_str(&format!(", record {sequence}"));
     }
     format!("{}\n", plain(&format!("{text}: {}", finding.problem)).replace('\n', "\\n"))
+}
+
+fn trim(args: &TrimArgs, invocation: &Invocation) -> Result<Exit> {
+    let trimmed = invocation.engine()?.audit_trim(args.before.before(SystemTime::now()))?;
+    let AuditTrimmed { files, records, bytes } = trimmed;
+    invocation.done(&json!({ "files": files, "records": records, "bytes": bytes }), || {
+        let (files, records) = (count(files as usize, "file"), count(records as usize, "record"));
+        format!("{files} with {records} removed, {}\n", crate::words::size(bytes))
+    })?;
+    Ok(Exit::Done)
 }
 
 fn show(args: &ShowArgs, invocation: &Invocation) -> Result<Exit> {

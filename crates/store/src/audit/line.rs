@@ -120,7 +120,7 @@ impl AuditLine {
 }
 
 impl AuditNote {
-    fn action(&self) -> &'static str {
+    pub(super) fn action(&self) -> &'static str {
         match self {
             Self::Repaired { .. } => "audit-repair",
             Self::Lost { .. } => "audit-lost",

@@ -4,6 +4,7 @@ use super::files;
 use super::head::{self, Head, Point, Raw, Read};
 use super::line::{self, AuditLine, AuditNote, Link, RepairCause};
 use super::record::AuditRecord;
+use super::trim::{AuditTrimmed, Trim};
 use crate::layout::{self, Layout};
 use crate::store::Clock;
 use crate::{Error, Result, Store};
@@ -13,6 +14,7 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 /// What a process knows about the end of the log. It is looked at again when somebody else has written.
 pub(super) struct Tail {
@@ -92,6 +94,18 @@ impl Tail {
         }
         self.known = Some(known);
         Ok(())
+    }
+
+    /// Says that old files go, and removes them. A crash in between leaves files that are still part of the chain.
+    pub(super) fn trim(&mut self, before: SystemTime, record: &AuditRecord) -> Result<AuditTrimmed> {
+        let _alone = self.lock()?;
+        let Some(trim) = Trim::plan(&self.layout, before)? else { return Ok(AuditTrimmed::default()) };
+        let mut known = self.catch_up()?;
+        let mut line = Vec::new();
+        let link = line::write(&mut line, &known.head.written.link, &trim.record(record), Some(&trim.note));
+        self.write(&mut known, &line, link, true)?;
+        self.known = Some(known);
+        trim.carry_out(&self.layout)
     }
 
     fn lock(&mut self) -> Result<Locked> {

@@ -387,3 +387,33 @@ fn a_verification_of_the_store_finds_it_too_and_repairs_nothing() {
     assert!(matches!(error, Error::Evidence { .. }) && !larder_core::Classify::hints(&error).is_empty());
     assert_eq!(fs::read(&log.files[1]).unwrap(), changed);
 }
+
+#[test]
+fn old_files_may_go_if_the_log_says_so() {
+    let log = Log::new();
+    let writer = AuditLog::open(&log.store, LIMITS);
+    let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+    let who = record(50);
+    assert_eq!(writer.trim(at(1_003), &who).unwrap().files, 0, "the next file begins with record 4");
+    let before = fs::metadata(&log.files[0]).unwrap().len();
+    let trimmed = writer.trim(at(1_006), &who).unwrap();
+    assert_eq!((trimmed.files, trimmed.records, trimmed.bytes), (1, 3, before));
+    assert!(!log.files[0].exists() && log.files[1].exists());
+    let report = log.verify();
+    assert_eq!((report.is_whole(), report.findings.len()), (true, 0), "{report:#?}");
+    let last = AuditLog::read(&log.store, None).unwrap().last().unwrap().unwrap();
+    assert_eq!((&*last.record.action, last.record.actor.as_deref()), ("audit-trim", Some("alice")));
+    // Again, and everything that can go: the file that is written to stays.
+    assert_eq!(writer.trim(at(9_999), &who).unwrap().files, 2);
+    assert!(log.verify().is_whole());
+    assert_eq!(writer.trim(at(9_999), &who).unwrap().files, 0);
+    // Without the record that says so, or with more files gone than it says, it is what it looks like.
+    let log = Log::new();
+    AuditLog::open(&log.store, LIMITS).trim(at(1_006), &who).unwrap();
+    fs::remove_file(&log.files[1]).unwrap();
+    assert!(
+        log.tampered()[0].problem.contains("records 1 to 6 before it are missing"),
+        "{:#?}",
+        log.tampered()
+    );
+}
