@@ -85,10 +85,11 @@ impl Engine {
         let _slot = self.imports().acquire().await;
         let (sender, receiver) = tokio::sync::oneshot::channel();
         let (declared, diff_id) = (blob.media_type.compression(), layer.diff_id);
+        let (turns, size) = (self.turns().clone(), blob.size);
         // Follows the blob on the disk: inflating does not slow the network down, and syncing the blob does not wait for it.
         let worker = tokio::task::spawn_blocking(move || {
             let follower: Follower = receiver.blocking_recv().ok()?;
-            import.run(follower, declared).ok()
+            import.run(turns.follow(follower, size), declared).ok()
         });
         let moved = fetcher.blob(scope, blob, Reader::File(sender)).await;
         let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;

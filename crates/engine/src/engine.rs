@@ -3,7 +3,7 @@
 use crate::{Config, Error, Result, keychain};
 use larder_core::{Platform, Progress, Reference, Selection};
 use larder_fetch::{DiskTier, Fetcher, MemoryTier, RegistryTier, Scope, Settings, SourceTier};
-use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver, Scans};
+use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver, Scans, Turns};
 use larder_remote::{Auth, Client, Keychain, Proxy};
 use larder_rootfs::Limits;
 use larder_store::{AuditLimits, AuditLog, Lease, Store};
@@ -50,6 +50,8 @@ struct Inner {
     scans: Scans,
     /// Layers that are unpacked at the same time.
     imports: Semaphore,
+    /// Which of them inflate now.
+    turns: Turns,
     /// Built on first use: commands that never leave the machine do not load certificates.
     online: OnceLock<Online>,
 }
@@ -80,6 +82,7 @@ impl Engine {
                 audit,
                 scans: Scans::default(),
                 imports: Semaphore::new(jobs),
+                turns: Turns::new(std::thread::available_parallelism().map_or(1, usize::from)),
                 online: OnceLock::new(),
             }),
         })
@@ -128,6 +131,10 @@ impl Engine {
         &self.inner.imports
     }
 
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
+    }
+
     pub(crate) fn scans(&self) -> &Scans {
         &self.inner.scans
     }
@@ -174,7 +181,6 @@ impl Engine {
         let name = name.unwrap_or(&self.inner.config.driver);
         let driver = match name {
             "auto" => larder_materialize::probe(self.inner.store.home())
-                .into_iter()
                 .find(|finding| finding.usable)
                 .map_or(Driver::Overlay, |finding| finding.driver),
             name => name.parse().map_err(|_| Error::Config {

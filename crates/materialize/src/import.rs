@@ -66,7 +66,7 @@ impl LayerImport {
         let (returning, empty) = sync_channel(BUFFERS);
         for _ in 0..BUFFERS {
             // Has room for all of them.
-            let _ = returning.send(Vec::with_capacity(BUFFER));
+            let _ = returning.send(Filled { bytes: vec![0; BUFFER], length: 0 });
         }
         let sink = Sink {
             file,
@@ -101,17 +101,29 @@ pub(crate) fn tar_key(diff_id: &Digest) -> DerivedKey {
     DerivedKey::new(Area::Layers, format!("{}-{}.tar", diff_id.algorithm().as_str(), diff_id.hex()))
 }
 
+/// A buffer that goes round: its memory is zeroed and touched once.
+struct Filled {
+    bytes: Vec<u8>,
+    length: usize,
+}
+
 /// Fills buffers until the end of the stream, or until nobody takes them any more.
 #[expect(
     clippy::needless_pass_by_value,
     reason = "dropping the sender tells the other side that this is the end"
 )]
-fn pump(mut decoder: impl Read, full: SyncSender<Vec<u8>>, empty: &Receiver<Vec<u8>>) -> std::io::Result<()> {
+fn pump(mut decoder: impl Read, full: SyncSender<Filled>, empty: &Receiver<Filled>) -> std::io::Result<()> {
     while let Ok(mut buffer) = empty.recv() {
-        buffer.clear();
-        // `take` and `read_to_end` read into the spare capacity, which is never zeroed.
-        let length = decoder.by_ref().take(BUFFER as u64).read_to_end(&mut buffer)?;
-        if length == 0 || full.send(buffer).is_err() {
+        buffer.length = 0;
+        while buffer.length < BUFFER {
+            match decoder.read(&mut buffer.bytes[buffer.length..]) {
+                Ok(0) => break,
+                Ok(count) => buffer.length += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if buffer.length == 0 || full.send(buffer).is_err() {
             break;
         }
     }
@@ -133,15 +145,16 @@ impl Sink {
     #[expect(clippy::needless_pass_by_value, reason = "dropping the sender stops the reader")]
     fn drain(
         mut self,
-        arriving: Receiver<Vec<u8>>,
-        returning: SyncSender<Vec<u8>>,
+        arriving: Receiver<Filled>,
+        returning: SyncSender<Filled>,
     ) -> std::result::Result<(u64, Digest, Scanner), Failure> {
         let mut size = 0;
         for buffer in arriving {
-            self.scanner.feed(&buffer).map_err(Failure::Layer)?;
-            self.file.write_all(&buffer).map_err(Failure::Write)?;
-            self.hasher.update(&buffer);
-            size += buffer.len() as u64;
+            let bytes = &buffer.bytes[..buffer.length];
+            self.scanner.feed(bytes).map_err(Failure::Layer)?;
+            self.file.write_all(bytes).map_err(Failure::Write)?;
+            self.hasher.update(bytes);
+            size += bytes.len() as u64;
             // The reader may have ended already.
             let _ = returning.send(buffer);
         }

@@ -30,6 +30,7 @@ mod probe;
 mod scans;
 mod stack;
 mod target;
+mod turns;
 mod unpack;
 mod writable;
 
@@ -43,5 +44,6 @@ pub use mounts::{Mounts, mount_points};
 pub use overlay::OverlayDriver;
 pub use probe::{Finding, probe};
 pub use scans::Scans;
+pub use turns::Turns;
 pub use unpack::{UnpackOptions, unpack};
 pub use writable::check_writable_name;

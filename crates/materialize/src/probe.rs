@@ -25,19 +25,20 @@ pub struct Finding {
     pub why: String,
 }
 
-/// Makes a mount by every driver inside of `home`, the preferred one first, and undoes it.
-pub fn probe(home: &Path) -> Vec<Finding> {
+/// Makes a mount by every driver inside of `home`, the preferred one first, and undoes it. Each is tried when its finding is
+/// asked for.
+pub fn probe(home: &Path) -> impl Iterator<Item = Finding> {
     let tries: [(Driver, Try, &str); 2] = [
         (Driver::Erofs, erofs, "a disk image was mounted from a file"),
         (Driver::Overlay, overlay, "two directories were merged"),
     ];
-    let finding = |(driver, attempt, good): (Driver, Try, &str)| match Scratch::new(home)
+    let finding = move |(driver, attempt, good): (Driver, Try, &str)| match Scratch::new(home)
         .and_then(|dir| attempt(&dir.0))
     {
         Ok(()) => Finding { driver, usable: true, why: good.into() },
         Err(error) => Finding { driver, usable: false, why: report(&error) },
     };
-    tries.into_iter().map(finding).collect()
+    tries.into_iter().map(finding)
 }
 
 type Try = fn(&Path) -> Result<()>;

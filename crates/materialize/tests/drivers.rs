@@ -501,14 +501,14 @@ fn only_what_was_admitted() {
 #[test]
 fn a_probe_tries_both_and_leaves_nothing() {
     let world = World::new();
-    let findings = larder_materialize::probe(world.store.home());
+    let findings: Vec<_> = larder_materialize::probe(world.store.home()).collect();
     let usable: Vec<_> = findings.iter().map(|finding| (finding.driver.as_str(), finding.usable)).collect();
     assert_eq!(usable, [("erofs", true), ("overlay", true)], "{findings:?}");
     assert_eq!(fs::read_dir(world.path("home/rw")).unwrap().count(), 0);
-    let missing = larder_materialize::probe(&world.path("file/in/the/way"));
+    let missing: Vec<_> = larder_materialize::probe(&world.path("file/in/the/way")).collect();
     assert!(missing.iter().all(|finding| finding.usable), "directories are made: {missing:?}");
     fs::write(world.path("plain"), b"").unwrap();
-    let blocked = larder_materialize::probe(&world.path("plain"));
+    let blocked: Vec<_> = larder_materialize::probe(&world.path("plain")).collect();
     assert!(blocked.iter().all(|finding| !finding.usable && finding.why.contains("plain")), "{blocked:?}");
 }
 
