@@ -47,17 +47,30 @@ impl Repo {
         BlobStream::start(self, descriptor, offset, length).await
     }
 
-    /// `length` bytes of a blob from `start` on; for fetching with several connections at once. They are all in memory.
-    pub async fn blob_range(&self, descriptor: &Descriptor, start: u64, length: u64) -> Result<Bytes> {
+    /// `length` bytes of a blob from `start` on, in pieces; for fetching with several connections at once. They are all in
+    /// memory.
+    pub async fn blob_range(&self, descriptor: &Descriptor, start: u64, length: u64) -> Result<Vec<Bytes>> {
         if start.checked_add(length).is_none_or(|end| end > descriptor.size) {
             return Err(out_of_range(descriptor, start, length));
         }
         let mut stream = BlobStream::start(self, descriptor, start, length).await?;
-        let mut body = BytesMut::new();
+        let (mut pieces, mut small) = (Vec::new(), BytesMut::new());
         while let Some(chunk) = stream.next().await? {
-            body.extend_from_slice(&chunk);
+            // Large pieces stay as they came. Small ones are put together: each would keep a buffer of the connection.
+            if chunk.len() < SMALL {
+                small.extend_from_slice(&chunk);
+            }
+            if !small.is_empty() && (chunk.len() >= SMALL || small.len() >= 4 * SMALL) {
+                pieces.push(small.split().freeze());
+            }
+            if chunk.len() >= SMALL {
+                pieces.push(chunk);
+            }
         }
-        Ok(body.freeze())
+        if !small.is_empty() {
+            pieces.push(small.freeze());
+        }
+        Ok(pieces)
     }
 
     /// The size of a blob, if the registry has it in this repository.
@@ -269,3 +282,6 @@ fn error_or_retry(error: Error, left: bool, moved: bool, fresh: bool) -> Result<
 fn out_of_range(descriptor: &Descriptor, start: u64, length: u64) -> Error {
     Error::OutOfRange { digest: descriptor.digest, size: descriptor.size, start, length }
 }
+
+/// A piece of less than this is copied rather than kept.
+const SMALL: usize = 32 << 10;

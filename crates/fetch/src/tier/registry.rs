@@ -57,7 +57,7 @@ impl BlobSource for RegistryTier {
             let document = repo.manifest(&digest.to_string()).await.map_err(failed)?;
             let whole = Bytes::from(document.raw().to_vec());
             let start = usize::try_from(offset).unwrap_or(usize::MAX).min(whole.len());
-            return Ok(Some(Box::new(Ranged::new(stream::iter([Ok(whole.slice(start..))]).boxed()))));
+            return Ok(Some(Box::new(Ranged::new(stream::iter([Ok(vec![whole.slice(start..)])]).boxed()))));
         }
         if self.connections > 1 && descriptor.size.saturating_sub(offset) >= PARALLEL_FROM {
             return Ok(Some(Box::new(Ranged::new(self.ranges(repo, descriptor.clone(), offset)))));
@@ -69,7 +69,12 @@ impl BlobSource for RegistryTier {
 
 impl RegistryTier {
     /// Fetches ranges concurrently and yields them in order, so that hashing and inflating go on as if it were one stream.
-    fn ranges(&self, repo: Repo, descriptor: Descriptor, offset: u64) -> BoxStream<'static, Result<Bytes>> {
+    fn ranges(
+        &self,
+        repo: Repo,
+        descriptor: Descriptor,
+        offset: u64,
+    ) -> BoxStream<'static, Result<Vec<Bytes>>> {
         let starts = (offset..descriptor.size).step_by(RANGE as usize);
         stream::iter(starts)
             .map(move |start| {
@@ -88,10 +93,10 @@ impl RegistryTier {
     }
 }
 
-struct AbortOnDrop(tokio::task::JoinHandle<std::result::Result<Bytes, larder_remote::Error>>);
+struct AbortOnDrop(tokio::task::JoinHandle<std::result::Result<Vec<Bytes>, larder_remote::Error>>);
 
 impl AbortOnDrop {
-    async fn join(mut self) -> Result<Bytes> {
+    async fn join(mut self) -> Result<Vec<Bytes>> {
         match (&mut self.0).await {
             Ok(outcome) => outcome.map_err(|source| Error::Remote { what: "a range".into(), source }),
             Err(error) => match error.try_into_panic() {
@@ -110,13 +115,14 @@ impl Drop for AbortOnDrop {
 }
 
 struct Ranged {
-    ranges: BoxStream<'static, Result<Bytes>>,
+    ranges: BoxStream<'static, Result<Vec<Bytes>>>,
+    pieces: std::vec::IntoIter<Bytes>,
     rest: Bytes,
 }
 
 impl Ranged {
-    fn new(ranges: BoxStream<'static, Result<Bytes>>) -> Self {
-        Self { ranges, rest: Bytes::new() }
+    fn new(ranges: BoxStream<'static, Result<Vec<Bytes>>>) -> Self {
+        Self { ranges, pieces: Vec::new().into_iter(), rest: Bytes::new() }
     }
 }
 
@@ -124,8 +130,12 @@ impl Ranged {
 impl BlobStream for Ranged {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         while self.rest.is_empty() {
+            if let Some(piece) = self.pieces.next() {
+                self.rest = piece;
+                continue;
+            }
             match self.ranges.next().await.transpose()? {
-                Some(range) => self.rest = range,
+                Some(range) => self.pieces = range.into_iter(),
                 None => return Ok(None),
             }
         }

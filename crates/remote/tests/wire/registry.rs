@@ -82,7 +82,10 @@ async fn round_trip(client: &Client, registry: &Registry) {
     assert_eq!(repo.tags().await.unwrap(), [tag]);
     assert!(drain(repo.blob(&descriptor, 0).await.unwrap()).await.unwrap() == content);
     assert!(drain(repo.blob(&descriptor, 4_000_000).await.unwrap()).await.unwrap() == content[4_000_000..]);
-    assert!(repo.blob_range(&descriptor, 1_000_000, 1_000).await.unwrap() == content[1_000_000..1_001_000]);
+    assert!(
+        repo.blob_range(&descriptor, 1_000_000, 1_000).await.unwrap().concat()
+            == content[1_000_000..1_001_000]
+    );
 
     let other = client.repository(registry, &repository("other"), Auth::Anonymous);
     assert!(other.mount_blob(&descriptor.digest, &repository("team/app")).await.unwrap());
