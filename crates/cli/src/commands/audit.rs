@@ -120,17 +120,18 @@ Examples:
 
 const SHOW_DOCUMENT: &str = "\
 JSON: one object per line, not one document, exactly as it is in the log:
-  {\"format\", \"sequence\", \"previous\", \"time\", \"request\", \"actor\", \"login\", \"address\", \"agent\", \"action\",
-   \"repository\", \"reference\", \"digest\", \"before\", \"bytes\", \"outcome\": \"allowed\" | \"denied\" | \"failed\",
-   \"status\", \"reason\", \"hash\"}; what is not known is left out. docs/formats/audit.md explains them.";
+  {\"format\", \"sequence\", \"previous\", \"time\", \"request\", \"actor\", \"login\", \"address\", \"agent\",
+   \"action\", \"repository\", \"reference\", \"digest\", \"before\", \"bytes\", \"outcome\": \"allowed\" |
+   \"denied\" | \"failed\", \"status\", \"reason\", \"hash\"}; what is not known is left out.
+  docs/formats/audit.md explains them.";
 
 const TRIM_EXAMPLES: &str = "\
 Examples:
   larder audit trim --before 90d";
 
 const TRIM_DOCUMENT: &str = "\
-Only whole files go, of 64 MiB each, and never the one that is written to. The log still verifies: it
-says itself up to which record it was trimmed, by whom, and with which hash the rest continues.
+Only whole files go, of 64 MiB each, and never the one that is written to. The log still verifies:
+it says itself up to which record it was trimmed, by whom, and with which hash the rest continues.
 
 JSON:
   {\"files\", \"records\", \"bytes\"}";

@@ -2,6 +2,7 @@
 //! Nothing here needs a registry.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod audit;
 mod configuration;
 mod program;
 mod signals;
