@@ -7,6 +7,7 @@ use crate::workspace::Workspace;
 use crate::{enclosure, packages, program};
 use anyhow::{Context, Result, bail, ensure};
 use larder_testkit::DockerRegistry;
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -41,6 +42,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     demo.run_from_it()?;
     demo.kill_and_resume()?;
     demo.check()?;
+    let demo = demo.serve()?;
     demo.close(start.elapsed());
     Ok(())
 }
@@ -49,7 +51,7 @@ struct Demo {
     larder: Larder,
     place: tempfile::TempDir,
     /// Runs as long as this value lives.
-    _registry: DockerRegistry,
+    registry: Option<DockerRegistry>,
     relay: Relay,
     image: Image,
     reference: String,
@@ -76,7 +78,7 @@ impl Demo {
             megabytes(LINE_BYTES_PER_SECOND)
         );
         let larder = Larder::new(binary, place.path().join("larder"));
-        Ok(Self { larder, place, _registry: registry, relay, image, reference })
+        Ok(Self { larder, place, registry: Some(registry), relay, image, reference })
     }
 
     fn pull(&self) -> Result<()> {
@@ -156,15 +158,61 @@ impl Demo {
         ]))
     }
 
+    /// In a third, empty store, in front of the registry.
+    fn serve(mut self) -> Result<Self> {
+        title("Serve: one registry in front of all, which goes on when they are gone");
+        let third = self.larder.at(self.place.path().join("third"));
+        let upstream = format!("hub.example=http://{}", self.relay.address());
+        let mut serve =
+            third.command(["serve", "--listen", "127.0.0.1:0", "--log", "none", "--upstream", &upstream]);
+        println!("\n$ {} &", shown(&serve));
+        let mut server = serve.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let outcome = self.pull_through(&third, server.stdout.take().context("the server has no output")?);
+        // Terminated rather than killed: it lets transfers finish and writes its log to the end.
+        Command::new("kill").arg(server.id().to_string()).status()?;
+        server.wait()?;
+        outcome?;
+        println!("\nWho did what is in a log that shows tampering:");
+        show(&mut third.command(["audit", "verify"]))?;
+        Ok(self)
+    }
+
+    fn pull_through(&mut self, third: &Larder, output: std::process::ChildStdout) -> Result<()> {
+        let mut line = String::new();
+        BufReader::new(output).read_line(&mut line)?;
+        print!("{line}");
+        let address =
+            line.trim().strip_prefix("listening on http://").context("the server does not listen")?;
+        let source = format!("docker://{address}/hub.example/demo/debian:12");
+        let pull = |name: &str| {
+            let target = format!("dir:{}", self.place.path().join(name).display());
+            let options = ["--insecure-policy", "copy", "--quiet", "--src-tls-verify=false"];
+            show(Command::new("skopeo").args(options).args([&source, &target]))
+        };
+        let before = self.relay.received();
+        pull("first-client")?;
+        let first = self.relay.received() - before;
+        println!("\n  the first client cost {} over the line", megabytes(first));
+        pull("second-client")?;
+        let second = self.relay.received() - before - first;
+        println!("\n  the second client cost {:.1} kB", second as f64 / 1e3);
+        ensure!(second < 100_000, "the second client fetched {second} bytes from upstream");
+        self.registry = None;
+        println!("\nThe upstream is gone. A third client:");
+        pull("third-client")?;
+        show(&mut third.command(["list"]))
+    }
+
     fn close(&self, took: Duration) {
         println!(
             "\n── That was larder, in {:.0} seconds ──\n\
              Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount\n\
              without extracting, with programs run from it; a pull killed half-way and resumed; a store that\n\
-             verifies and that skopeo reads.\n\n\
+             verifies and that skopeo reads; a registry in front of another, which serves on without it.\n\n\
              Try next, with target/debug/larder:\n  \
              larder pull debian:12                  from Docker Hub, if you are online\n  \
              larder copy docker://SRC oci:DIR:TAG   between registries, layouts and archives\n  \
+             larder serve                           a registry, and a cache in front of all others\n  \
              larder gc --dry-run                    what could go\n  \
              larder doctor                          which way of mounting this machine can do, and why\n  \
              cargo xtask bench pull                 how fast, beside containerd, buildah and skopeo with umoci\n\n\
