@@ -39,18 +39,27 @@ impl Patience {
     }
 }
 
+/// How long an operation goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Manners {
+    /// Attempts without progress.
+    pub(crate) attempts: u32,
+    /// The longest time that is waited for because the server asked for it. Where it asks for more, it gets all of it: the
+    /// operation ends.
+    pub(crate) longest_wait: Option<Duration>,
+}
+
 /// The attempts of one operation. Only attempts without progress count.
 pub(crate) struct Attempts {
     config: Arc<Config>,
     patience: Arc<Patience>,
-    most: u32,
+    manners: Manners,
     fruitless: u32,
 }
 
 impl Attempts {
-    /// At most `most` without progress.
-    pub(crate) fn new(config: Arc<Config>, patience: Arc<Patience>, most: u32) -> Self {
-        Self { config, patience, most, fruitless: 0 }
+    pub(crate) fn new(config: Arc<Config>, patience: Arc<Patience>, manners: Manners) -> Self {
+        Self { config, patience, manners, fruitless: 0 }
     }
 
     /// Whether nothing has failed since the last progress.
@@ -73,9 +82,12 @@ impl Attempts {
             self.progressed();
         } else {
             self.fruitless += 1;
-            if self.fruitless >= self.most || !self.patience.spend() {
+            if self.fruitless >= self.manners.attempts || !self.patience.spend() {
                 return Err(error);
             }
+        }
+        if self.manners.longest_wait.is_some_and(|longest| error.retry_after() > Some(longest)) {
+            return Err(error);
         }
         let delay = self.delay(&error);
         (self.config.progress)(Event::Retrying { what: what.to_owned(), reason: report(&error), delay });
@@ -136,6 +148,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn manners(config: &Config) -> Manners {
+        Manners { attempts: config.attempts, longest_wait: None }
+    }
+
     #[test]
     fn reads_seconds_dates_and_nothing_else() {
         let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
@@ -159,7 +175,7 @@ mod tests {
     #[test]
     fn waits_grow_and_are_capped() {
         let config = Arc::new(Config { backoff_base: Duration::from_millis(100), ..Config::default() });
-        let mut attempts = Attempts::new(config.clone(), Arc::new(Patience::new(&config)), config.attempts);
+        let mut attempts = Attempts::new(config.clone(), Arc::new(Patience::new(&config)), manners(&config));
         let error = Error::Stalled { what: String::new(), after: Duration::ZERO };
         assert_eq!(attempts.delay(&error), Duration::ZERO);
         for (fruitless, least, most) in [(1, 50, 100), (2, 100, 200), (4, 400, 800), (40, 5_000, 10_000)] {
@@ -189,10 +205,10 @@ mod tests {
         });
         let patience = Arc::new(Patience::new(&config));
         let error = || Error::Stalled { what: String::new(), after: Duration::ZERO };
-        let mut first = Attempts::new(config.clone(), patience.clone(), config.attempts);
+        let mut first = Attempts::new(config.clone(), patience.clone(), manners(&config));
         assert!(first.wait("a", error(), false).await.is_ok());
         assert!(first.wait("a", error(), false).await.is_ok());
-        let mut second = Attempts::new(config.clone(), patience.clone(), config.attempts);
+        let mut second = Attempts::new(config.clone(), patience.clone(), manners(&config));
         assert!(second.wait("b", error(), false).await.is_err());
         second.progressed();
         assert!(second.wait("b", error(), false).await.is_ok());

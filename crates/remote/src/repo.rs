@@ -2,7 +2,7 @@
 
 use crate::auth::token::Tokens;
 use crate::auth::{Authorization, challenge, origin};
-use crate::backoff::Attempts;
+use crate::backoff::{Attempts, Manners};
 use crate::client::{Action, Hosts, Shared};
 use crate::exchange::{Exchange, Request, Response};
 use crate::hosts::Endpoint;
@@ -14,6 +14,7 @@ use reqwest::Method;
 use reqwest::header::HeaderMap;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use url::Url;
 
 /// A handle on one repository. Cheap to clone; what a keychain said is remembered for as long as a clone lives.
@@ -27,7 +28,7 @@ struct Inner {
     registry: Registry,
     repository: Repository,
     auth: Auth,
-    attempts: u32,
+    patience: Manners,
     credentials: Mutex<HashMap<Registry, Option<Credential>>>,
     /// Where the registry redirected to for a blob.
     shortcuts: Mutex<HashMap<Digest, Url>>,
@@ -54,23 +55,24 @@ pub(crate) type Operation<'a, T> = &'a (dyn Fn(Arc<Endpoint>) -> BoxFuture<'a, R
 
 impl Repo {
     pub(crate) fn new(shared: Arc<Shared>, registry: Registry, repository: Repository, auth: Auth) -> Self {
-        let attempts = shared.config.attempts;
+        let patience = Manners { attempts: shared.config.attempts, longest_wait: None };
         Self {
             inner: Arc::new(Inner {
                 shared,
                 registry,
                 repository,
                 auth,
-                attempts,
+                patience,
                 credentials: Mutex::default(),
                 shortcuts: Mutex::default(),
             }),
         }
     }
 
-    /// The same repository for the same somebody, with less patience or more: at most so many attempts without progress.
+    /// The same repository for the same somebody, with other patience: at most so many attempts without progress, and none
+    /// where the server asks to be left alone for longer than `longest_wait`. The error says for how long.
     #[must_use]
-    pub fn with_attempts(&self, attempts: u32) -> Self {
+    pub fn with_patience(&self, attempts: u32, longest_wait: Duration) -> Self {
         let inner = &*self.inner;
         Self {
             inner: Arc::new(Inner {
@@ -78,7 +80,7 @@ impl Repo {
                 registry: inner.registry.clone(),
                 repository: inner.repository.clone(),
                 auth: inner.auth.clone(),
-                attempts,
+                patience: Manners { attempts, longest_wait: Some(longest_wait) },
                 credentials: Mutex::default(),
                 shortcuts: Mutex::default(),
             }),
@@ -138,7 +140,7 @@ impl Repo {
     }
 
     pub(crate) fn attempts(&self) -> Attempts {
-        Attempts::new(self.config().clone(), self.inner.shared.patience.clone(), self.inner.attempts)
+        Attempts::new(self.config().clone(), self.inner.shared.patience.clone(), self.inner.patience)
     }
 
     pub(crate) fn remembered(&self, registry: &Registry) -> Option<Option<Credential>> {

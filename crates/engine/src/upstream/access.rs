@@ -174,8 +174,9 @@ impl Shared {
         repository: &RepositoryName,
         about: Option<&Selector>,
         who: &Who,
-        hurry: bool,
+        has_older: bool,
     ) -> Result<(), Refusal> {
+        let hurry = source.hurry(has_older);
         let desk = source.desk(repository, &who.auth);
         let selector = match about {
             Some(selector) => Some(selector.clone()),

@@ -321,7 +321,7 @@ impl Shared {
         let (source, who, digest) = (order.source.clone(), order.who.clone(), order.digest);
         let key = (who.identity, order.repository.clone(), digest);
         let work = || async move {
-            match source.ask(&what, &who, false, repo.has_blob(&digest)).await {
+            match source.ask(&what, &who, None, repo.has_blob(&digest)).await {
                 Ok(Some(_)) => Ok(()),
                 Ok(None) => Err(trouble::plain(Kind::NotFound, format!("{what}: it does not"))),
                 Err(refusal) => Err(refusal.trouble),
@@ -360,7 +360,7 @@ impl Shared {
     /// What is known about a blob before it is fetched: what a manifest says, else what the upstream says.
     async fn describe(&self, order: &Order, repo: &Repo) -> Result<Descriptor, Trouble> {
         let digest = order.digest;
-        if let Some(known) = self.learned.about(&digest, self.now()) {
+        if let Some(known) = self.learned.about(&order.repository, &digest, self.now()) {
             return Ok(known);
         }
         let (store, repository) = (self.store().clone(), order.repository.clone());
@@ -369,7 +369,7 @@ impl Shared {
             return Ok(found);
         }
         let what = format!("how large is {digest} of {}", order.repository);
-        match order.source.ask(&what, &order.who, false, repo.has_blob(&digest)).await {
+        match order.source.ask(&what, &order.who, None, repo.has_blob(&digest)).await {
             Ok(Some(size)) => Ok(Descriptor::new(unknown_type(), digest, size)),
             Ok(None) => {
                 let trouble = trouble::plain(Kind::NotFound, format!("{} has no {digest}", order.repository));

@@ -14,10 +14,14 @@ use std::sync::Arc;
 pub(super) struct Lists {
     tags: Lately<RepositoryName, Arc<Vec<Tag>>>,
     referrers: Lately<(RepositoryName, Digest), Arc<Vec<Descriptor>>>,
-    tag_flights: Flights<(Identity, RepositoryName), Result<Arc<Vec<Tag>>, Refusal>>,
-    referrer_flights: Flights<(Identity, RepositoryName, Digest), Result<Arc<Vec<Descriptor>>, Refusal>>,
+    tag_flights: Flights<(Identity, RepositoryName), Fetched<Tag>>,
+    referrer_flights: Flights<(Identity, RepositoryName, Digest), Fetched<Descriptor>>,
 }
 
+type Fetched<T> = Result<Arc<Vec<T>>, Refusal>;
+
+/// Lists may have many pages.
+const PAGES: u32 = 6;
 /// Lists kept at once; each is bounded by what is read of one.
 const MOST: usize = 256;
 
@@ -52,8 +56,9 @@ impl Shared {
             let repository = repository.clone();
             self.lists.tag_flights.run(key, || async move {
                 let desk = asked.desk(&repository, &asker.auth);
+                let limit = Some(asked.settings.patience.0 * PAGES);
                 let what = format!("tags of {repository}");
-                let mut tags = asked.ask(&what, &asker, true, desk.tags()).await?;
+                let mut tags = asked.ask(&what, &asker, limit, desk.tags()).await?;
                 tags.sort_unstable();
                 tags.dedup();
                 let tags = Arc::new(tags);
@@ -83,8 +88,9 @@ impl Shared {
         let key = (who.identity, repository.clone(), *subject);
         let flown = self.lists.referrer_flights.run(key, || async move {
             let desk = asked.desk(&place.0, &asker.auth);
+            let limit = Some(asked.settings.patience.0 * PAGES);
             let what = format!("referrers of {}@{}", place.0, place.1);
-            let found = asked.ask(&what, &asker, true, desk.referrers(&place.1, None)).await;
+            let found = asked.ask(&what, &asker, limit, desk.referrers(&place.1, None)).await;
             let found = match found {
                 Ok(found) => Arc::new(found),
                 // Nothing is attached to what is not there.

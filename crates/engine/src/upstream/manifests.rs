@@ -99,7 +99,7 @@ impl Shared {
                 if !store.holds(repository, digest).map_err(failed)? {
                     return Ok(None);
                 }
-                let descriptor = self.stored(digest)?;
+                let descriptor = self.stored(repository, digest)?;
                 return Ok(descriptor.map(|descriptor| Known { descriptor, checked: self.now() }));
             }
         };
@@ -163,7 +163,7 @@ impl Shared {
             return Ok(Found { descriptor: known.descriptor, freshness: Freshness::Stale });
         }
         let what = format!("what does {repository}:{tag} stand for");
-        let hurry = known.is_some();
+        let hurry = source.hurry(known.is_some());
         let claimed = match heard {
             Some(descriptor) => Ok(descriptor),
             None => {
@@ -222,31 +222,27 @@ impl Shared {
         }
         let lease = self.lease().map_err(ours)?;
         lease.add(&[claimed.digest]).map_err(failed)?;
-        if let Some(descriptor) = self.stored(&claimed.digest).map_err(ours)? {
+        if let Some(descriptor) = self.stored(repository, &claimed.digest).map_err(ours)? {
             self.remember(repository, tag.as_str(), &descriptor).map_err(ours)?;
             return Ok(Found { descriptor, freshness: Freshness::Confirmed });
         }
-        let repo = if known.is_some() {
-            source.desk(repository, &who.auth)
-        } else {
-            source.repo(repository, &who.auth)
-        };
+        let (repo, hurry) = (source.desk(repository, &who.auth), source.hurry(known.is_some()));
         let what = format!("bring {repository}:{tag}");
         let digest = claimed.digest.to_string();
         let by_digest = repo.manifest(&digest);
-        let (document, digest) = match source.ask(&what, who, known.is_some(), by_digest).await {
+        let (document, digest) = match source.ask(&what, who, hurry, by_digest).await {
             Ok(document) => (document, claimed.digest),
             // The tag has moved and left nothing behind, or the header named something else: the content itself decides. Not
             // where content came that does not hash to its name: then it is nobody's word.
             Err(refusal) if refusal.word == Word::NotFound => {
                 let by_tag = repo.manifest(tag.as_str());
-                let document = source.ask(&what, who, known.is_some(), by_tag).await?;
+                let document = source.ask(&what, who, hurry, by_tag).await?;
                 let digest = document.digest();
                 (document, digest)
             }
             Err(refusal) => return Err(refusal),
         };
-        let descriptor = self.keep(source, &document, &digest, &lease).await.map_err(ours)?;
+        let descriptor = self.keep(source, repository, &document, &digest, &lease).await.map_err(ours)?;
         self.remember(repository, tag.as_str(), &descriptor).map_err(ours)?;
         Ok(Found { descriptor, freshness: Freshness::Fetched })
     }
@@ -268,22 +264,22 @@ impl Shared {
             return Ok(found);
         }
         let what = format!("bring {repository}@{digest}");
-        let outcome = match self.stored(digest)? {
+        let outcome = match self.stored(repository, digest)? {
             // It came for another repository: that this one has it too is for the upstream to say.
             Some(descriptor) => {
                 let heard = self.heard(source, repository, &selector);
                 let desk = source.desk(repository, &who.auth);
                 let proven = match heard {
                     Some(_) => Ok(()),
-                    None => source.ask(&what, who, false, desk.resolve(&digest.to_string())).await.map(drop),
+                    None => source.ask(&what, who, None, desk.resolve(&digest.to_string())).await.map(drop),
                 };
                 proven.map(|()| Found { descriptor, freshness: Freshness::Confirmed })
             }
             None => {
-                let repo = source.repo(repository, &who.auth);
-                match source.ask(&what, who, false, repo.manifest(&digest.to_string())).await {
+                let repo = source.desk(repository, &who.auth);
+                match source.ask(&what, who, None, repo.manifest(&digest.to_string())).await {
                     Ok(document) => {
-                        let descriptor = self.keep(source, &document, digest, &lease).await?;
+                        let descriptor = self.keep(source, repository, &document, digest, &lease).await?;
                         Ok(Found { descriptor, freshness: Freshness::Fetched })
                     }
                     Err(refusal) => Err(refusal),
@@ -321,10 +317,10 @@ impl Shared {
     }
 
     /// The stored document, described by what it is. One that is damaged is set aside, and is not there then.
-    fn stored(&self, digest: &Digest) -> Result<Option<Descriptor>, Trouble> {
+    fn stored(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Descriptor>, Trouble> {
         match self.store().document(digest) {
             Ok(Some(document)) => {
-                self.learned.learn(&document, self.now());
+                self.learned.learn(repository, &document, self.now());
                 Ok(Some(Descriptor { digest: *digest, ..document.descriptor() }))
             }
             Ok(None) => Ok(None),
@@ -343,12 +339,13 @@ impl Shared {
     async fn keep(
         &self,
         source: &Source,
+        repository: &RepositoryName,
         document: &Document,
         digest: &Digest,
         lease: &Lease,
     ) -> Result<Descriptor, Trouble> {
         source.health.sent(document.raw().len() as u64);
-        self.learned.learn(document, self.now());
+        self.learned.learn(repository, document, self.now());
         let (store, document, digest, lease) =
             (self.store().clone(), document.clone(), *digest, lease.clone());
         blocking(move || {

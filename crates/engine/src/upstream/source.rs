@@ -4,12 +4,12 @@ use super::access::{Identity, Who};
 use super::health::Health;
 use super::settings::UpstreamSettings;
 use super::trouble::{self, Word};
-use crate::{Engine, Error, keychain};
+use crate::{Engine, Error, Span, keychain};
 use larder_core::{Classify, Kind, Registry, RepositoryName};
 use larder_remote::{Auth, Client, Repo};
 use larder_server::Trouble;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
@@ -21,6 +21,7 @@ pub(super) struct Source {
     pub(super) credential_host: Registry,
     /// Of its own, so that one upstream in trouble does not use up the retries of the others.
     client: Client,
+    attempts: u32,
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
     large: Semaphore,
     small: Semaphore,
@@ -34,7 +35,11 @@ pub(super) struct Refusal {
 }
 
 /// Attempts at a question whose answer a client waits for.
-const ATTEMPTS: u32 = 2;
+const ATTEMPTS: u32 = 3;
+/// The longest that a question waits because the upstream asks for it.
+const QUESTION_WAITS: Duration = Duration::from_secs(1);
+/// The longest that a transfer does. Clients that read along have patience too, but less than a registry may ask for.
+const TRANSFER_WAITS: Duration = Duration::from_secs(20);
 /// Blobs up to this size do not queue behind larger ones.
 const SMALL: u64 = 1 << 20;
 /// Small blobs that move at once, for every large one.
@@ -67,20 +72,30 @@ impl Source {
             health: Health::default(),
             credential_host,
             client,
+            attempts: engine.config().attempts,
             clock: engine.host().clock.clone(),
             large: Semaphore::new(jobs),
             small: Semaphore::new(jobs * SMALL_PER_LARGE),
         })
     }
 
-    /// A repository, with all the patience that is configured.
+    /// A repository for moving blobs, with the patience that is configured.
     pub(super) fn repo(&self, repository: &RepositoryName, auth: &Auth) -> Repo {
-        self.client.repository(repository.registry(), repository.repository(), auth.clone())
+        self.open(repository, auth).with_patience(self.attempts, TRANSFER_WAITS)
     }
 
     /// A repository for short questions.
     pub(super) fn desk(&self, repository: &RepositoryName, auth: &Auth) -> Repo {
-        self.repo(repository, auth).with_attempts(ATTEMPTS)
+        self.open(repository, auth).with_patience(ATTEMPTS, QUESTION_WAITS)
+    }
+
+    fn open(&self, repository: &RepositoryName, auth: &Auth) -> Repo {
+        self.client.repository(repository.registry(), repository.repository(), auth.clone())
+    }
+
+    /// How long an answer is waited for where an older one could be given.
+    pub(super) fn hurry(&self, has_older: bool) -> Option<Duration> {
+        has_older.then_some(self.settings.patience.0)
     }
 
     /// The right to move a blob of this size. Whoever has it waits for nobody else who needs it.
@@ -89,23 +104,22 @@ impl Source {
         slots.acquire().await.ok()
     }
 
-    /// Asks a question and keeps the counters. In a `hurry`, that is where an older answer could be given, an answer that
-    /// takes longer than the configured patience is none.
+    /// Asks a question and keeps the counters. An answer that takes longer than `limit` is none.
     pub(super) async fn ask<T>(
         &self,
         what: &str,
         who: &Who,
-        hurry: bool,
+        limit: Option<Duration>,
         question: impl Future<Output = Result<T, larder_remote::Error>>,
     ) -> Result<T, Refusal> {
         self.health.asking();
         let question = Box::pin(question);
-        let answer = if hurry {
-            match tokio::time::timeout(self.settings.patience.0, question).await {
+        let answer = if let Some(limit) = limit {
+            match tokio::time::timeout(limit, question).await {
                 Ok(answer) => answer,
                 Err(_) => {
                     self.health.failed((self.clock)(), None);
-                    let message = format!("{what}: no answer within {}", self.settings.patience);
+                    let message = format!("{what}: no answer within {}", Span(limit));
                     return Err(Refusal {
                         word: Word::None,
                         trouble: trouble::plain(Kind::Unavailable, message),

@@ -350,3 +350,14 @@ async fn ping_says_whether_a_login_would_work() {
     let error = client.ping(&server.registry(), Auth::Given(basic("bob", "no"))).await.unwrap_err();
     assert_eq!(error.kind(), Kind::Denied);
 }
+
+#[tokio::test]
+async fn what_the_token_server_lacks_is_not_absent_from_the_registry() {
+    let tokens = Server::start(|_| Reply::new(404)).await;
+    let server = registry(tokens.url("/token"), "good").await;
+    for auth in [Auth::Anonymous, bob()] {
+        let error = server.repo(config(), auth).manifest("1.0").await.unwrap_err();
+        assert!(matches!(error, Error::Token { .. }), "{error}");
+        assert_ne!(error.kind(), Kind::NotFound);
+    }
+}

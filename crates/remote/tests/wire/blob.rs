@@ -111,7 +111,10 @@ async fn a_server_that_ignores_ranges_still_works() {
     .await;
     let repo = server.anonymous();
     assert!(fetch(&repo, &content).await.unwrap() == content);
-    assert_eq!(repo.blob_range(&layer(&content), 30_000, 10).await.unwrap().concat(), content[30_000..30_010]);
+    assert_eq!(
+        repo.blob_range(&layer(&content), 30_000, 10).await.unwrap().concat(),
+        content[30_000..30_010]
+    );
 }
 
 #[tokio::test]

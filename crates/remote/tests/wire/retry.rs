@@ -1,8 +1,8 @@
 //! Servers that are busy.
 
-use crate::server::{Reply, Server, config, image, manifest_reply, watched};
+use crate::server::{Reply, Server, config, image, manifest_reply, repository, watched};
 use larder_core::{Classify, Event, Kind};
-use larder_remote::{Auth, Config, Error};
+use larder_remote::{Auth, Client, Config, Error};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, UNIX_EPOCH};
@@ -82,8 +82,8 @@ async fn a_registry_that_comes_up_late_is_found() {
     let address = listener.local_addr().unwrap();
     drop(listener);
     let registry = larder_core::Registry::new(&address.to_string()).unwrap();
-    let client = larder_remote::Client::new(Config { attempts: 2, ..config() }).unwrap();
-    let repo = client.repository(&registry, &crate::server::repository("a"), Auth::Anonymous);
+    let client = Client::new(Config { attempts: 2, ..config() }).unwrap();
+    let repo = client.repository(&registry, &repository("a"), Auth::Anonymous);
     let error = repo.manifest("1").await.unwrap_err();
     assert!(matches!(error, Error::Connect { .. }), "{error:?}");
     assert_eq!(error.kind(), Kind::Unavailable);
@@ -110,14 +110,51 @@ async fn names_that_do_not_resolve_are_tried_again_and_named() {
         ..config()
     };
     let registry = larder_core::Registry::new("late.test").unwrap();
-    let client = larder_remote::Client::new(config).unwrap();
-    let repo = client.repository(&registry, &crate::server::repository("a"), Auth::Anonymous);
+    let client = Client::new(config).unwrap();
+    let repo = client.repository(&registry, &repository("a"), Auth::Anonymous);
     repo.manifest("1").await.unwrap();
 
     let nowhere = larder_core::Registry::new("nowhere.invalid").unwrap();
-    let client = larder_remote::Client::new(Config { attempts: 1, ..crate::server::config() }).unwrap();
-    let repo = client.repository(&nowhere, &crate::server::repository("a"), Auth::Anonymous);
+    let client = Client::new(Config { attempts: 1, ..config() }).unwrap();
+    let repo = client.repository(&nowhere, &repository("a"), Auth::Anonymous);
     let error = repo.manifest("1").await.unwrap_err();
     assert!(matches!(error, Error::UnknownHost { .. }), "{error:?}");
     assert!(error.hints()[0].contains("nowhere.invalid"));
+}
+
+#[tokio::test]
+async fn a_handle_has_its_own_patience() {
+    let server = Server::start(|_| Reply::new(503)).await;
+    let repo = server.repo(config(), Auth::Anonymous);
+    let curt = repo.with_patience(2, Duration::from_secs(1));
+    curt.manifest("1.0").await.unwrap_err();
+    assert_eq!(server.requests().len(), 2);
+}
+
+#[tokio::test]
+async fn who_asks_for_more_time_than_there_is_gets_all_of_it() {
+    let server = Server::start(|_| Reply::new(429).header("Retry-After", "30")).await;
+    let repo = server.repo(config(), Auth::Anonymous).with_patience(5, Duration::from_secs(1));
+    let began = Instant::now();
+    let error = repo.manifest("1.0").await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
+    assert!(began.elapsed() < Duration::from_secs(5));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn one_tag_is_a_small_question() {
+    let server = Server::start(|request| match request.target.as_str() {
+        "/v2/library/a/tags/list?n=1" => Reply::ok(r#"{"tags":["1.0"]}"#),
+        "/v2/library/none/tags/list?n=1" => Reply::ok(r#"{"tags":null}"#),
+        _ => Reply::new(404),
+    })
+    .await;
+    let client = Client::new(config()).unwrap();
+    let ask = async |name: &str| {
+        client.repository(&server.registry(), &repository(name), Auth::Anonymous).any_tag().await
+    };
+    assert_eq!(ask("library/a").await.unwrap().unwrap().as_str(), "1.0");
+    assert_eq!(ask("library/none").await.unwrap(), None);
+    assert_eq!(ask("library/other").await.unwrap_err().kind(), Kind::NotFound);
 }
