@@ -164,7 +164,8 @@ impl Engine {
         self.audit(&records, true);
     }
 
-    fn about(&self, action: &'static str, reference: Option<&Reference>) -> AuditRecord {
+    /// A record of what the user of this machine does.
+    pub(crate) fn about(&self, action: &'static str, reference: Option<&Reference>) -> AuditRecord {
         let mut record = AuditRecord::new((self.host().clock)(), action);
         record.actor.clone_from(&self.host().actor);
         record.agent = Some(self.host().user_agent.clone());

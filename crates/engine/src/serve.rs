@@ -82,7 +82,9 @@ impl Engine {
             store: self.store().clone(),
             access: access.clone(),
             on_miss: upstreams.clone().map(|upstreams| upstreams as Arc<dyn OnMiss>),
-            sinks: vec![log, journal::sink(auditor.clone())],
+            sinks: std::iter::once(log)
+                .chain(self.config().audit.then(|| journal::sink(auditor.clone())))
+                .collect(),
             clock: self.host().clock.clone(),
         };
         Ok(Serving {
@@ -127,12 +129,24 @@ impl Serving {
         tls.refresh(now).map_err(|source| Error::Tls { source: Box::new(source) })
     }
 
+    /// Records something about the server itself.
+    fn record(&self, action: &'static str) {
+        if self.engine.config().audit {
+            let mut record = self.engine.about(action, None);
+            let addresses: Vec<String> = self.addresses.iter().map(ToString::to_string).collect();
+            record.reference = Some(addresses.join(" "));
+            // Refused only when the queue is full, and then it is counted.
+            let _ = self.auditor.offer(record);
+        }
+    }
+
     /// Answers until `leave` resolves, then lets transfers finish. To be called once.
     pub async fn run(&self, leave: impl Future<Output = ()> + Send) -> Farewell {
         let listeners =
             std::mem::take(&mut *self.listeners.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         let (leaving, left) = watch::channel(false);
         let mut running = tokio::task::JoinSet::new();
+        self.record("serve-start");
         for listener in listeners {
             let (server, tls, mut left) = (self.server.clone(), self.tls.clone(), left.clone());
             running.spawn(async move {
@@ -158,6 +172,7 @@ impl Serving {
         if let Some(upstreams) = &self.upstreams {
             upstreams.flush().await;
         }
+        self.record("serve-stop");
         let auditor = self.auditor.clone();
         // What cannot be written by now is counted; there is nobody left to wait.
         let _ = tokio::task::spawn_blocking(move || auditor.close()).await;
