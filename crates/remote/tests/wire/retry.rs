@@ -115,7 +115,7 @@ async fn names_that_do_not_resolve_are_tried_again_and_named() {
     repo.manifest("1").await.unwrap();
 
     let nowhere = larder_core::Registry::new("nowhere.invalid").unwrap();
-    let client = Client::new(Config { attempts: 1, ..config() }).unwrap();
+    let client = Client::new(Config { attempts: 1, ..crate::server::config() }).unwrap();
     let repo = client.repository(&nowhere, &repository("a"), Auth::Anonymous);
     let error = repo.manifest("1").await.unwrap_err();
     assert!(matches!(error, Error::UnknownHost { .. }), "{error:?}");
