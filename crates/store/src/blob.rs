@@ -2,6 +2,7 @@
 
 use crate::database::{Durability, Key, stored_size};
 use crate::ingest::Begin;
+use crate::layout::Layout;
 use crate::{Error, Lease, Result, Store};
 use larder_core::{Digest, Hasher, MediaType};
 use rusqlite::{OptionalExtension as _, Transaction, params};
@@ -226,8 +227,8 @@ pub(crate) fn forget(db: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<
 }
 
 /// A blob whose file is known to be whole.
-pub(crate) fn at(store: &Store, digest: &Digest, size: u64) -> Blob {
-    Blob { digest: *digest, size, path: store.layout.blob(digest) }
+pub(crate) fn at(layout: &Layout, digest: &Digest, size: u64) -> Blob {
+    Blob { digest: *digest, size, path: layout.blob(digest) }
 }
 
 /// Reads to the end with one buffer and hashes; returns the length too.

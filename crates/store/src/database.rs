@@ -1,11 +1,12 @@
 //! The database: connections, transactions, and how rows spell our types. SQL about a noun stands in the noun's own file.
 
+use crate::lock::Held;
 use crate::{Error, Result, checksum, schema};
 use larder_core::{Algorithm, Digest};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,7 +16,16 @@ use std::time::{Duration, SystemTime};
 pub(crate) struct Database {
     path: PathBuf,
     writer: Mutex<Connection>,
-    readers: Mutex<Vec<Connection>>,
+    readers: Mutex<Readers>,
+    /// Shared by all who have the database open; who owns it alone may put another one in its place.
+    open: Held,
+}
+
+#[derive(Default)]
+struct Readers {
+    idle: Vec<Connection>,
+    /// How often the database was replaced: a connection to an earlier one is not used again.
+    replaced: u64,
 }
 
 /// How long a write must live.
@@ -30,21 +40,14 @@ pub(crate) enum Durability {
 impl Database {
     /// Opens or creates the database. The caller holds the layout lock: SQLite's own creation and switch to WAL are not safe
     /// against each other. `new` is asked before tables are made, and may refuse.
-    pub(crate) fn open(path: &Path, new: impl Fn() -> Result<()>) -> Result<Self> {
+    pub(crate) fn open(path: &Path, open: Held, new: impl Fn() -> Result<()>) -> Result<Self> {
         if !path.try_exists().map_err(Error::io("open", path))? {
             new()?;
-            // SQLite gives its side files the mode of the main one, so this keeps all of them private.
-            OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .open(path)
-                .map_err(Error::io("create", path))?;
+            create_file(path)?;
         }
         let mut writer = connect(path)?;
         schema::prepare(&mut writer, path, new)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::new(Vec::new()) })
+        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), open })
     }
 
     /// Runs `query` on a consistent state.
@@ -53,15 +56,18 @@ impl Database {
         operation: &'static str,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        let idle = lock(&self.readers).pop();
+        let (idle, replaced) = {
+            let mut readers = lock(&self.readers);
+            (readers.idle.pop(), readers.replaced)
+        };
         let connection = match idle {
             Some(connection) => connection,
             None => connect(&self.path)?,
         };
         let result = query(&connection).map_err(self.failed(operation));
-        let mut idle = lock(&self.readers);
-        if idle.len() < IDLE_READERS {
-            idle.push(connection);
+        let mut readers = lock(&self.readers);
+        if readers.idle.len() < IDLE_READERS && readers.replaced == replaced {
+            readers.idle.push(connection);
         }
         result
     }
@@ -107,6 +113,38 @@ impl Database {
         connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(failed())
     }
 
+    /// Goes back to the write-ahead log, where a damaged head said otherwise.
+    pub(crate) fn use_log(&self) -> Result<()> {
+        let writer = lock(&self.writer);
+        writer.pragma_update(None, "journal_mode", "WAL").map_err(self.failed("turn on the log"))
+    }
+
+    /// Lets go of the database, so that `build` can put another one in its place, and takes that one. Refused while anybody else
+    /// has it open: they would go on writing into the old one.
+    pub(crate) fn replace(&self, build: impl FnOnce() -> Result<()>) -> Result<()> {
+        let mut writer = lock(&self.writer);
+        let shared = || self.open.lock_shared().map_err(Error::io("lock", &self.path));
+        match self.open.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                // Trying has cost us our share.
+                shared()?;
+                return Err(Error::InUse { path: self.path.clone() });
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &self.path)(error)),
+        }
+        {
+            let mut readers = lock(&self.readers);
+            readers.idle.clear();
+            readers.replaced += 1;
+        }
+        *writer = Connection::open_in_memory().map_err(self.failed("let go of"))?;
+        let built = build();
+        *writer = connect(&self.path)?;
+        shared()?;
+        built
+    }
+
     fn failed(&self, operation: &'static str) -> impl FnOnce(rusqlite::Error) -> Error {
         let path = self.path.clone();
         move |source| Error::Database { operation, path, source }
@@ -123,7 +161,14 @@ fn transact<T>(
     Ok(value)
 }
 
-fn connect(path: &Path) -> Result<Connection> {
+/// An empty file that only the owner may read. SQLite gives its side files the mode of the main one.
+pub(crate) fn create_file(path: &Path) -> Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false).mode(0o600);
+    options.open(path).map(drop).map_err(Error::io("create", path))
+}
+
+pub(crate) fn connect(path: &Path) -> Result<Connection> {
     let open = || {
         let mut connection = Connection::open_with_flags(
             path,

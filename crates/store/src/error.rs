@@ -30,6 +30,20 @@ pub enum Error {
         #[source]
         source: rusqlite::Error,
     },
+    /// The database is gone, or contradicts itself.
+    #[error("the database {path} {problem}", path = .path.display())]
+    BrokenDatabase {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong, as the rest of a sentence that starts with it.
+        problem: &'static str,
+    },
+    /// The database cannot be replaced while others have it open.
+    #[error("the database {path} is in use", path = .path.display())]
+    InUse {
+        /// Which file.
+        path: PathBuf,
+    },
     /// The store was written by a newer larder, whose layout this one does not know.
     #[error("the store {path} has layout version {found}, and this larder knows only up to {known}", path = .path.display())]
     Newer {
@@ -153,9 +167,13 @@ impl Error {
         move |source| Self::Io { operation, path, source }
     }
 
-    /// The database itself is broken, as opposed to unreachable.
+    /// The database itself is broken or gone, as opposed to unreachable.
     pub(crate) fn is_broken_database(&self) -> bool {
-        matches!(self, Self::Database { .. }) && self.kind() == Kind::Corrupt
+        match self {
+            Self::Database { source, .. } => database_kind(source) == Kind::Corrupt,
+            Self::BrokenDatabase { .. } => true,
+            _ => false,
+        }
     }
 }
 
@@ -164,8 +182,9 @@ impl Classify for Error {
         match self {
             Self::Io { source, .. } => io_kind(source),
             Self::Database { source, .. } => database_kind(source),
+            Self::BrokenDatabase { .. } => Kind::Corrupt,
             Self::Newer { .. } | Self::Evidence { .. } => Kind::Unsupported,
-            Self::Foreign { .. } => Kind::Conflict,
+            Self::Foreign { .. } | Self::InUse { .. } => Kind::Conflict,
             Self::Corrupt { .. } | Self::TooLong { .. } | Self::TooShort { .. } | Self::Damaged { .. } => {
                 Kind::Corrupt
             }
@@ -183,10 +202,10 @@ impl Classify for Error {
             Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 vec!["Run as the owner of the store, or choose another one.".into()]
             }
-            Self::Database { .. } if self.is_broken_database() => vec![
-                "Move larder.db, index.json and index.yaml of the store away and pull again: blobs that are whole are taken over."
-                    .into(),
+            Self::Database { .. } | Self::BrokenDatabase { .. } if self.is_broken_database() => vec![
+                "Run `larder verify --repair`: it builds the database again from the blobs and index.json.".into(),
             ],
+            Self::InUse { .. } => vec!["Stop the other larder processes that use this store first.".into()],
             Self::Newer { .. } => {
                 vec!["Install the newer larder, or choose another directory for the store.".into()]
             }
@@ -228,8 +247,11 @@ fn database_kind(error: &rusqlite::Error) -> Kind {
             | C::CannotOpen
             | C::OutOfMemory
             | C::FileLockingProtocolFailed => Kind::Unavailable,
+            // Our statements are right, so a table or a column that they do not find has been lost.
+            C::Unknown => Kind::Corrupt,
             _ => Kind::Internal,
         },
+        E::SqlInputError { .. } => Kind::Corrupt,
         // A column that does not hold what we wrote there.
         E::FromSqlConversionFailure(..)
         | E::InvalidColumnType(..)

@@ -3,8 +3,9 @@
 use crate::database::Durability;
 use crate::name::{self, Name, from_row};
 use crate::{Result, Store, layout, lock};
-use larder_core::{Descriptor, MediaType};
+use larder_core::{Descriptor, Digest, MediaType, Reference};
 use rusqlite::{Connection, Transaction};
+use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::time::SystemTime;
 
@@ -85,7 +86,7 @@ impl Index {
         let manifests = self.names.iter().map(|name| {
             let mut descriptor = name.descriptor.clone();
             let reference = name.reference.to_string();
-            for key in ["org.opencontainers.image.ref.name", "io.containerd.image.name"] {
+            for key in ANNOTATIONS {
                 descriptor.annotations.insert(key.to_owned(), reference.clone());
             }
             descriptor
@@ -98,9 +99,7 @@ impl Index {
     /// FORMAT: a YAML subset that needs no library: every string is a JSON string. Only facts that change together with the
     /// generation are in it, so that the file can be checked.
     pub(crate) fn yaml(&self) -> String {
-        let mut text = String::from(
-            "# Written by larder for people, from its database; changes made here are lost.\nnames:",
-        );
+        let mut text = format!("{HEADER}\nnames:");
         if self.names.is_empty() {
             text.push_str(" []");
         }
@@ -121,6 +120,86 @@ impl Index {
         text
     }
 }
+
+/// A name as the index files tell it.
+pub(crate) struct Entry {
+    pub(crate) reference: Reference,
+    pub(crate) descriptor: Descriptor,
+    pub(crate) pinned: bool,
+    pub(crate) pushed: bool,
+}
+
+/// What the files say, for when the database cannot say it any more: names from `index.json`, and what else is known about them
+/// from `index.yaml`. What is missing or unreadable says nothing.
+pub(crate) fn entries(json: &[u8], yaml: &str) -> Vec<Entry> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        manifests: Vec<Descriptor>,
+    }
+    let told = told(yaml);
+    let manifests = serde_json::from_slice(json).map(|file: File| file.manifests);
+    let named = |mut descriptor: Descriptor| {
+        let [reference, _] = ANNOTATIONS.map(|key| descriptor.annotations.remove(key));
+        let reference: Reference = reference?.parse().ok()?;
+        Some((reference, descriptor))
+    };
+    let names: Vec<(Reference, Descriptor)> = match manifests {
+        Ok(manifests) => manifests.into_iter().filter_map(named).collect(),
+        Err(_) => told.iter().filter_map(|(name, entry)| Some((name.clone(), entry.descriptor()?))).collect(),
+    };
+    let entry = |(reference, descriptor)| {
+        let told = told.get(&reference);
+        let (pinned, pushed) = told.map_or((false, false), |told| (told.pinned, told.pushed));
+        Entry { reference, descriptor, pinned, pushed }
+    };
+    names.into_iter().map(entry).collect()
+}
+
+/// One entry of `index.yaml`.
+#[derive(Default)]
+struct Told {
+    digest: Option<Digest>,
+    media_type: Option<MediaType>,
+    size: Option<u64>,
+    pinned: bool,
+    pushed: bool,
+}
+
+impl Told {
+    fn descriptor(&self) -> Option<Descriptor> {
+        Some(Descriptor::new(self.media_type.clone()?, self.digest?, self.size?))
+    }
+}
+
+fn told(yaml: &str) -> HashMap<Reference, Told> {
+    let text = |value: &str| serde_json::from_str::<String>(value).ok();
+    let mut all: HashMap<Reference, Told> = HashMap::new();
+    let mut at: Option<Reference> = None;
+    for line in yaml.lines() {
+        if let Some(name) = line.strip_prefix("- name: ") {
+            at = text(name).and_then(|name| name.parse().ok());
+            continue;
+        }
+        let (Some(name), Some((key, value))) = (&at, line.trim_start().split_once(": ")) else { continue };
+        let told = all.entry(name.clone()).or_default();
+        match key {
+            "digest" => told.digest = value.parse().ok(),
+            "media_type" => told.media_type = text(value).map(|value| MediaType::new(&value)),
+            "size" => told.size = value.parse().ok(),
+            "pinned" => told.pinned = value == "true",
+            "pushed" => told.pushed = value == "true",
+            _ => {}
+        }
+    }
+    all
+}
+
+/// FORMAT: how other tools find a name.
+const ANNOTATIONS: [&str; 2] = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+
+/// FORMAT: the first line of `index.yaml`.
+pub(crate) const HEADER: &str =
+    "# Written by larder for people, from its database; changes made here are lost.";
 
 /// A time as people and YAML read it, to the second, UTC.
 struct Rfc3339(SystemTime);
@@ -162,6 +241,35 @@ mod tests {
             let time = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(Rfc3339(time).to_string(), expected);
         }
+    }
+
+    #[test]
+    fn what_the_files_tell_is_read_back() {
+        let name = |text: &str, pinned, pushed| Name {
+            reference: text.parse().unwrap(),
+            descriptor: Descriptor::of(MediaType::OCI_MANIFEST, text.as_bytes()),
+            updated: SystemTime::UNIX_EPOCH,
+            checked: SystemTime::UNIX_EPOCH,
+            last_used: SystemTime::UNIX_EPOCH,
+            pinned,
+            pushed,
+        };
+        let names =
+            vec![name("a:1", true, false), name("localhost/b:1", false, true), name("c:1", false, false)];
+        let index = Index { generation: 0, written: 0, names: names.clone() };
+        let (json, yaml) = (index.json(), index.yaml());
+        let same = |found: Vec<Entry>| {
+            assert_eq!(found.len(), names.len());
+            for entry in found {
+                let name = names.iter().find(|name| name.reference == entry.reference).unwrap();
+                assert_eq!(entry.descriptor, name.descriptor);
+                assert_eq!((entry.pinned, entry.pushed), (name.pinned, name.pushed));
+            }
+        };
+        same(entries(&json, &yaml));
+        same(entries(&json[1..], &yaml));
+        assert_eq!(entries(&json, "").len(), 3);
+        assert!(entries(b"", "- name: x\n  digest: y").is_empty());
     }
 
     #[test]

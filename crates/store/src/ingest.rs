@@ -143,7 +143,7 @@ impl Store {
         // Whoever put it there may not have made it durable.
         file.sync_data().map_err(failed())?;
         layout::sync_directory(&self.layout.blobs(digest.algorithm()))?;
-        let found = blob::at(self, digest, size);
+        let found = blob::at(&self.layout, digest, size);
         let edges = document::edges(digest, &head, None);
         let kind = if edges.is_some() { BlobKind::Manifest } else { BlobKind::Other };
         let now = self.now();
@@ -268,7 +268,7 @@ impl Ingest {
         };
         self.file.sync_data().map_err(Error::io("sync", &self.part))?;
 
-        let blob = blob::at(&self.store, &digest, self.offset);
+        let blob = blob::at(&self.store.layout, &digest, self.offset);
         // INVARIANT: bytes durable, then the name, then the row. A crash in between leaves a whole file without row, which
         // the next `begin` takes over. No sweep runs meanwhile, so none takes the file for an orphan or removes it after an
         // earlier row of it.

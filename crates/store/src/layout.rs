@@ -60,6 +60,21 @@ impl Layout {
         self.home.join("larder.db")
     }
 
+    /// SQLite's files, the database itself first.
+    pub(crate) fn database_files(&self) -> [PathBuf; 3] {
+        ["", "-wal", "-shm"].map(|side| self.home.join(format!("larder.db{side}")))
+    }
+
+    /// Where a new database is built.
+    pub(crate) fn new_database(&self) -> PathBuf {
+        self.home.join(NEW_DATABASE)
+    }
+
+    /// Shared by all who have the database open.
+    pub(crate) fn open_lock(&self) -> PathBuf {
+        self.home.join("open.lock")
+    }
+
     /// Held while the layout is made or checked, and while the indexes are written.
     pub(crate) fn layout_lock(&self) -> PathBuf {
         self.home.join("layout.lock")
@@ -77,6 +92,18 @@ impl Layout {
 
     pub(crate) fn blobs(&self, algorithm: Algorithm) -> PathBuf {
         self.home.join("blobs").join(algorithm.as_str())
+    }
+
+    /// Whether there is any blob, with or without row.
+    pub(crate) fn has_blobs(&self) -> Result<bool> {
+        for algorithm in [Algorithm::Sha256, Algorithm::Sha512] {
+            let path = self.blobs(algorithm);
+            let mut entries = fs::read_dir(&path).map_err(Error::io("list", path))?;
+            if entries.next().is_some() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn blob(&self, digest: &Digest) -> PathBuf {
@@ -136,10 +163,14 @@ impl Layout {
 
     /// A free name for a damaged blob.
     pub(crate) fn quarantine(&self, digest: &Digest) -> PathBuf {
-        let base = format!("{}-{}", digest.algorithm().as_str(), digest.hex());
+        self.aside(&format!("{}-{}", digest.algorithm().as_str(), digest.hex()))
+    }
+
+    /// A free name under `quarantine/`.
+    pub(crate) fn aside(&self, base: &str) -> PathBuf {
         let directory = self.home.join("quarantine");
         (0u32..)
-            .map(|n| directory.join(if n == 0 { base.clone() } else { format!("{base}.{n}") }))
+            .map(|n| directory.join(if n == 0 { base.to_owned() } else { format!("{base}.{n}") }))
             .find(|path| fs::symlink_metadata(path).is_err())
             .expect("fewer than 2^32 files have the same name")
     }
@@ -193,7 +224,9 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
 
 /// Whether `name` is a leftover of [`replace`] of the files at the top of the store.
 pub(crate) fn is_temporary(name: &str) -> bool {
-    [".index.json.", ".index.yaml.", ".oci-layout."].iter().any(|prefix| name.starts_with(prefix))
+    [".index.json.", ".index.yaml.", ".oci-layout.", NEW_DATABASE]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// Makes the entries of a directory durable.
@@ -230,6 +263,7 @@ const DIRECTORIES: [&str; 10] = [
 /// Hexadecimal digits of 128 bits.
 const UPLOAD_ID: usize = 32;
 
+const NEW_DATABASE: &str = ".larder.db.new";
 const PART: &str = ".part";
 const BUILDING: &str = ".building";
 const LOCK: &str = ".lock";

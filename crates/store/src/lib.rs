@@ -13,6 +13,7 @@ mod gc;
 mod graph;
 mod index;
 mod ingest;
+mod integrity;
 mod layout;
 mod lease;
 mod lock;
@@ -20,8 +21,10 @@ mod mark;
 mod mount;
 mod name;
 mod quarantine;
+mod rebuild;
 mod repository;
 mod restore;
+mod salvage;
 mod schema;
 mod served;
 mod stats;
@@ -29,6 +32,7 @@ mod store;
 mod upload;
 mod verdict;
 mod verify;
+mod wal;
 
 pub use audit::{
     AuditCounters, AuditFinding, AuditLimits, AuditLine, AuditLines, AuditLog, AuditMark, AuditNote,
@@ -46,6 +50,7 @@ pub use lease::Lease;
 pub use mount::MountRecord;
 pub use name::Name;
 pub use repository::HeldKind;
+pub use restore::Repaired;
 pub use served::{Outcome, Served, TierStats};
 pub use stats::Stats;
 pub use store::{Clock, Options, Store};

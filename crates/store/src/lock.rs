@@ -39,6 +39,22 @@ pub(crate) fn sweep(layout: &Layout) -> Result<Held> {
     lock(&layout.store_lock(), File::lock)
 }
 
+/// Held as long as the database is open, before any other lock.
+pub(crate) fn open_database(layout: &Layout) -> Result<Held> {
+    lock(&layout.open_lock(), File::lock_shared)
+}
+
+/// Held while another database is put in the place of one that nobody has open. `None` if somebody has.
+pub(crate) fn replace_database(layout: &Layout) -> Result<Option<Held>> {
+    let path = layout.open_lock();
+    let file = open(&path, true).map_err(Error::io("open", &path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Held(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", path)(error)),
+    }
+}
+
 /// Held while the layout is made or the indexes are written. Taken after `store.lock`, never before it.
 pub(crate) fn layout(layout: &Layout) -> Result<Held> {
     lock(&layout.layout_lock(), File::lock)

@@ -153,7 +153,12 @@ pub(crate) fn forget(db: &Transaction<'_>, reference: &str) -> rusqlite::Result<
     Ok(count > 0)
 }
 
+/// A row that is not what was written is an error, not another name.
 pub(crate) fn from_row(row: &Row<'_>) -> rusqlite::Result<Name> {
+    if !row.get::<_, bool>(7)? {
+        let problem = "a name has another sum than its row says";
+        return Err(rusqlite::Error::FromSqlConversionFailure(7, Type::Integer, problem.into()));
+    }
     Ok(Name {
         reference: reference_at(row, 0)?,
         descriptor: descriptor_at(row, 1)?,
@@ -172,8 +177,15 @@ pub(crate) fn reference_at(row: &Row<'_>, column: usize) -> rusqlite::Result<Ref
     })
 }
 
-const ONE: &str =
-    "SELECT reference, descriptor, updated, checked, used, pinned, pushed FROM names WHERE reference = ?1";
 /// To be read with [`from_row`].
-pub(crate) const ALL: &str =
-    "SELECT reference, descriptor, updated, checked, used, pinned, pushed FROM names ORDER BY reference";
+macro_rules! names {
+    ($rest:literal) => {
+        concat!(
+            "SELECT reference, descriptor, updated, checked, used, pinned, pushed, sum IS larder_sum('names', reference, ",
+            "digest, descriptor, updated, checked, used, pinned, repository, pushed) FROM names ",
+            $rest
+        )
+    };
+}
+const ONE: &str = names!("WHERE reference = ?1");
+pub(crate) const ALL: &str = names!("ORDER BY reference");

@@ -2,12 +2,12 @@
 //! through it.
 
 use crate::cached;
-use crate::database::{Durability, Key, Stored};
+use crate::database::{Durability, Key, Nanos, Stored};
 use crate::name::{self, repository_in};
 use crate::{Error, Result, Store, index};
 use larder_core::{Descriptor, Digest, Reference, RepositoryName, Tag};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 use std::collections::HashSet;
 
 /// As what something was put into a repository.
@@ -232,6 +232,20 @@ fn hold(
     Ok(())
 }
 
+/// Puts what a pushed name stands for into its repository, where a repair has to guess.
+pub(crate) fn hold_again(
+    db: &Transaction<'_>,
+    repository: &str,
+    digest: &Digest,
+    now: Nanos,
+) -> rusqlite::Result<()> {
+    db.prepare_cached(
+        "INSERT OR IGNORE INTO held (repository, digest, kind, added, removed) VALUES (?1, ?2, ?3, ?4, 0)",
+    )?
+    .execute(params![repository, Key::from(digest), HeldKind::Manifest.code(), now])?;
+    Ok(())
+}
+
 /// Makes what was released readable again, from `digest` downwards.
 pub(crate) fn restore_below(db: &Transaction<'_>, repository: &str, digest: &Digest) -> rusqlite::Result<()> {
     if !db.prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?.exists([repository])? {
@@ -257,7 +271,7 @@ pub(crate) fn restore_below(db: &Transaction<'_>, repository: &str, digest: &Dig
 }
 
 fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result<bool> {
-    let view = View { db, repository };
+    let mut view = View::of(db, repository)?;
     match view.standing(digest)? {
         Standing::Released => return Ok(false),
         Standing::Root | Standing::Held => return Ok(true),
@@ -273,7 +287,7 @@ fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result
         if let Some(held) = view.look_down(digest, budget)? {
             return Ok(held);
         }
-        budget *= 4;
+        budget *= 8;
     }
 }
 
@@ -281,6 +295,9 @@ fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result
 struct View<'a> {
     db: &'a Connection,
     repository: &'a str,
+    standing: CachedStatement<'a>,
+    /// Whether anything was removed from it.
+    has_released: bool,
 }
 
 /// What a digest is to a repository by itself.
@@ -295,38 +312,33 @@ enum Standing {
     Unknown,
 }
 
-impl View<'_> {
-    fn standing(&self, digest: &Digest) -> rusqlite::Result<Standing> {
-        let key = Key::from(digest);
-        let row: Option<(u8, bool)> = self
-            .db
-            .prepare_cached("SELECT kind, removed FROM held WHERE repository = ?1 AND digest = ?2")?
-            .query_row(params![self.repository, key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        if let Some((kind, removed)) = row {
-            if removed {
-                return Ok(Standing::Released);
-            }
-            if kind == HeldKind::Manifest.code() {
-                return Ok(Standing::Root);
-            }
-        }
-        let root = self
-            .db
-            .prepare_cached(
-                "SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1
-                 UNION ALL SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1",
-            )?
-            .exists(params![self.repository, key])?;
-        Ok(match (root, row) {
-            (true, _) => Standing::Root,
-            (false, Some(_)) => Standing::Held,
-            (false, None) => Standing::Unknown,
+impl<'a> View<'a> {
+    fn of(db: &'a Connection, repository: &'a str) -> rusqlite::Result<Self> {
+        let standing = db.prepare_cached(
+            "SELECT (SELECT kind + 2 * removed FROM held WHERE repository = ?1 AND digest = ?2),
+                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1)
+                 OR EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
+        )?;
+        let has_released = db
+            .prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?
+            .exists([repository])?;
+        Ok(Self { db, repository, standing, has_released })
+    }
+
+    fn standing(&mut self, digest: &Digest) -> rusqlite::Result<Standing> {
+        let (held, named): (Option<u8>, bool) = self
+            .standing
+            .query_row(params![self.repository, Key::from(digest)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok(match (held, named) {
+            (Some(2..), _) => Standing::Released,
+            (Some(0), _) | (_, true) => Standing::Root,
+            (Some(_), false) => Standing::Held,
+            (None, false) => Standing::Unknown,
         })
     }
 
     /// From the digest to what points at it. `None` if it would take more than `budget` steps.
-    fn look_up(&self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
+    fn look_up(&mut self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
         let mut above = self.db.prepare_cached(
             "SELECT parent FROM edges WHERE child = ?1 AND relation = 0
              UNION ALL SELECT parent FROM edges WHERE child = ?1 AND relation = 1
@@ -354,7 +366,7 @@ impl View<'_> {
     }
 
     /// From everything in the repository to the digest. `None` if it would take more than `budget` steps.
-    fn look_down(&self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
+    fn look_down(&mut self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
         let mut roots = self.db.prepare_cached(
             "SELECT digest FROM held WHERE repository = ?1 AND kind = 0 AND removed = 0
              UNION ALL SELECT digest FROM names WHERE repository = ?1
@@ -376,7 +388,7 @@ impl View<'_> {
             }
         }
         while let Some(parent) = walk.open.pop() {
-            if matches!(self.standing(&parent)?, Standing::Released) {
+            if self.has_released && matches!(self.standing(&parent)?, Standing::Released) {
                 continue;
             }
             if parent == *digest {

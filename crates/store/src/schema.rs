@@ -4,6 +4,7 @@ use crate::{Error, Result, checksum};
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use std::fmt::Write as _;
+use std::fs::OpenOptions;
 use std::path::Path;
 
 /// FORMAT: kept in `PRAGMA user_version`. A change of [`TABLES`] or [`INDEXES`] needs the next number and a step in [`prepare`].
@@ -54,6 +55,18 @@ pub(crate) fn prepare(
     let read = failed("read the layout version");
     let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(read)?;
     let update = failed("bring the tables up to date");
+    // FORMAT: since version 3 the number stands in a row too, where it has a sum.
+    let recorded =
+        connection.query_row("SELECT value FROM facts WHERE key = 'layout'", [], |row| row.get::<_, i64>(0));
+    if recorded.is_ok_and(|recorded| recorded != found) {
+        let problem = "contradicts itself about its version";
+        return Err(Error::BrokenDatabase { path: path.to_owned(), problem });
+    }
+    // The head of the file can claim that only a newer SQLite may write it.
+    if connection.is_readonly("main").map_err(read)? && OpenOptions::new().write(true).open(path).is_ok() {
+        let problem = "has a damaged head";
+        return Err(Error::BrokenDatabase { path: path.to_owned(), problem });
+    }
     match found {
         VERSION => return Ok(()),
         0 => {}
@@ -82,7 +95,6 @@ pub(crate) fn create(
     change(connection, |db| {
         declare(db)?;
         db.execute_batch("INSERT INTO facts (key, value) VALUES ('names', 1), ('index', 0)")?;
-        db.pragma_update(None, "application_id", APPLICATION)?;
         fill(db)
     })
 }
@@ -92,7 +104,7 @@ pub(crate) fn declarations() -> impl Iterator<Item = String> {
     TABLES.iter().map(Table::declaration).chain(INDEXES.iter().map(|index| format!("CREATE INDEX {index}")))
 }
 
-fn declare(db: &Transaction<'_>) -> rusqlite::Result<()> {
+pub(crate) fn declare(db: &Transaction<'_>) -> rusqlite::Result<()> {
     declarations().try_for_each(|statement| db.execute_batch(&statement))
 }
 
@@ -103,8 +115,15 @@ fn change(
 ) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     change(&transaction)?;
-    transaction.pragma_update(None, "user_version", VERSION)?;
+    stamp(&transaction)?;
     transaction.commit()
+}
+
+/// Says whose database it is, and of which version.
+pub(crate) fn stamp(db: &Transaction<'_>) -> rusqlite::Result<()> {
+    db.execute("INSERT OR REPLACE INTO facts (key, value) VALUES ('layout', ?1)", [VERSION])?;
+    db.pragma_update(None, "application_id", APPLICATION)?;
+    db.pragma_update(None, "user_version", VERSION)
 }
 
 /// FORMAT: version 1 had one mount per directory, and nothing to recognise it by.

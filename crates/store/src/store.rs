@@ -7,6 +7,7 @@ use crate::upload::Hashed;
 use crate::{Error, Result, index, lock as file_lock};
 use std::fmt;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::SystemTime;
@@ -45,9 +46,10 @@ impl Store {
     pub fn open(home: &Path, options: Options) -> Result<Self> {
         let layout = Layout::new(home);
         layout.create_directories()?;
+        let open = file_lock::open_database(&layout)?;
         let database = {
             let _alone = file_lock::layout(&layout)?;
-            let database = Database::open(&layout.database(), || refuse_foreign(&layout))?;
+            let database = Database::open(&layout.database(), open, || refuse_used(&layout))?;
             let marker = layout.oci_layout();
             if !marker.try_exists().map_err(Error::io("open", &marker))? {
                 // The database is durable before anything says that this is an image layout: a power cut in between must not
@@ -100,20 +102,27 @@ impl fmt::Debug for Options {
     }
 }
 
-/// An image layout with names in it but without our database belongs to somebody; writing our index would lose them.
-fn refuse_foreign(layout: &Layout) -> Result<()> {
+/// Where images are but no database is, none is made: it would say that there is nothing. If the images are ours, the database
+/// was lost; otherwise they are somebody's.
+fn refuse_used(layout: &Layout) -> Result<()> {
     #[derive(serde::Deserialize)]
     struct Index {
         #[serde(default)]
         manifests: Vec<serde::de::IgnoredAny>,
     }
     let path = layout.index_json();
-    match fs::read(&path) {
-        Ok(raw) => match serde_json::from_slice::<Index>(&raw) {
-            Ok(index) if index.manifests.is_empty() => Ok(()),
-            _ => Err(Error::Foreign { path }),
-        },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(Error::io("read", path)(error)),
+    let is_named = match fs::read(&path) {
+        Ok(raw) => !serde_json::from_slice::<Index>(&raw).is_ok_and(|index| index.manifests.is_empty()),
+        Err(error) if error.kind() == ErrorKind::NotFound => false,
+        Err(error) => return Err(Error::io("read", path)(error)),
+    };
+    let is_ours = fs::read(layout.index_yaml()).is_ok_and(|text| text.starts_with(index::HEADER.as_bytes()));
+    let problem = "is gone, but its blobs are there";
+    let lost = || Error::BrokenDatabase { path: layout.database(), problem };
+    match (is_named, is_ours) {
+        (true, false) => Err(Error::Foreign { path }),
+        (true, true) => Err(lost()),
+        (false, true) if layout.has_blobs()? => Err(lost()),
+        (false, _) => Ok(()),
     }
 }

@@ -159,7 +159,7 @@ impl Upload {
             return Ok(blob);
         }
         self.file.sync_data().map_err(Error::io("sync", &self.path))?;
-        let blob = blob::at(&self.store, digest, self.offset);
+        let blob = blob::at(&self.store.layout, digest, self.offset);
         // INVARIANT: bytes durable, then the name, then the row, and no sweep in between; as for an ingest. If somebody ingests
         // the same digest meanwhile, one file replaces the other, and both are right.
         let _no_sweep = lock::commit(&self.store.layout)?;

@@ -1,11 +1,11 @@
 //! Verification: everything is read, and everything that is said twice is compared.
 
 use crate::blob::{self, BlobKind};
-use crate::database::Stored;
+use crate::database::{Durability, Stored};
 use crate::document::{self, Edge, Relation};
 use crate::graph::Graph;
 use crate::layout::{self, digest_of_blob};
-use crate::{AuditLog, DerivedKey, Error, Result, Store, lock};
+use crate::{AuditLog, DerivedKey, Error, Result, Store, integrity, lock, rebuild};
 use larder_core::{Algorithm, Digest, Document, Hasher, MANIFEST_LIMIT, MediaType, Reference};
 use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet};
@@ -58,8 +58,8 @@ impl VerifyReport {
 }
 
 impl Store {
-    /// Reads everything and compares: blobs with their names, derived things with their checksums, rows with files, documents
-    /// with edges, names with the index files; SQLite checks the database. `progress` hears of every blob that was read.
+    /// Reads everything and compares: blobs with their names, derived things with their checksums, rows with their sums and with
+    /// files, documents with edges, names with the index files; SQLite checks the database. `progress` hears of every blob that was read.
     ///
     /// Others may use the store meanwhile. Nothing is changed, except that an index that is behind is written. A whole blob
     /// without row is no damage: that is what a crash leaves, and the next use or collection settles it.
@@ -148,15 +148,25 @@ impl Verify<'_> {
 
     fn database(&mut self) -> Result<()> {
         let store = self.store;
-        let problems = self.ask(|| {
-            store.database.read("check the database", |db| {
-                db.prepare("PRAGMA integrity_check(20)")?
-                    .query_map([], |row| row.get::<_, String>(0))?
-                    .collect::<rusqlite::Result<Vec<_>>>()
+        let [path, log, _] = store.layout.database_files();
+        // With the right to write, so that nobody else writes; first of all, since every write moves the log on.
+        let problem = self.ask(|| {
+            store.database.write("check the log", Durability::Process, |db| {
+                db.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+                Ok(rebuild::log_problem(&store.layout))
             })
         })?;
-        for problem in problems.into_iter().flatten().filter(|problem| problem != "ok") {
-            self.damage(Damaged::File(store.layout.database()), format!("is damaged: {problem}"));
+        if let Some(problem) = problem.transpose()?.flatten() {
+            self.damage(Damaged::File(log), problem);
+        }
+        let problems = self.ask(|| store.database.read("check the database", integrity::problems))?;
+        for problem in problems.into_iter().flatten() {
+            self.damage(Damaged::File(path.clone()), problem);
+        }
+        let wrong = self.ask(|| store.database.snapshot("check all rows", integrity::wrong_rows))?;
+        for (table, count) in wrong.into_iter().flatten() {
+            let rows = if count == 1 { "row" } else { "rows" };
+            self.damage(Damaged::File(path.clone()), format!("has {count} damaged {rows} in {table}"));
         }
         Ok(())
     }
@@ -180,6 +190,11 @@ impl Verify<'_> {
 
     fn index(&mut self) -> Result<()> {
         let store = self.store;
+        let is_damaged = |damage: &Damage| matches!(&damage.what, Damaged::File(path) if store.layout.database_files().contains(path));
+        if self.report.damage.iter().any(is_damaged) {
+            // Names come back from the index files; they are not overwritten now.
+            return Ok(());
+        }
         // A name may be set at any moment; then the files are rightly behind, and we look again.
         for _ in 0..10 {
             if self.ask(|| store.flush())?.is_none() {
@@ -418,7 +433,11 @@ impl Verify<'_> {
 }
 
 /// Hashes files on all processors; `each` is called on this thread, in any order.
-fn hash_all(paths: &[PathBuf], hashers: &[Hasher], mut each: impl FnMut(usize, io::Result<(Digest, u64)>)) {
+pub(crate) fn hash_all(
+    paths: &[PathBuf],
+    hashers: &[Hasher],
+    mut each: impl FnMut(usize, io::Result<(Digest, u64)>),
+) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(paths.len());
     let next = AtomicUsize::new(0);
     let (sender, receiver) = mpsc::sync_channel(64);

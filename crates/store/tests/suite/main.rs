@@ -9,6 +9,8 @@ mod collection;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod database_damage;
+#[cfg(test)]
 mod derived;
 #[cfg(test)]
 mod follow;

@@ -45,6 +45,7 @@ fn age(world: &World, version: u32) {
             .execute_batch(&format!("INSERT INTO main.{table} ({columns}) SELECT {columns} FROM new.{table}"))
             .unwrap();
     }
+    database.execute("DELETE FROM main.facts WHERE key = 'layout'", []).unwrap();
     if version == 1 {
         database
             .execute_batch(
