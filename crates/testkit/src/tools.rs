@@ -1,10 +1,16 @@
 //! The container tools of the distribution: which package has them, and how to run them without a trace on the machine.
 
 mod buildah;
+mod containerd;
+mod docker;
+mod podman;
 mod skopeo;
 mod umoci;
 
 pub use buildah::{Buildah, buildah_image};
+pub use containerd::Containerd;
+pub use docker::Docker;
+pub use podman::Podman;
 pub use skopeo::{Skopeo, SkopeoCopy};
 pub use umoci::{Change, Umoci, umoci_image};
 
@@ -59,6 +65,8 @@ fn package(program: &str) -> &str {
         "mkfs.ext4" | "e2fsck" | "debugfs" => "e2fsprogs",
         "setfattr" | "getfattr" => "attr",
         "busybox" => "busybox-static",
+        "ctr" => "containerd",
+        "dockerd" | "docker" => "docker.io",
         other => other,
     }
 }

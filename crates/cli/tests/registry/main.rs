@@ -2,4 +2,15 @@
 //! not installed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod clients;
 mod conformance;
+mod crowd;
+mod disk;
+mod engines;
+mod flip;
+mod kill;
+mod leaving;
+mod limits;
+mod pair;
+mod raw;
+mod words;
