@@ -7,6 +7,7 @@ mod lookup;
 mod peer;
 mod pull;
 mod report;
+mod serve;
 mod stock;
 mod suite;
 mod usage;
@@ -38,9 +39,14 @@ enum Bench {
     Lookup(lookup::Arguments),
     /// Collecting half of a store of 10,000 blobs.
     Gc(gc::Arguments),
+    /// Serving: blobs, manifests and cold images through larder and through docker-registry, beside bare `sendfile`.
+    Serve(serve::Arguments),
     /// Only the floor; used by `pull`.
     #[command(hide = true)]
     Floor(floor::Arguments),
+    /// Only the ceiling; used by `serve`.
+    #[command(hide = true)]
+    ServeFloor(serve::FloorArguments),
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<()> {
@@ -55,7 +61,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Bench::Pull(pull) => pull::run(&pull),
         Bench::Lookup(lookup) => lookup::run(&lookup),
         Bench::Gc(gc) => gc::run(&gc),
+        Bench::Serve(serve) => serve::run(&serve),
         Bench::Floor(floor) => floor::run(&floor),
+        Bench::ServeFloor(floor) => serve::floor(&floor),
     }
 }
 

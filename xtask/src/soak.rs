@@ -2,6 +2,7 @@
 
 mod kill;
 mod resets;
+mod serve;
 
 use crate::larder::{Larder, Profile};
 use crate::{packages, workspace::Workspace};
@@ -25,6 +26,8 @@ enum Trial {
     Kill(kill::Arguments),
     /// Reset the connection again and again during one pull: it ends, and each reset costs at most one range.
     Resets(resets::Arguments),
+    /// SIGKILL a registry at random moments under pushes and pulls: nothing acknowledged is lost, no wrong byte is served.
+    Serve(serve::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -36,6 +39,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     match &arguments.trial {
         Trial::Kill(kill) => kill::run(kill, &binary, &mut random),
         Trial::Resets(resets) => resets::run(resets, &binary, &mut random),
+        Trial::Serve(serve) => serve::run(serve, &binary, &mut random),
     }
     .with_context(|| format!("with --seed {seed}"))
 }

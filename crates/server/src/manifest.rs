@@ -6,7 +6,8 @@ use crate::condition::{self, Conditions, Verdict};
 use crate::{Freshness, Selector};
 use http::{StatusCode, header};
 use larder_core::{
-    Algorithm, Descriptor, Digest, Document, Hasher, Manifest, MediaType, RepositoryName, Tag,
+    Algorithm, Classify as _, Descriptor, Digest, Document, Hasher, Kind, Manifest, MediaType,
+    RepositoryName, Tag,
 };
 use larder_store::{Begin, BlobKind, HeldKind, Lease, Store};
 
@@ -14,8 +15,14 @@ use larder_store::{Begin, BlobKind, HeldKind, Lease, Store};
 pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
     let selector = selector(text)?;
     call.authorize(target, Some(&selector), "MANIFEST_UNKNOWN").await?;
-    let (digest, freshness) = resolve(call, target, &selector).await?;
-    let Some(document) = call.shared.documents.read(&digest)? else { return Err(unknown(&selector)) };
+    let (digest, mut freshness) = resolve(call, target, &selector).await?;
+    let mut document = stored(call, target, &digest)?;
+    if document.is_none() && call.shared.upstream(&target.name).is_some() {
+        // It was damaged, or a collection came in between: by its digest it can be had again.
+        freshness = resolve(call, target, &Selector::Digest(digest)).await?.1;
+        document = stored(call, target, &digest)?;
+    }
+    let Some(document) = document else { return Err(unknown(&selector)) };
     call.shared.uses.note(digest);
     let mut answer = Answer::ok()
         .digest(&digest)
@@ -136,6 +143,18 @@ pub(crate) fn refuse_upstream(call: &Call, target: &Target) -> Result<(), Box<Re
     Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
 }
 
+/// What the store has. A damaged manifest is set aside where it can be had again, and never served.
+fn stored(call: &Call, target: &Target, digest: &Digest) -> Result<Option<Document>, Box<Refusal>> {
+    match call.shared.documents.read(digest) {
+        Err(error) if error.kind() == Kind::Corrupt && call.shared.upstream(&target.name).is_some() => {
+            // If it cannot be moved, the upstream's bytes replace it.
+            let _ = call.shared.store.quarantine(digest);
+            Ok(None)
+        }
+        document => Ok(document?),
+    }
+}
+
 async fn resolve(
     call: &Call,
     target: &Target,
@@ -146,7 +165,7 @@ async fn resolve(
     let upstream = shared.upstream(&target.name);
     if let Selector::Digest(digest) = selector
         && store.holds(&target.name, digest)?
-        && shared.documents.read(digest)?.is_some()
+        && stored(call, target, digest)?.is_some()
     {
         return Ok((*digest, upstream.map(|_| Freshness::Fresh)));
     }

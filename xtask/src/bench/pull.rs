@@ -301,7 +301,7 @@ fn command_line(words: impl Iterator<Item = String>) -> String {
 
 /// What the registry sent in answers so far: the size in its access log, in Apache's notation
 /// (`… "GET /v2/… HTTP/1.1" 200 1234 "" "…"`).
-fn bytes_sent(registry: &DockerRegistry) -> u64 {
+pub(super) fn bytes_sent(registry: &DockerRegistry) -> u64 {
     let size = |line: &str| {
         let (_, rest) = line.split_once("\"GET ")?;
         let (_, rest) = rest.split_once("\" ")?;
