@@ -45,7 +45,7 @@ impl Server {
                 accepted = listener.accept() => accepted,
                 _ = housekeeping.tick() => {
                     let shared = shared.clone();
-                    tokio::task::spawn_blocking(move || shared.uses.write(&shared.store));
+                    tokio::task::spawn_blocking(move || shared.write_figures());
                     continue;
                 }
             };
@@ -78,7 +78,7 @@ impl Server {
         shared.leaving.store(true, Ordering::Relaxed);
         let finished = tokio::time::timeout(shared.settings.grace, graceful.shutdown()).await;
         let uses = shared.clone();
-        let _ = tokio::task::spawn_blocking(move || uses.uses.write(&uses.store)).await;
+        let _ = tokio::task::spawn_blocking(move || uses.write_figures()).await;
         Farewell { cut: if finished.is_ok() { 0 } else { connections.count() } }
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::record::Record;
 use crate::{Freshness, UpstreamState};
+use larder_core::Tier;
 use larder_store::{Stats, Store};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
@@ -11,6 +12,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 use std::sync::atomic::AtomicU64;
+use std::sync::{Mutex, PoisonError};
 
 /// Everything this server counts. Names follow the Prometheus conventions: base units, `_total` for counters.
 pub(crate) struct Metrics {
@@ -22,6 +24,10 @@ pub(crate) struct Metrics {
     broken: Counter,
     stale: Counter,
     answers: Family<FreshnessLabels, Counter>,
+    hits: Family<TierLabels, Counter>,
+    hit_bytes: Family<TierLabels, Counter>,
+    /// What of the hits the store's own statistics have already, per tier.
+    written: Mutex<[(u64, u64); 2]>,
     pub(crate) connections: Gauge,
     pub(crate) refused_connections: Counter,
     upstream_up: Family<UpstreamLabels, Gauge>,
@@ -53,6 +59,11 @@ struct FreshnessLabels {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TierLabels {
+    tier: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct UpstreamLabels {
     registry: String,
 }
@@ -68,6 +79,9 @@ impl Metrics {
             broken: Counter::default(),
             stale: Counter::default(),
             answers: Family::default(),
+            hits: Family::default(),
+            hit_bytes: Family::default(),
+            written: Mutex::default(),
             connections: Gauge::default(),
             refused_connections: Counter::default(),
             upstream_up: Family::default(),
@@ -102,6 +116,12 @@ impl Metrics {
             "Answers from the store because an upstream was not reachable",
             m.stale.clone(),
         );
+        registry.register(
+            "tier_hits",
+            "Manifests and blobs served, by the tier they came from",
+            m.hits.clone(),
+        );
+        registry.register("tier_bytes", "Bytes of manifests and blobs served, by tier", m.hit_bytes.clone());
         registry.register(
             "answers",
             "Answers about repositories with an upstream, by where they came from",
@@ -153,6 +173,16 @@ impl Metrics {
         if record.broken {
             self.broken.inc();
         }
+        if matches!(route, "manifest" | "blob") && matches!(record.status, 200 | 206) && method_reads(record)
+        {
+            let tier = match record.freshness {
+                Some(Freshness::Fetched) => Tier::Registry,
+                _ => Tier::Disk,
+            };
+            let labels = TierLabels { tier: tier.as_str() };
+            self.hits.get_or_create(&labels).inc();
+            self.hit_bytes.get_or_create(&labels).inc_by(record.sent);
+        }
         if let Some(freshness) = record.freshness {
             let from = match freshness {
                 Freshness::Fresh => "store",
@@ -163,6 +193,19 @@ impl Metrics {
             self.answers.get_or_create(&FreshnessLabels { from }).inc();
             if freshness == Freshness::Stale {
                 self.stale.inc();
+            }
+        }
+    }
+
+    /// Adds what was served since the last time to the statistics of the store, which outlive this process.
+    pub(crate) fn write(&self, store: &Store) {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        for (tier, written) in [Tier::Disk, Tier::Registry].into_iter().zip(written.iter_mut()) {
+            let labels = TierLabels { tier: tier.as_str() };
+            let now = (self.hits.get_or_create(&labels).get(), self.hit_bytes.get_or_create(&labels).get());
+            // Statistics that cannot be written now are written with the next ones.
+            if store.record_hits(tier, now.0 - written.0, now.1 - written.1).is_ok() {
+                *written = now;
             }
         }
     }
@@ -195,6 +238,10 @@ impl Metrics {
         self.store_blobs.set(number(stats.blobs));
         self.store_images.set(number(stats.images));
     }
+}
+
+fn method_reads(record: &Record) -> bool {
+    record.method == "GET"
 }
 
 /// From half a millisecond to half an hour.

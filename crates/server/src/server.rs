@@ -81,6 +81,12 @@ impl Server {
 }
 
 impl Shared {
+    /// Uses and hits since the last time, into the store. Blocks.
+    pub(crate) fn write_figures(&self) {
+        self.uses.write(&self.store);
+        self.metrics.write(&self.store);
+    }
+
     pub(crate) fn request_id(&self) -> String {
         format!("{:012x}-{:x}", self.run & 0xffff_ffff_ffff, self.requests.fetch_add(1, Ordering::Relaxed))
     }

@@ -135,3 +135,19 @@ fn a_client_that_leaves_is_recorded_as_cut_off() {
         records.iter().any(|record| record.broken && record.route == "blob" && record.sent < 40_000_000)
     });
 }
+
+#[test]
+fn what_is_served_is_counted_here_and_in_the_store() {
+    let house = House::open();
+    let digest = house.hold("localhost/app", &noise(1000));
+    for _ in 0..3 {
+        assert_eq!(house.get(&format!("/v2/app/blobs/{digest}")).status, 200);
+    }
+    let metrics = String::from_utf8(house.get("/metrics").body).unwrap();
+    assert!(metrics.contains("larder_tier_hits_total{tier=\"disk\"} 3"), "{metrics}");
+    assert!(metrics.contains("larder_tier_bytes_total{tier=\"disk\"} 3000"), "{metrics}");
+    eventually("the store's statistics", || {
+        let stats = house.store.stats().unwrap();
+        stats.tiers.iter().any(|tier| tier.tier.as_str() == "disk" && (tier.hits, tier.bytes) == (3, 3000))
+    });
+}
