@@ -38,7 +38,8 @@ impl Store {
 
     /// Remembers what upstream has just said. Refused with [`Error::Absent`] if the store does not hold the document.
     ///
-    /// The repository holds what the entry stands for, and all below it, even what was released there before.
+    /// The repository holds what the entry stands for. What is below it is not held yet, even if the store has it: see
+    /// [`Store::note_upstream`]; but what was released there before is so no more.
     pub fn set_cached(
         &self,
         repository: &RepositoryName,

@@ -129,8 +129,9 @@ impl Graph {
         while let Some(row) = rows.next()? {
             // Also what was released has a node: its row goes with the blob.
             let node = self.intern(row.get_ref(0)?.as_blob()?)?;
-            if !row.get::<_, bool>(3)? {
-                let manifest = row.get::<_, u8>(1)? == HeldKind::Manifest.code();
+            let kind: u8 = row.get(1)?;
+            if !row.get::<_, bool>(3)? && kind != repository::UPSTREAM {
+                let manifest = kind == HeldKind::Manifest.code();
                 self.put.push(Put { node, manifest, added: row.get(2)? });
             }
         }

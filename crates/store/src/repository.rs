@@ -38,8 +38,32 @@ impl Store {
         if known { Ok(()) } else { Err(Error::Absent { digest: *digest }) }
     }
 
-    /// Whether a repository holds a digest: it was put there, or is reachable from a name, a cached entry or a manifest of the
-    /// repository; and it was not released since. This is about who may read; whether the bytes are there is another question.
+    /// Notes that the upstream of a repository has something there: it can be read there from now on, even if it was released
+    /// before. That alone keeps nothing from being collected; returned is whether something in the repository reaches it, so
+    /// that it stays.
+    ///
+    /// What a cached manifest names is readable only after this was said of it: it may have come from another upstream, or for
+    /// another repository, and naming a digest must not be enough to read it.
+    pub fn note_upstream(&self, repository: &RepositoryName, digest: &Digest) -> Result<bool> {
+        let (repository, now) = (repository.to_string(), self.now());
+        self.database.write("note what upstream has", Durability::Process, |db| {
+            db.prepare_cached(
+                "INSERT INTO held (repository, digest, kind, added, removed) VALUES (?1, ?2, ?3, ?4, 0)
+                 ON CONFLICT (repository, digest) DO UPDATE
+                 SET kind = CASE removed WHEN 1 THEN ?3 ELSE kind END, removed = 0",
+            )?
+            .execute(params![repository, Key::from(digest), UPSTREAM, now])?;
+            let mut view = View { follows_cached: true, ..View::of(db, &repository)? };
+            match view.standing(digest)? {
+                Standing::Root => Ok(true),
+                _ => view.reaches(digest),
+            }
+        })
+    }
+
+    /// Whether a repository holds a digest: it was put there, is known to be there upstream, stands as a cached entry, or is
+    /// reachable from a name or a manifest of the repository; and it was not released since. This is about who may read;
+    /// whether the bytes are there is another question.
     ///
     /// What is attached to something counts as reachable from it, unless it was pushed: pushing into one repository attaches
     /// nothing to the images of others.
@@ -135,9 +159,11 @@ impl Store {
     pub fn holders(&self, digest: &Digest, limit: usize) -> Result<Vec<RepositoryName>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.database.read("look for holders", |db| {
-            db.prepare_cached("SELECT repository FROM held WHERE digest = ?1 AND removed = 0 LIMIT ?2")?
-                .query_map(params![Key::from(digest), limit], |row| at(row, 0))?
-                .collect()
+            db.prepare_cached(
+                "SELECT repository FROM held WHERE digest = ?1 AND removed = 0 AND kind <> ?3 LIMIT ?2",
+            )?
+            .query_map(params![Key::from(digest), limit, UPSTREAM], |row| at(row, 0))?
+            .collect()
         })
     }
 
@@ -277,18 +303,7 @@ fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result
         Standing::Root | Standing::Held => return Ok(true),
         Standing::Unknown => {}
     }
-    // A layer may be shared by ten thousand images, and a repository may have ten thousand tags, but seldom both: look from
-    // both ends in turns, each time a little farther, until one of them is through.
-    let mut budget = 64;
-    loop {
-        if let Some(held) = view.look_up(digest, budget)? {
-            return Ok(held);
-        }
-        if let Some(held) = view.look_down(digest, budget)? {
-            return Ok(held);
-        }
-        budget *= 8;
-    }
+    view.reaches(digest)
 }
 
 /// One repository.
@@ -298,15 +313,17 @@ struct View<'a> {
     standing: CachedStatement<'a>,
     /// Whether anything was removed from it.
     has_released: bool,
+    /// Whether what a cached entry stands for leads on to what it names.
+    follows_cached: bool,
 }
 
 /// What a digest is to a repository by itself.
 enum Standing {
     /// It was removed, and hides what is reachable through it.
     Released,
-    /// A name, a cached entry or a manifest: what it reaches is held.
+    /// A name or a manifest: what it reaches is held.
     Root,
-    /// Put there as a blob.
+    /// Put there as a blob, a cached entry, or known to be there upstream: nothing follows from it.
     Held,
     /// Nothing.
     Unknown,
@@ -315,25 +332,42 @@ enum Standing {
 impl<'a> View<'a> {
     fn of(db: &'a Connection, repository: &'a str) -> rusqlite::Result<Self> {
         let standing = db.prepare_cached(
-            "SELECT (SELECT kind + 2 * removed FROM held WHERE repository = ?1 AND digest = ?2),
-                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1)
-                 OR EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
+            "SELECT (SELECT kind + ?3 * removed FROM held WHERE repository = ?1 AND digest = ?2),
+                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1),
+                 EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
         )?;
         let has_released = db
             .prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?
             .exists([repository])?;
-        Ok(Self { db, repository, standing, has_released })
+        Ok(Self { db, repository, standing, has_released, follows_cached: false })
+    }
+
+    /// Whether something in the repository leads to a digest.
+    fn reaches(&mut self, digest: &Digest) -> rusqlite::Result<bool> {
+        // A layer may be shared by ten thousand images, and a repository may have ten thousand tags, but seldom both: look
+        // from both ends in turns, each time a little farther, until one of them is through.
+        let mut budget = 64;
+        loop {
+            if let Some(held) = self.look_up(digest, budget)? {
+                return Ok(held);
+            }
+            if let Some(held) = self.look_down(digest, budget)? {
+                return Ok(held);
+            }
+            budget *= 8;
+        }
     }
 
     fn standing(&mut self, digest: &Digest) -> rusqlite::Result<Standing> {
-        let (held, named): (Option<u8>, bool) = self
-            .standing
-            .query_row(params![self.repository, Key::from(digest)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok(match (held, named) {
-            (Some(2..), _) => Standing::Released,
-            (Some(0), _) | (_, true) => Standing::Root,
-            (Some(_), false) => Standing::Held,
-            (None, false) => Standing::Unknown,
+        let key = params![self.repository, Key::from(digest), REMOVED];
+        let (held, named, cached): (Option<u8>, bool, bool) =
+            self.standing.query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+        Ok(match (held, named, cached) {
+            (Some(REMOVED..), ..) => Standing::Released,
+            (Some(0), ..) | (_, true, _) => Standing::Root,
+            (.., true) if self.follows_cached => Standing::Root,
+            (Some(_), ..) | (.., true) => Standing::Held,
+            (None, false, false) => Standing::Unknown,
         })
     }
 
@@ -370,14 +404,14 @@ impl<'a> View<'a> {
         let mut roots = self.db.prepare_cached(
             "SELECT digest FROM held WHERE repository = ?1 AND kind = 0 AND removed = 0
              UNION ALL SELECT digest FROM names WHERE repository = ?1
-             UNION ALL SELECT digest FROM cached WHERE repository = ?1",
+             UNION ALL SELECT digest FROM cached WHERE repository = ?1 AND ?2",
         )?;
         let mut below = self.db.prepare_cached(
             "SELECT child FROM edges WHERE parent = ?1
              AND (relation = 0 OR NOT EXISTS (SELECT 1 FROM held WHERE held.digest = edges.child))",
         )?;
         let mut walk = Walk::from([], budget);
-        let mut rows = roots.query([self.repository])?;
+        let mut rows = roots.query(params![self.repository, self.follows_cached])?;
         while let Some(row) = rows.next()? {
             let Stored(root) = row.get(0)?;
             if !walk.step() {
@@ -438,6 +472,11 @@ pub(crate) fn forget(db: &Transaction<'_>, digest: &Digest) -> rusqlite::Result<
     db.prepare_cached("DELETE FROM held WHERE digest = ?1")?.execute([Key::from(digest)])?;
     cached::forget(db, digest)
 }
+
+/// FORMAT: the kind of a row that says only that upstream has it there.
+pub(crate) const UPSTREAM: u8 = 2;
+/// More than every kind.
+const REMOVED: u8 = 16;
 
 impl HeldKind {
     /// FORMAT: the number in a row.

@@ -197,7 +197,7 @@ impl Shared {
             }
         }
         self.accept(&(order.who.identity, order.repository.clone()));
-        self.record(order, &descriptor)
+        self.note(&order.repository, &Descriptor { urls: Vec::new(), ..descriptor })
     }
 
     /// Moves the bytes.
@@ -333,7 +333,10 @@ impl Shared {
             Ok(()) => {
                 self.accept(&(order.who.identity, order.repository.clone()));
                 if let Ok(Some(blob)) = self.store().blob(&order.digest) {
-                    self.record(order, &Descriptor::new(unknown_type(), order.digest, blob.size()))?;
+                    self.note(
+                        &order.repository,
+                        &Descriptor::new(unknown_type(), order.digest, blob.size()),
+                    )?;
                 }
             }
             Err(trouble) if trouble.kind == Kind::NotFound => {
@@ -345,16 +348,6 @@ impl Shared {
             Err(_) => {}
         }
         proof
-    }
-
-    /// Writes down that the repository has a blob, unless a manifest there says so.
-    fn record(&self, order: &Order, descriptor: &Descriptor) -> Result<(), Trouble> {
-        let holds = self.store().holds(&order.repository, &order.digest);
-        if holds.map_err(|error| trouble::store(&error))? {
-            return Ok(());
-        }
-        let descriptor = Descriptor { urls: Vec::new(), ..descriptor.clone() };
-        self.remember(&order.repository, &order.digest.to_string(), &descriptor)
     }
 
     /// What is known about a blob before it is fetched: what a manifest says, else what the upstream says.

@@ -290,9 +290,7 @@ impl Shared {
         match outcome {
             Ok(found) => {
                 self.accept(&key);
-                if !self.store().holds(repository, digest).map_err(failed)? {
-                    self.remember(repository, &digest.to_string(), &found.descriptor)?;
-                }
+                self.note(repository, &found.descriptor)?;
                 Ok(found)
             }
             Err(refusal) => {
@@ -358,6 +356,14 @@ impl Shared {
         })
         .await?
         .map_err(|error: larder_store::Error| trouble::store(&error))
+    }
+
+    /// Writes down that the upstream has something in a repository. Where nothing else there keeps it, an entry of its own
+    /// does, until a policy gives that up.
+    pub(super) fn note(&self, repository: &RepositoryName, descriptor: &Descriptor) -> Result<(), Trouble> {
+        let digest = &descriptor.digest;
+        let kept = self.store().note_upstream(repository, digest).map_err(|error| trouble::store(&error))?;
+        if kept { Ok(()) } else { self.remember(repository, &digest.to_string(), descriptor) }
     }
 
     /// Writes down what a selector stands for. The document must be under a lease, or known by another name.

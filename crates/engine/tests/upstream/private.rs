@@ -189,3 +189,72 @@ async fn no_secret_is_in_a_message() {
         assert!(!all.contains(secret), "{all}");
     }
 }
+
+/// A public image of somebody else that names what is private.
+fn naming(victim: &larder_core::Descriptor) -> String {
+    let config = larder_core::Descriptor::of(larder_core::MediaType::OCI_CONFIG, b"{}");
+    let text = |value: &larder_core::Descriptor| serde_json::to_string(value).unwrap();
+    format!(r#"{{"schemaVersion":2,"config":{},"layers":[{}]}}"#, text(&config), text(victim))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manifest_that_names_what_is_private_does_not_open_it() {
+    for named_first in [true, false] {
+        let world = World::new();
+        world.registry.set_access(guarded().anonymous(&[("evil/*", "pull")]));
+        let image = world.image(1, "corp/app", "1", 100_000);
+        let layer = image.blobs.iter().find(|(blob, _)| blob.digest == image.layers[0].digest).unwrap();
+        let manifest = larder_core::MediaType::OCI_MANIFEST;
+        world.registry.put_manifest("evil/app", &manifest, naming(&layer.0), Some("1"));
+        let index = larder_core::MediaType::OCI_INDEX;
+        let descriptor = serde_json::to_string(&image.descriptor).unwrap();
+        let text = format!(r#"{{"schemaVersion":2,"manifests":[{descriptor}]}}"#);
+        world.registry.put_manifest("evil/app", &index, text, Some("2"));
+        let pull = async || {
+            let bob = presenting("bob", "hunter2");
+            world.manifest("corp/app", &selector("1"), &bob).await.unwrap();
+            world.blob("corp/app", &layer.0.digest, &bob).await.unwrap();
+            world.quiet().await;
+        };
+        if !named_first {
+            pull().await;
+        }
+        for tag in ["1", "2"] {
+            world.manifest("evil/app", &selector(tag), &anonymous()).await.unwrap();
+        }
+        if named_first {
+            pull().await;
+        }
+        let store = world.engine.store();
+        let evil = crate::world::name("evil/app");
+        for digest in [layer.0.digest, image.digest()] {
+            assert!(store.contains(&digest).unwrap(), "it is there to be stolen");
+            assert!(!store.holds(&evil, &digest).unwrap());
+        }
+        let error = world.blob("evil/app", &layer.0.digest, &anonymous()).await.unwrap_err();
+        assert!(error.starts_with("not found"), "{error}");
+        let digest = selector(&image.digest().to_string());
+        let trouble = world.manifest("evil/app", &digest, &anonymous()).await.unwrap_err();
+        assert_eq!(trouble.kind, Kind::NotFound);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_attached_in_private_to_a_public_image_stays_private() {
+    let world = World::new();
+    world.registry.set_access(guarded().anonymous(&[("library/*", "pull")]));
+    let image = world.image(1, "library/app", "1", 1000);
+    image.push(&world.registry, "corp/app", Some("1"));
+    let note = larder_testkit::Image::referrer(&image.descriptor, "application/x.note", "secret");
+    note.push(&world.registry, "corp/app", None);
+    world.tag("library/app:1").await.unwrap();
+    let bob = presenting("bob", "hunter2");
+    world.manifest("corp/app", &selector("1"), &bob).await.unwrap();
+    world.manifest("corp/app", &selector(&note.digest().to_string()), &bob).await.unwrap();
+    let store = world.engine.store();
+    let listed = |repository: &str| {
+        store.referrers_in(&crate::world::name(repository), &image.digest()).unwrap().len()
+    };
+    assert_eq!((listed("corp/app"), listed("library/app")), (1, 0));
+    assert!(!store.holds(&crate::world::name("library/app"), &note.digest()).unwrap());
+}

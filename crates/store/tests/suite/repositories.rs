@@ -366,7 +366,11 @@ fn cached_entries_are_given_up_like_names() {
     assert_eq!(entry.descriptor, first.descriptor);
     assert_eq!(entry.checked, entry.used);
     assert!(store.cached(&b, "1").unwrap().is_none());
+    assert!(!store.holds(&a, &first.layers[0]).unwrap(), "to be named by a cached manifest is not enough");
+    assert!(store.note_upstream(&a, &first.layers[0]).unwrap());
     assert!(store.holds(&a, &first.layers[0]).unwrap());
+    assert!(!store.note_upstream(&b, &first.layers[0]).unwrap(), "nothing there keeps it");
+    assert!(store.holds(&b, &first.layers[0]).unwrap());
 
     world.pass(10);
     store.set_cached(&b, "latest", &second.descriptor).unwrap();
