@@ -220,6 +220,7 @@ impl From<larder_store::Error> for Box<Refusal> {
 
 pub(crate) const CONTENT_DIGEST: HeaderName = HeaderName::from_static("docker-content-digest");
 pub(crate) const API_VERSION: HeaderName = HeaderName::from_static("docker-distribution-api-version");
+pub(crate) const NAMESPACE: HeaderName = HeaderName::from_static("oci-namespace");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const UPLOAD_ID: HeaderName = HeaderName::from_static("docker-upload-uuid");
 pub(crate) const SUBJECT: HeaderName = HeaderName::from_static("oci-subject");

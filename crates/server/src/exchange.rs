@@ -1,6 +1,6 @@
 //! From a request to its answer: who asks, may they, do it, write it down.
 
-use crate::answer::{API_VERSION, Answer, Note, Outcome, REQUEST_ID, Refusal};
+use crate::answer::{API_VERSION, Answer, NAMESPACE, Note, Outcome, REQUEST_ID, Refusal};
 use crate::body::Body;
 use crate::call::{Call, Target, unauthorized};
 use crate::ledger::Ledger;
@@ -33,6 +33,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let record = blank_record(&shared, &peer, &head, shared.request_id());
     let mut ledger = Ledger::new(record, shared.metrics.clone(), shared.sinks.clone());
     let is_head = head.method == Method::HEAD;
+    let namespace = namespace(&head);
     let outcome = Box::pin(run(&shared, &peer, head, body, &mut ledger.record)).await;
     let mut answer = outcome.unwrap_or_else(Refusal::into_answer);
 
@@ -48,6 +49,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
         answer.headers.insert(REQUEST_ID, id);
     }
     answer.headers.insert(API_VERSION, HeaderValue::from_static("registry/2.0"));
+    if let Some(namespace) = namespace.filter(|_| record.repository.is_some()) {
+        answer.headers.insert(NAMESPACE, namespace);
+    }
     answer.headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // What a refused request still has to say is not waited for.
     if answer.status.is_client_error() && record.action == Some(Action::Push) {
@@ -210,6 +214,12 @@ fn permit(
             Err(Refusal::new(StatusCode::FORBIDDEN, "DENIED", message))
         }
     }
+}
+
+/// The `ns` parameter, which is said back (distribution-spec, "Registry Proxying").
+fn namespace(head: &http::request::Parts) -> Option<HeaderValue> {
+    let query = Query::parse(head.uri.query().filter(|query| query.contains("ns="))?)?;
+    HeaderValue::from_str(query.value("ns")?).ok()
 }
 
 /// Where the client believes us to be, for absolute links: `https://host:port`.

@@ -13,4 +13,5 @@ mod leaving;
 mod limits;
 mod pair;
 mod raw;
+mod recorded;
 mod words;

@@ -1,6 +1,9 @@
 //! What a registry must do: one case for every sentence of the distribution specification (1.1, and what its `main` branch
 //! adds) that asks something of a registry, spoken in plain HTTP/1.1 to one that runs.
 //!
+//! Left out is what is asked of clients, and what nobody can see from outside in reasonable time: that the server SHOULD
+//! eventually time out unfinished uploads. There is one filter of referrers, so the list of several cannot be seen either.
+//!
 //! ```no_run
 //! use larder_testkit::DockerRegistry;
 //! use larder_testkit::suite::distribution::{self, Target};

@@ -49,6 +49,12 @@ pub(super) const CASES: &[Case] = &[
         "Upon receiving an HTTP/1.1 request that has a method, target URI, and complete header section that contains a 100-continue expectation …, an origin server MUST send either: an immediate final status code …, or a 100 (Continue).",
         expect_continue,
     ),
+    should(
+        "api/namespace",
+        "Registry Proxying",
+        "A registry that uses the `ns` query parameter to scope the request SHOULD return the `ns` query parameter value in the `OCI-Namespace` header.",
+        namespace,
+    ),
     must(
         "errors/json-format",
         ERRORS,
@@ -256,6 +262,18 @@ fn method_not_allowed(t: &Trial<'_>) -> Result<()> {
         let found = t.send(&t.here(method, &rest).body("{}"));
         if found.refused(&[400, 404, 405, 501], &["UNSUPPORTED"])?.status() == 405 {
             found.has("Allow")?;
+        }
+    }
+    Ok(())
+}
+
+/// A registry that ignores the parameter finds what it knows; one that does not is asked for something else.
+fn namespace(t: &Trial<'_>) -> Result<()> {
+    t.new_image("1")?;
+    for method in ["GET", "HEAD"] {
+        let found = t.send(&t.here(method, "manifests/1?ns=registry.invalid"));
+        if found.is_one_of(&[200, 401, 403, 404])?.status() != 200 {
+            found.says("OCI-Namespace", "registry.invalid")?;
         }
     }
     Ok(())

@@ -13,7 +13,7 @@ pub(super) const CASES: &[Case] = &[
     must(
         "referrers/list",
         SECTION,
-        "Assuming a repository is found, this request MUST return a `200 OK` response code.",
+        "Assuming a repository is found, this request MUST return a `200 OK` response code. After the referrers API is enabled, Registries MUST include all newly pushed image manifests with a valid `subject` field.",
         list,
     ),
     must(
