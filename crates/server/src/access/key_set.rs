@@ -93,11 +93,7 @@ impl KeySet {
             return self.known().result(clock());
         }
         let _guard = self.fetching.lock().await;
-        // Somebody may have fetched while this waited.
-        let now_known = self.known().usable(clock());
-        if !now_known.is_some_and(|keys| has_it(&keys)) {
-            self.fetch(source, clock).await;
-        }
+        self.fetch(source, clock).await;
         self.known().result(clock())
     }
 
@@ -122,6 +118,8 @@ impl KeySet {
         };
         let keys = bytes.and_then(|bytes| parse(&bytes, &self.algorithms).map_err(str::to_owned));
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        // However long it took: those who waited do not try again.
+        known.attempted = Some(clock());
         match keys {
             Ok(keys) => {
                 known.keys = Some(Arc::new(keys));

@@ -380,7 +380,8 @@ mod tests {
             running.push(all.spawn("alice", format!("wrong {number}"), address(1)));
         }
         all.until_waiting(WAITING_LIMIT_OF_ADDRESS).await;
-        let refused = all.spawn("alice", "one more".into(), address(1)).await.unwrap();
+        let soon = |task| tokio::time::timeout(Duration::from_secs(20), task);
+        let refused = soon(all.spawn("alice", "one more".into(), address(1))).await.unwrap().unwrap();
         assert_eq!(refused, Err(Refused::Busy));
         let mut last = 1;
         while running.len() <= WAITING_LIMIT {
@@ -388,7 +389,7 @@ mod tests {
             running.push(all.spawn("alice", format!("from {last}"), address(last)));
         }
         all.until_waiting(WAITING_LIMIT).await;
-        let refused = all.spawn("alice", "too many".into(), address(200)).await.unwrap();
+        let refused = soon(all.spawn("alice", "too many".into(), address(200))).await.unwrap().unwrap();
         assert_eq!(refused, Err(Refused::Busy));
         // Half of them lose patience, the others are told.
         for (number, task) in running.iter().enumerate().filter(|(number, _)| number % 2 == 1) {

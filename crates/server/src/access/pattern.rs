@@ -52,6 +52,9 @@ impl Pattern {
 
     /// Whether a repository is meant. Takes time proportional to the product of both lengths at most.
     pub(super) fn matches(&self, repository: &RepositoryName) -> bool {
+        if self.is_everything() {
+            return true;
+        }
         let registry = std::iter::once(repository.registry().as_str());
         let name: Vec<&str> = registry.chain(repository.repository().as_str().split('/')).collect();
         wild(&self.parts, &name, |part| part == "**", |part, text| part_matches(part, text))

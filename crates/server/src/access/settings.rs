@@ -42,7 +42,8 @@ pub struct TokenSettings {
     pub service: String,
     /// The private key: ECDSA on P-256, PKCS #8, PEM. [`crate::create_token_key`] makes one.
     pub key: PathBuf,
-    /// How long a token is good: a minute to an hour.
+    /// How long a token is good: a minute to an hour. For so long a changed password, and the groups of an identity token, do not
+    /// matter to tokens that are out; rules, groups of the configuration and accounts that are gone matter at once.
     #[serde(with = "span")]
     pub lifetime: Duration,
 }

@@ -184,6 +184,12 @@ fn strange_algorithms(target: &Target) -> Vec<(&'static str, String)> {
             all.push(("another algorithm than the key's", target.with(&[("alg", other.into())], &[])));
         }
     }
+    if target.key.algorithm == Algorithm::RS256 {
+        for other in [Algorithm::RS384, Algorithm::RS512, Algorithm::PS256] {
+            let key = target.key.with_algorithm(other);
+            all.push(("well signed in a way nobody allowed", key.sign(&key.header(), &target.claims)));
+        }
+    }
     all.push(("no algorithm", target.with(&[("alg", Value::Null)], &[])));
     all.push(("a list of algorithms", target.with(&[("alg", json!(["ES256"]))], &[])));
     all

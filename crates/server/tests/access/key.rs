@@ -56,6 +56,11 @@ impl Key {
         Self { id: id.to_owned(), algorithm: Algorithm::ES256, private, public: None }
     }
 
+    /// The same key, put to another use.
+    pub(crate) fn with_algorithm(&self, algorithm: Algorithm) -> Self {
+        Self { algorithm, ..self.clone() }
+    }
+
     /// The public half, as it stands in key sets.
     pub(crate) fn jwk(&self) -> Value {
         let mut jwk = match &self.public {
