@@ -14,7 +14,7 @@ use larder_store::{AuditLimits, Auditor, AuditorOptions, WhenFull};
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 
 /// A server that has its address and may start.
@@ -62,7 +62,7 @@ impl Engine {
         let auditor = Arc::new(auditor);
         let mut listeners = Vec::new();
         for address in &addresses {
-            let bound = TcpListener::bind(address).await;
+            let bound = bind(*address);
             listeners.push(bound.map_err(|source| Error::Listen { address: address.to_string(), source })?);
         }
         let addresses = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
@@ -195,6 +195,16 @@ fn addresses(listen: &[String]) -> Result<Vec<SocketAddr>> {
         return Err(Error::Config { problem: "serve: listen: no address".into() });
     }
     Ok(all)
+}
+
+/// As [`TcpListener::bind`], with room for more who wait to be taken: beyond its 128, a crowd that comes at once waits for the
+/// second attempt of its kernels, which is a second later.
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    // The kernel lowers it to what the machine allows (net.core.somaxconn).
+    socket.listen(4096)
 }
 
 /// Whether only this machine can reach an address.
