@@ -306,12 +306,14 @@ fn moment(text: &str) -> Result<Moment, String> {
 fn row(line: &AuditLine) -> String {
     let record = &line.record;
     let mut what = record.repository.clone().unwrap_or_default();
-    if let Some(reference) = &record.reference {
-        let separator = if what.is_empty() || reference.starts_with("sha") { "" } else { ":" };
-        let at = if !what.is_empty() && separator.is_empty() { "@" } else { separator };
-        what.push_str(&format!("{at}{reference}"));
+    // A digest is shown once, and short.
+    let named = record.reference.as_deref().filter(|reference| reference.parse::<Digest>().is_err());
+    if let Some(reference) = named {
+        what.push_str(if what.is_empty() { "" } else { ":" });
+        what.push_str(reference);
     }
-    if let Some(digest) = &record.digest {
+    let digest = record.digest.or_else(|| record.reference.as_deref()?.parse().ok());
+    if let Some(digest) = digest {
         what.push_str(&format!(" {}", digest.short()));
     }
     if let Some(before) = &record.before {
@@ -331,7 +333,7 @@ fn row(line: &AuditLine) -> String {
     let status = if record.status == 0 { String::new() } else { record.status.to_string() };
     let reason = record.reason.as_deref().map(|reason| format!(" ({reason})")).unwrap_or_default();
     let text = format!(
-        "{}  {:<7} {status:<3}  {:<8}  {:<16}  {:<15}  {}{reason}",
+        "{}  {:<7} {status:<3}  {:<11}  {:<16}  {:<15}  {}{reason}",
         brief(record.time),
         record.outcome,
         record.action,

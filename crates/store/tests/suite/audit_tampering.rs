@@ -231,6 +231,22 @@ fn a_forged_record_with_a_wrong_hash_is_named() {
 }
 
 #[test]
+fn what_is_no_beginning_of_a_record_is_no_crash() {
+    for rest in [
+        "x",
+        "{\"format\":1,\"sequence\":11,\"previous\":\"",
+        "{\"format\":1,\"sequence\":10,\"previous\":\"0",
+    ] {
+        let log = Log::new();
+        let mut content = fs::read(&log.files[2]).unwrap();
+        content.extend_from_slice(rest.as_bytes());
+        fs::write(&log.files[2], content).unwrap();
+        let (file, line, sequence, problem) = log.only_finding();
+        assert_eq!((file, line, sequence, problem.as_str()), (2, Some(4), Some(10), "has no end"), "{rest}");
+    }
+}
+
+#[test]
 fn a_forged_record_in_the_middle_is_named() {
     let log = Log::new();
     log.edit(1, |lines| lines.insert(1, "{\"format\":1}".into()));
@@ -350,12 +366,13 @@ fn what_a_power_cut_takes_is_no_tampering_but_what_was_durable_stays() {
     let (all, head) = (fs::read(&last).unwrap(), fs::read(log.world.home.join("audit/head")).unwrap());
     let mut zeros = all.clone();
     zeros[durable.len() + 50..].fill(0);
-    let lost: [(&[u8], bool); 6] = [
+    let lost: [(&[u8], bool); 7] = [
         (&all, true),
         (&all[..all.len() - 7], true),
         (&durable, true),
         (&zeros, true),
         (&durable[..durable.len() - 1], false),
+        (&durable[..durable.len() - 7], false),
         (&durable[..10], false),
     ];
     for (content, is_whole) in lost {
