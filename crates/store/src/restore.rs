@@ -45,6 +45,7 @@ impl Store {
 
     /// Makes a damaged file of the store again: `oci-layout`, `index.json` and `index.yaml` from the database; the database from
     /// its sound rows, the blobs, and the index files, like [`Store::repair`]. Returns whether that made it whole.
+    /// What was changed in the audit log stays as it is, and is an error.
     pub fn restore(&self, file: &Path) -> Result<bool> {
         if file == self.layout.oci_layout() {
             layout::replace(file, layout::OCI_LAYOUT.as_bytes())?;
@@ -58,6 +59,9 @@ impl Store {
         if self.layout.database_files().iter().any(|known| known == file) {
             self.restore_database()?;
             return Ok(true);
+        }
+        if file.starts_with(self.layout.audit()) {
+            return Err(Error::Evidence { path: file.to_owned() });
         }
         Ok(false)
     }
