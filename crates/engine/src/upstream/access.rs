@@ -36,6 +36,12 @@ pub(super) struct Who {
     pub(super) auth: Auth,
 }
 
+impl Who {
+    pub(super) fn nobody() -> Self {
+        Self { identity: Identity::Anonymous, auth: Auth::Anonymous }
+    }
+}
+
 type Key = (Identity, RepositoryName);
 
 /// What upstreams said about who may read what.
@@ -118,8 +124,24 @@ impl Shared {
         let (shared, repository, about) = (self.clone(), repository.clone(), about.cloned());
         let work = || async move {
             let outcome = shared.ask_access(&source, &repository, about.as_ref(), &who).await;
-            if outcome.is_ok() && who.identity != Identity::Anonymous {
-                shared.doubt_public(&source, &repository).await;
+            match (&outcome, who.identity) {
+                (Ok(()), Identity::Operator | Identity::Presented(_)) => {
+                    shared.doubt_public(&source, &repository).await;
+                }
+                // A credential that the upstream does not take is as good as none.
+                (Err(trouble), Identity::Presented(_)) if trouble.kind == Kind::Denied => {
+                    let known = (Identity::Anonymous, repository.clone());
+                    let negative_ttl = source.settings.negative_ttl.0;
+                    if shared.access.denied.get(&known, shared.now(), negative_ttl).is_none()
+                        && shared
+                            .ask_access(&source, &repository, about.as_ref(), &Who::nobody())
+                            .await
+                            .is_ok()
+                    {
+                        return Ok(());
+                    }
+                }
+                _ => {}
             }
             outcome
         };
@@ -162,9 +184,8 @@ impl Shared {
         if is_within(since, self.now(), source.settings.access_ttl.0) {
             return;
         }
-        let nobody = Who { identity: Identity::Anonymous, auth: Auth::Anonymous };
         // Whatever the answer is, it has been noted; this caller is not the one it matters to.
-        drop(self.ask_access(source, repository, None, &nobody).await);
+        drop(self.ask_access(source, repository, None, &Who::nobody()).await);
     }
 
     /// Asks for the cheapest thing that only readers get.
@@ -237,7 +258,21 @@ impl Shared {
             }
         }
         // Not even a mirror's credential: what comes back is taken for public.
-        Ok(Who { identity: Identity::Anonymous, auth: Auth::Anonymous })
+        Ok(Who::nobody())
+    }
+
+    /// Who asks for something after access was granted: nobody, where the upstream did not take the caller's credential and
+    /// lets everybody read.
+    pub(super) fn asker(&self, source: &Source, repository: &RepositoryName, who: Who) -> Who {
+        let key = (who.identity, repository.clone());
+        let refused = self.access.denied.get(&key, self.now(), source.settings.negative_ttl.0).is_some();
+        if refused && self.may_be_nobody(source, repository, &who) { Who::nobody() } else { who }
+    }
+
+    /// Whether nobody may read what this caller may not.
+    pub(super) fn may_be_nobody(&self, source: &Source, repository: &RepositoryName, who: &Who) -> bool {
+        matches!(who.identity, Identity::Presented(_))
+            && self.is_accepted(source, &(Identity::Anonymous, repository.clone()))
     }
 
     /// Whether the upstream lets this identity, or anybody, read, by a word that is young enough.

@@ -88,7 +88,7 @@ impl Shared {
         caller: &Caller,
     ) -> Result<Bringing, Trouble> {
         let source = self.source(repository)?;
-        let mut last = None;
+        let (mut last, mut refused) = (None, false);
         for _ in 0..ROUNDS {
             let held = self.store().holds(repository, digest).map_err(|error| trouble::store(&error))?;
             let here = self.is_here(digest)?;
@@ -100,13 +100,23 @@ impl Shared {
                 return Err(trouble::plain(Kind::NotFound, message));
             }
             let who = self.who(&source, repository, caller).await?;
+            let who = if refused { Who::nobody() } else { self.asker(&source, repository, who) };
             self.known_absent(&source, &who, repository, &digest.to_string())?;
             let order =
                 Order { source: source.clone(), repository: repository.clone(), digest: *digest, who, held };
+            let may_be_nobody = |trouble: &Trouble| {
+                trouble.kind == Kind::Denied && self.may_be_nobody(&source, repository, &order.who)
+            };
             if here {
                 // It came for another repository.
-                self.prove(&order).await?;
-                return Ok(Bringing::Here);
+                match self.prove(&order).await {
+                    Ok(()) => return Ok(Bringing::Here),
+                    Err(trouble) if may_be_nobody(&trouble) => {
+                        (last, refused) = (Some(trouble), true);
+                        continue;
+                    }
+                    Err(trouble) => return Err(trouble),
+                }
             }
             let (lane, leads) = self.board(&order);
             if !leads && !held && lane.repository != *repository {
@@ -120,6 +130,9 @@ impl Shared {
                 // That was the answer for somebody else.
                 Stage::Failed(trouble) if !leads && matches!(trouble.kind, Kind::Denied | Kind::NotFound) => {
                     last = Some(trouble);
+                }
+                Stage::Failed(trouble) if may_be_nobody(&trouble) => {
+                    (last, refused) = (Some(trouble), true);
                 }
                 Stage::Failed(trouble) => return Err(trouble),
                 Stage::Opening => return Err(trouble::lost("bringing a blob")),

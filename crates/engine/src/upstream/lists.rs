@@ -48,7 +48,7 @@ impl Shared {
         if let Some(known) = self.lists.tags.get(repository, now, ttl) {
             return Ok(Some(known.to_vec()));
         }
-        let Some(who) = self.asker(&source, repository, caller).await else { return Ok(None) };
+        let Some(who) = self.lister(&source, repository, caller).await else { return Ok(None) };
         let (shared, asked, repository) = (self.clone(), source.clone(), repository.clone());
         let key = (who.identity, repository.clone());
         let asker = who.clone();
@@ -83,7 +83,7 @@ impl Shared {
         if let Some(known) = self.lists.referrers.get(&place, now, ttl) {
             return Ok(Some(known.to_vec()));
         }
-        let Some(who) = self.asker(&source, repository, caller).await else { return Ok(None) };
+        let Some(who) = self.lister(&source, repository, caller).await else { return Ok(None) };
         let (shared, asked, asker) = (self.clone(), source.clone(), who.clone());
         let key = (who.identity, repository.clone(), *subject);
         let flown = self.lists.referrer_flights.run(key, || async move {
@@ -105,7 +105,7 @@ impl Shared {
     }
 
     /// Who asks for a list; `None` where it is no use.
-    async fn asker(&self, source: &Source, repository: &RepositoryName, caller: &Caller) -> Option<Who> {
+    async fn lister(&self, source: &Source, repository: &RepositoryName, caller: &Caller) -> Option<Who> {
         if source.settings.offline {
             return None;
         }
@@ -114,7 +114,7 @@ impl Shared {
             return None;
         }
         match self.who(source, repository, caller).await {
-            Ok(who) => Some(who),
+            Ok(who) => Some(self.asker(source, repository, who)),
             Err(trouble) => {
                 self.warn(format!("the upstream of {repository} is not asked: {trouble}"));
                 None

@@ -49,21 +49,21 @@ impl Shared {
                 known.map(|known| Found { descriptor: known.descriptor, freshness: Freshness::Stale });
             return stale.ok_or_else(absent);
         }
-        let who = match self.who(&source, repository, caller).await {
-            Ok(who) => who,
+        let mut who = match self.who(&source, repository, caller).await {
+            Ok(who) => self.asker(&source, repository, who),
             Err(trouble) => return self.stale(&source, repository, selector, known, trouble),
         };
         self.known_absent(&source, &who, repository, &selector.to_string())?;
         let mut lane = None;
         loop {
             let key = (lane, repository.clone(), selector.clone());
-            let (shared, source, repository) = (self.clone(), source.clone(), repository.clone());
+            let (shared, asked, place) = (self.clone(), source.clone(), repository.clone());
             let (selector, asker) = (selector.clone(), who.clone());
             let work = || async move {
                 let outcome = match &selector {
-                    Selector::Tag(tag) => Box::pin(shared.ask_tag(&source, &repository, tag, &asker)).await,
+                    Selector::Tag(tag) => Box::pin(shared.ask_tag(&asked, &place, tag, &asker)).await,
                     Selector::Digest(digest) => {
-                        Box::pin(shared.ask_digest(&source, &repository, digest, &asker)).await
+                        Box::pin(shared.ask_digest(&asked, &place, digest, &asker)).await
                     }
                 };
                 (asker.identity, outcome)
@@ -78,6 +78,11 @@ impl Shared {
                         && matches!(trouble.kind, Kind::Denied | Kind::NotFound) =>
                 {
                     lane = Some(who.identity);
+                }
+                Err(trouble)
+                    if trouble.kind == Kind::Denied && self.may_be_nobody(&source, repository, &who) =>
+                {
+                    who = Who::nobody();
                 }
                 outcome => return outcome,
             }

@@ -23,6 +23,7 @@ pub(super) struct Source {
     client: Client,
     attempts: u32,
     clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    questions: Semaphore,
     large: Semaphore,
     small: Semaphore,
 }
@@ -40,6 +41,8 @@ const ATTEMPTS: u32 = 3;
 const QUESTION_WAITS: Duration = Duration::from_secs(1);
 /// The longest that a transfer does. Clients that read along have patience too, but less than a registry may ask for.
 const TRANSFER_WAITS: Duration = Duration::from_secs(20);
+/// Questions that are asked at once; more wait.
+const QUESTIONS: usize = 64;
 /// Blobs up to this size do not queue behind larger ones.
 const SMALL: u64 = 1 << 20;
 /// Small blobs that move at once, for every large one.
@@ -74,6 +77,7 @@ impl Source {
             client,
             attempts: engine.config().attempts,
             clock: engine.host().clock.clone(),
+            questions: Semaphore::new(QUESTIONS),
             large: Semaphore::new(jobs),
             small: Semaphore::new(jobs * SMALL_PER_LARGE),
         })
@@ -112,8 +116,11 @@ impl Source {
         limit: Option<Duration>,
         question: impl Future<Output = Result<T, larder_remote::Error>>,
     ) -> Result<T, Refusal> {
-        self.health.asking();
-        let question = Box::pin(question);
+        let question = Box::pin(async {
+            let _turn = self.questions.acquire().await;
+            self.health.asking();
+            question.await
+        });
         let answer = if let Some(limit) = limit {
             match tokio::time::timeout(limit, question).await {
                 Ok(answer) => answer,

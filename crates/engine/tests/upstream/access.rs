@@ -33,6 +33,30 @@ async fn the_word_holds_for_five_minutes_for_everybody() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credential_that_the_upstream_does_not_take_is_as_good_as_none() {
+    let world = World::new();
+    world.registry.set_access(public());
+    let image = world.image(1, "library/app", "1", 100_000);
+    let mallory = presenting("mallory", "guess");
+    // First of all, and when the refusal is remembered, and when it is not any more.
+    for pause in [0, 0, 60, 299] {
+        world.clock.advance(Duration::from_secs(pause));
+        world.manifest("library/app", &selector("1"), &mallory).await.unwrap();
+    }
+    world.clock.advance(Duration::from_secs(60));
+    world.blob("library/app", &image.layers[0].digest, &mallory).await.unwrap();
+    world.quiet().await;
+    world.clock.advance(Duration::from_secs(60));
+    image.push(&world.registry, "library/other", Some("1"));
+    world.tag("library/other:1").await.unwrap();
+    world.blob("library/other", &image.layers[0].digest, &mallory).await.unwrap();
+    let private = world.image(2, "private/app", "1", 1000);
+    let trouble = world.authorize("private/app", Some(&selector("1")), &mallory).await.unwrap_err();
+    assert_eq!(trouble.kind, Kind::Denied);
+    assert!(!world.engine.store().contains(&private.digest()).unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_question_at_a_time() {
     let world = Arc::new(World::new());
     world.image(1, "library/app", "1", 1000);

@@ -219,6 +219,31 @@ async fn who_joins_from_another_repository_proves_that_it_has_the_blob() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_a_crash_left_behind_prove_nothing() {
+    let world = World::new();
+    let image = world.image(16, "team/a", "1", LAYER);
+    world.image(17, "team/b", "1", 1000);
+    world.tag("team/a:1").await.unwrap();
+    let layer = image.layers[0].digest;
+    let content = world.registry.blob("team/a", &layer).unwrap();
+    let store = world.engine.store();
+    let lease = store.lease("a server that crashes").unwrap();
+    let begun = store.begin(&layer, Some(content.len() as u64), &lease).unwrap();
+    let larder_store::Begin::Ingest(mut ingest) = begun else { panic!("nobody writes it") };
+    // Whole, but for the last step.
+    ingest.write(&content).unwrap();
+    drop(ingest);
+    let manifest = larder_core::MediaType::OCI_MANIFEST;
+    world.registry.put_manifest("team/b", &manifest, image.raw().clone(), Some("2"));
+    world.tag("team/b:2").await.unwrap();
+    let error = world.blob("team/b", &layer, &anonymous()).await.unwrap_err();
+    assert!(error.starts_with("not found"), "{error}");
+    world.clock.advance(Duration::from_secs(60));
+    assert!(world.blob("team/a", &layer, &anonymous()).await.unwrap() == content);
+    assert_eq!(world.registry.bytes_sent(&layer), 0, "not a byte is fetched twice");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_blob_that_somebody_else_writes_is_waited_for() {
     let world = World::new();
     let image = world.image(15, "library/app", "1", LAYER);
