@@ -86,6 +86,12 @@ impl Invocation {
         Ok(Engine::open(config, settings::host(&self.environment), progress)?)
     }
 
+    /// The engine over a store that is to be repaired: one whose database cannot be opened gets a new one.
+    pub(crate) fn repairing_engine(&self) -> Result<Engine> {
+        let config = self.settings()?.config;
+        Ok(Engine::open_damaged(config, settings::host(&self.environment), self.terminal.progress())?)
+    }
+
     /// Runs what waits for networks and disks, until it ends or a signal comes. State on disk is whole at any moment, so
     /// a signal needs no cleaning up: what is half done is continued by the next run.
     pub(crate) fn wait<T: Send + 'static>(

@@ -6,8 +6,8 @@ use larder_fetch::{DiskTier, Fetcher, MemoryTier, RegistryTier, Scope, Settings,
 use larder_materialize::{Driver, ErofsDriver, Materializer, OverlayDriver, Scans, Turns};
 use larder_remote::{Auth, Client, Keychain, Proxy};
 use larder_rootfs::Limits;
-use larder_store::{AuditLimits, AuditLog, Lease, Store};
-use std::path::PathBuf;
+use larder_store::{AuditLimits, AuditLog, Lease, Repaired, Store};
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 use tokio::sync::Semaphore;
@@ -43,6 +43,8 @@ struct Inner {
     config: Config,
     host: Host,
     store: Store,
+    /// What was done to open it.
+    repaired: Repaired,
     progress: Progress,
     /// What is done is written down here, if it is to be.
     audit: Option<AuditLog>,
@@ -65,10 +67,27 @@ struct Online {
 impl Engine {
     /// Opens the store and checks the configuration. Talks to nobody.
     pub fn open(config: Config, host: Host, progress: Progress) -> Result<Self> {
+        Self::open_with(config, host, progress, |home, options| {
+            Store::open(home, options).map(|store| (store, Repaired::Nothing))
+        })
+    }
+
+    /// The same for a store whose database may be damaged or gone: where it cannot be opened, a new one is built, and
+    /// [`Engine::verify`] with repair tells of it.
+    pub fn open_damaged(config: Config, host: Host, progress: Progress) -> Result<Self> {
+        Self::open_with(config, host, progress, Store::repair)
+    }
+
+    fn open_with(
+        config: Config,
+        host: Host,
+        progress: Progress,
+        open: impl FnOnce(&Path, larder_store::Options) -> larder_store::Result<(Store, Repaired)>,
+    ) -> Result<Self> {
         check(&config)?;
         let jobs = config.jobs;
         let options = larder_store::Options { boot_id: host.boot_id.clone(), clock: host.clock.clone() };
-        let store = Store::open(&config.home, options).map_err(|source| Error::Store {
+        let (store, repaired) = open(&config.home, options).map_err(|source| Error::Store {
             action: format!("cannot open the store at {}", config.home.display()),
             source,
         })?;
@@ -78,6 +97,7 @@ impl Engine {
                 config,
                 host,
                 store,
+                repaired,
                 progress,
                 audit,
                 scans: Scans::default(),
@@ -96,6 +116,10 @@ impl Engine {
     /// The store.
     pub fn store(&self) -> &Store {
         &self.inner.store
+    }
+
+    pub(crate) fn repaired(&self) -> &Repaired {
+        &self.inner.repaired
     }
 
     /// The fetcher over all tiers, for callers that want images without names.

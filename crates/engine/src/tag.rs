@@ -65,6 +65,9 @@ impl Engine {
         if !self.store().pin(reference, pinned).map_err(failed)? {
             return Err(Error::NoImage { reference: reference.familiar(), similar: Vec::new() });
         }
-        Ok(())
+        // The index is what a pin is known from if the database is lost.
+        self.store()
+            .flush()
+            .map_err(|source| Error::Store { action: "cannot write index.json".into(), source })
     }
 }

@@ -57,7 +57,7 @@ impl Engine {
             blobs: report.blobs,
             derived: report.derived,
             bytes: report.bytes,
-            damaged: Vec::new(),
+            damaged: self.rebuilt().into_iter().collect(),
         };
         for damage in &report.damage {
             let mut damaged = Damaged {
@@ -76,5 +76,18 @@ impl Engine {
             verified.damaged.push(damaged);
         }
         Ok(verified)
+    }
+
+    /// What was wrong already when the store was opened.
+    fn rebuilt(&self) -> Option<Damaged> {
+        let larder_store::Repaired::Rebuilt { aside } = self.repaired() else { return None };
+        let problem = match aside {
+            Some(aside) => {
+                format!("could not be opened, and is now {}; a new one was built", aside.display())
+            }
+            None => "was gone; a new one was built".into(),
+        };
+        let what = self.store().home().join("larder.db").display().to_string();
+        Some(Damaged { what, problem, part_of: Vec::new(), repaired: true, failure: None })
     }
 }

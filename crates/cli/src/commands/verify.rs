@@ -11,8 +11,8 @@ use serde::Serialize;
 /// Hash everything in the store again, and compare database, index and files
 ///
 /// With --repair, damaged blobs are moved to quarantine/ and fetched again from where their images came from; damaged
-/// unpacked layers and indexes are removed and made again when they are needed. Ends with exit code 5 while anything
-/// is damaged.
+/// unpacked layers and indexes are removed and made again when they are needed. A damaged or lost database is made
+/// again from what is left of it, the blobs, and index.json. Ends with exit code 5 while anything is damaged.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"))]
 pub(crate) struct Args {
@@ -39,7 +39,7 @@ struct Document<'a> {
 }
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let engine = invocation.engine()?;
+    let engine = if args.repair { invocation.repairing_engine()? } else { invocation.engine()? };
     let (repair, mut count_one) = (args.repair, invocation.terminal.counter("checked"));
     let verified = invocation.wait(async move { engine.verify(repair, &mut |_| count_one()).await })??;
     invocation.terminal.finish();

@@ -55,6 +55,40 @@ fn every_file_of_a_store() {
 }
 
 #[test]
+fn a_lost_database_is_made_again() {
+    let (_registry, home, _, reference) = world(103);
+    home.run(["pull", &reference]).success();
+    home.run(["pin", &reference]).success();
+    let database = home.store().join("larder.db");
+    for is_there in [false, true] {
+        if is_there {
+            std::fs::write(&database, "x".repeat(20_000)).unwrap();
+        } else {
+            std::fs::remove_file(&database).unwrap();
+        }
+        for command in [&["list"] as &[&str], &["pull", &reference], &["gc"], &["verify"]] {
+            let outcome = home.run(command);
+            outcome.fails_with(5);
+            let said = outcome.error_text();
+            assert!(said.contains(database.to_str().unwrap()), "{}", outcome.describe());
+            assert!(said.contains("larder verify --repair"), "{}", outcome.describe());
+        }
+        let repaired = home.run(["verify", "--repair"]);
+        repaired.success();
+        assert!(repaired.text().contains("larder.db"), "{}", repaired.describe());
+        assert_eq!(home.store().join("quarantine/larder.db").exists(), is_there);
+        home.run(["verify"]).success();
+        let listed = home.run(["list", "--output", "json"]);
+        listed.success();
+        assert!(listed.text().contains("\"pinned\": true") || listed.text().contains("\"pinned\":true"));
+        home.run(["mount", &reference, "m"]).success();
+        home.run(["unmount", "m"]).success();
+        home.run(["gc"]).success();
+        home.run(["verify"]).success();
+    }
+}
+
+#[test]
 fn damage_that_cannot_be_repaired_is_said() {
     let (registry, home, image, reference) = world(101);
     home.run(["pull", &reference]).success();
