@@ -65,20 +65,32 @@ impl Tail {
         durable: bool,
     ) -> Result<()> {
         let _alone = self.lock()?;
-        let mut known = self.catch_up()?;
         let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.clear();
-        let mut link = known.head.written.link;
-        for (record, note) in records {
-            link = line::write(&mut buffer, &link, record, *note);
-        }
-        let result = self.write(&mut known, &buffer, link, durable);
-        if result.is_ok() {
-            self.known = Some(known);
+        let mut result = self.encode_and_write(&mut buffer, records, durable);
+        if matches!(&result, Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::AlreadyExists) {
+            // The next file had records, since `head` was older than the log. It knows that file now.
+            result = self.encode_and_write(&mut buffer, records, durable);
         }
         buffer.shrink_to(BUFFER);
         self.buffer = buffer;
         result
+    }
+
+    fn encode_and_write(
+        &mut self,
+        buffer: &mut Vec<u8>,
+        records: &[(&AuditRecord, Option<&AuditNote>)],
+        durable: bool,
+    ) -> Result<()> {
+        let mut known = self.catch_up()?;
+        buffer.clear();
+        let mut link = known.head.written.link;
+        for (record, note) in records {
+            link = line::write(buffer, &link, record, *note);
+        }
+        self.write(&mut known, buffer, link, durable)?;
+        self.known = Some(known);
+        Ok(())
     }
 
     /// Waits until everything that was written is on the disk.
@@ -160,21 +172,26 @@ impl Tail {
             // A head that is gone is worse than one that is as old as our memory.
             let read = match Read::of(raw.as_ref()) {
                 Read::Head(head) => head,
-                Read::Empty | Read::Damaged => Box::new(known.head),
+                Read::Empty | Read::Damaged => Box::new(known.head.clone()),
             };
-            return self.adopt(&read);
+            let is_open = metadata.nlink() > 0 && read.file == known.head.file;
+            return self.adopt(&read, is_open.then_some(known.file));
         }
         match Read::of(raw.as_ref()) {
-            Read::Head(head) => self.adopt(&head),
+            Read::Head(head) => self.adopt(&head, None),
             Read::Empty => self.begin(),
             Read::Damaged => self.without_head(),
         }
     }
 
     /// Takes over what `head` says, after a look at how the file really ends.
-    fn adopt(&self, head: &Head) -> Result<Known> {
+    fn adopt(&self, head: &Head, open: Option<File>) -> Result<Known> {
         let path = self.path(head.file);
-        let file = match OpenOptions::new().read(true).append(true).open(&path) {
+        let opened = match open {
+            Some(file) => Ok(file),
+            None => OpenOptions::new().read(true).append(true).open(&path),
+        };
+        let file = match opened {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return self.replace_missing(head),
             opened => opened.map_err(Error::io("open", &path))?,
         };
@@ -341,14 +358,14 @@ impl Tail {
         let number = known.head.written.link.sequence.saturating_add(1);
         let file = self.create(number)?;
         let length = file.metadata().map_err(Error::io("read", self.path(number)))?.len();
-        if length > 0 {
-            let error = io::Error::from(io::ErrorKind::AlreadyExists);
-            return Err(Error::io("create", self.path(number))(error));
-        }
         let point = Point { offset: 0, link: known.head.written.link };
         let head = Head { file: number, written: point, durable: point, boot: self.boot };
         let raw = head.raw();
         self.put_head(&raw, true)?;
+        if length > 0 {
+            let error = io::Error::from(io::ErrorKind::AlreadyExists);
+            return Err(Error::io("create", self.path(number))(error));
+        }
         *known = Known { raw, head, file };
         Ok(())
     }

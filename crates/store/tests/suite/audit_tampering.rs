@@ -282,6 +282,67 @@ fn a_process_that_runs_notices_that_the_log_is_gone() {
 }
 
 #[test]
+fn a_head_that_is_older_than_the_log_is_brought_up_to_date() {
+    let log = Log::new();
+    let head = log.world.home.join("audit/head");
+    for number in 10..=40 {
+        let before = fs::read(&head).unwrap();
+        AuditLog::open(&log.store, LIMITS).append(&[record(number)], false).unwrap();
+        let after = fs::read(&head).unwrap();
+        // As after a process that died right before it wrote head, or a head from a copy of the store.
+        fs::write(&head, before).unwrap();
+        let report = log.verify();
+        assert!(report.is_whole() && report.findings.len() == 1, "{report:#?}");
+        assert!(report.findings[0].problem.contains("records more than the file head knows"), "{report:#?}");
+        if number % 2 == 0 {
+            fs::write(&head, after).unwrap();
+        }
+    }
+    log.append();
+    let report = log.verify();
+    assert_eq!((report.records, report.findings), (41, Vec::new()));
+}
+
+#[test]
+fn numbers_of_a_stranger_do_no_harm() {
+    let huge = u64::MAX.to_string();
+    let zeros = "0".repeat(64);
+    for (from, to) in [
+        ("\"sequence\":5,", format!("\"sequence\":{huge},")),
+        ("\"sequence\":5,", "\"sequence\":0,".into()),
+        ("\"bytes\":0", format!("\"bytes\":{huge}")),
+        (
+            "\"bytes\":0",
+            format!("\"bytes\":0,\"reason\":\"crash\",\"repaired_bytes\":{huge},\"repaired_missing\":{huge}"),
+        ),
+        (
+            "\"bytes\":0",
+            "\"bytes\":0,\"reason\":\"power-cut\",\"repaired_bytes\":200,\"repaired_missing\":0".into(),
+        ),
+        ("\"bytes\":0", format!("\"bytes\":0,\"lost\":{huge}")),
+        ("\"bytes\":0", format!("\"bytes\":0,\"trimmed_through\":{huge},\"trimmed_hash\":\"{zeros}\"")),
+        ("\"time\":\"1970", "\"time\":\"9999".into()),
+        ("\"format\":1", "\"format\":2".into()),
+    ] {
+        for (file, line) in [(1, 1), (1, 0), (2, 2)] {
+            let log = Log::new();
+            let from = from.replace('5', &(file * 3 + line + 1).to_string());
+            log.edit(file, |lines| {
+                assert!(lines[line].contains(&from), "{from} is not in {}", lines[line]);
+                lines[line] = sealed(&lines[line].replace(&from, &to));
+            });
+            assert!(!log.verify().is_whole(), "{to}");
+            log.append();
+            assert!(!log.verify().is_whole(), "{to}");
+            assert!(AuditLog::read(&log.store, None).unwrap().all(|line| line.is_ok()));
+            fs::remove_file(log.world.home.join("audit/head")).unwrap();
+            log.append();
+            assert!(!log.verify().is_whole(), "{to}");
+        }
+    }
+}
+
+#[test]
 fn no_bit_of_the_log_can_change_unnoticed() {
     let log = Log::new();
     for file in &log.files {
