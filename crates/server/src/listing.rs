@@ -72,9 +72,7 @@ pub(crate) async fn catalog(call: &Call) -> Outcome {
         let link = format!("</v2/_catalog?n={}&last={last}>; rel=\"next\"", page.size);
         answer = answer.header(header::LINK, link);
     }
-    // Local repositories are shown as they are pulled.
-    let local = format!("{}/", crate::naming::LOCAL);
-    let shown: Vec<&str> = found.iter().map(|name| name.strip_prefix(&local).unwrap_or(name)).collect();
+    let shown: Vec<&str> = found.iter().map(|name| call.shared.naming.written(name)).collect();
     Ok(answer.json(&serde_json::json!({ "repositories": shown })))
 }
 

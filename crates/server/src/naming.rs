@@ -36,6 +36,13 @@ impl Naming {
             if official { Repository::new(&format!("library/{rest}")) } else { Repository::new(rest) };
         Some(RepositoryName::new(registry, repository.ok()?))
     }
+
+    /// The shortest way to write a full name that [resolves](Self::resolve) to it.
+    pub(crate) fn written<'a>(&self, name: &'a str) -> &'a str {
+        let rest = name.strip_prefix(self.default.as_str()).and_then(|rest| rest.strip_prefix('/'));
+        let plain = |rest: &&str| !rest.split_once('/').is_some_and(|(first, _)| is_host(first));
+        rest.filter(plain).unwrap_or(name)
+    }
 }
 
 fn is_host(first: &str) -> bool {
@@ -66,6 +73,34 @@ mod tests {
         assert_eq!(resolve("pause", Some("registry.k8s.io"), None).unwrap(), "registry.k8s.io/pause");
         assert_eq!(resolve("library/nginx", None, Some("docker.io")).unwrap(), "docker.io/library/nginx");
         assert_eq!(resolve("nginx", None, Some("docker.io")).unwrap(), "docker.io/library/nginx");
+    }
+
+    #[test]
+    fn what_is_written_is_read_the_same() {
+        for default in [None, Some("docker.io"), Some("registry.test:5000")] {
+            let registry = default.map(|registry| Registry::new(registry).unwrap());
+            let naming = Naming::new(registry.as_ref());
+            for name in [
+                "localhost/app",
+                "localhost/team/app",
+                "localhost/my.app/x",
+                "localhost/my.app",
+                "docker.io/library/nginx",
+                "docker.io/team/app",
+                "registry.test:5000/a/b",
+            ] {
+                let written = naming.written(name);
+                assert_eq!(
+                    naming.resolve(written, None).unwrap().to_string(),
+                    name,
+                    "{written} by {default:?}"
+                );
+            }
+        }
+        assert_eq!(Naming::new(None).written("localhost/team/app"), "team/app");
+        let hub = Registry::new("docker.io").unwrap();
+        assert_eq!(Naming::new(Some(&hub)).written("docker.io/library/nginx"), "library/nginx");
+        assert_eq!(Naming::new(Some(&hub)).written("localhost/team/app"), "localhost/team/app");
     }
 
     #[test]
