@@ -40,7 +40,8 @@ pub struct TokenSettings {
     pub issuer: String,
     /// The `aud` of tokens, and the service in challenges.
     pub service: String,
-    /// The private key: ECDSA on P-256, PKCS #8, PEM. [`crate::create_token_key`] makes one.
+    /// The private key: ECDSA on P-256, PKCS #8, PEM. [`crate::create_token_key`] makes one. After a reload with another key, tokens of
+    /// the old one are good for one more lifetime; a restart ends them at once.
     pub key: PathBuf,
     /// How long a token is good: a minute to an hour. For so long a changed password, and the groups of an identity token, do not
     /// matter to tokens that are out; rules, groups of the configuration and accounts that are gone matter at once.

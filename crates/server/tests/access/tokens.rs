@@ -272,6 +272,8 @@ async fn tokens_of_the_key_before_are_good_until_they_end() {
     let access = ground.open(settings.clone()).unwrap();
     let (old, _) = token(&access, &login(&access, "alice").await, "repository:team/app:pull").await;
     let before = access.jwks().unwrap();
+    let mut stolen = ground.token_key();
+    stolen.id = before["keys"][0]["kid"].as_str().unwrap().to_owned();
     std::fs::remove_file(ground.path("token.pem")).unwrap();
     create_token_key(&ground.path("token.pem")).unwrap();
     access.reload(parse(settings.clone())).unwrap();
@@ -286,7 +288,14 @@ async fn tokens_of_the_key_before_are_good_until_they_end() {
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[1], before["keys"][0]);
     assert!(keys.iter().all(|key| key.get("d").is_none() && key["kty"] == "EC" && key["crv"] == "P-256"));
+    let forge = || {
+        let mut said = ground.claims("larder.test", "registry.test", "alice");
+        said["login"] = "password".into();
+        bearer(&stolen.sign(&stolen.header(), &said))
+    };
+    identify(&access, &forge()).await.unwrap();
     ground.pass(331);
+    identify(&access, &forge()).await.unwrap_err();
     assert_eq!(access.jwks().unwrap()["keys"].as_array().unwrap().len(), 1);
     identify(&access, &bearer(&old)).await.unwrap_err();
 }
