@@ -236,8 +236,8 @@ mod tests {
     use super::*;
     use larder_core::Digest;
 
-    fn parse(method: Method, path: &str) -> Option<Route> {
-        match Route::parse(&method, path) {
+    fn parse(method: &Method, path: &str) -> Option<Route> {
+        match Route::parse(method, path) {
             Parsed::Route(route) => Some(route),
             _ => None,
         }
@@ -251,17 +251,17 @@ mod tests {
     fn names_may_contain_the_words_of_the_api() {
         let digest = Digest::of(b"").to_string();
         assert_eq!(
-            parse(Method::GET, "/v2/a/manifests/b/manifests/latest"),
+            parse(&Method::GET, "/v2/a/manifests/b/manifests/latest"),
             within("a/manifests/b", What::Manifest("latest".into()))
         );
-        assert_eq!(parse(Method::GET, "/v2/tags/list/tags/list"), within("tags/list", What::Tags));
+        assert_eq!(parse(&Method::GET, "/v2/tags/list/tags/list"), within("tags/list", What::Tags));
         assert_eq!(
-            parse(Method::GET, &format!("/v2/a/blobs/{}", digest.replace(':', "%3A"))),
-            within("a", What::Blob(digest.clone()))
+            parse(&Method::GET, &format!("/v2/a/blobs/{}", digest.replace(':', "%3A"))),
+            within("a", What::Blob(digest))
         );
-        assert_eq!(parse(Method::POST, "/v2/a/blobs/uploads/"), within("a", What::NewUpload));
-        assert_eq!(parse(Method::PATCH, "/v2/a/blobs/uploads/x"), within("a", What::Upload("x".into())));
-        assert_eq!(parse(Method::GET, "/v2"), Some(Route::Base));
+        assert_eq!(parse(&Method::POST, "/v2/a/blobs/uploads/"), within("a", What::NewUpload));
+        assert_eq!(parse(&Method::PATCH, "/v2/a/blobs/uploads/x"), within("a", What::Upload("x".into())));
+        assert_eq!(parse(&Method::GET, "/v2"), Some(Route::Base));
     }
 
     #[test]
@@ -280,7 +280,7 @@ mod tests {
         for path in
             ["/", "/v1/", "/v2/a", "/v2/a/manifests/", "/v2/a/b/c", "/v2/a/blobs/%0a", "/v2/a%zz/tags/list"]
         {
-            assert_eq!(parse(Method::GET, path), None, "{path}");
+            assert_eq!(parse(&Method::GET, path), None, "{path}");
         }
     }
 

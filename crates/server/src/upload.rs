@@ -99,8 +99,7 @@ async fn mount(call: &Call, target: &Target, digest: Digest) -> Result<Option<An
 async fn may_read(call: &Call, source: &RepositoryName) -> bool {
     let path = source.to_string();
     // Grants of tokens spell repositories as clients do.
-    let path = path.strip_prefix(&format!("{}/", crate::naming::LOCAL)).unwrap_or(&path);
-    let from = call.query.value("from").unwrap_or(path);
+    let from = call.query.value("from").unwrap_or_else(|| call.shared.naming.written(&path));
     let asked = Asked { repository: Some(source), path: Some(from), action: Action::Pull };
     if call.shared.access.decide(&call.caller, &asked) != Decision::Allowed {
         return false;

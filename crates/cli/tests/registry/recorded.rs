@@ -141,15 +141,14 @@ fn describe(media_type: &str, content: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::of(content).to_string(), "size": content.len() })
 }
 
-fn manifest(config: Value, layers: &[Value], fields: Value) -> Vec<u8> {
+fn manifest(config: &Value, layers: &[Value], fields: &Value) -> Vec<u8> {
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.manifest.v1+json",
         "config": config,
         "layers": layers,
     });
-    let Value::Object(fields) = fields else { panic!("fields are an object") };
-    manifest.as_object_mut().unwrap().extend(fields);
+    manifest.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     manifest.to_string().into_bytes()
 }
 
@@ -163,7 +162,7 @@ fn helm_pushes_and_pulls_charts() {
     ];
     let annotations = json!({ "annotations": { "org.opencontainers.image.title": "app" } });
     let manifest =
-        manifest(describe("application/vnd.cncf.helm.config.v1+json", &config), &layers, annotations);
+        manifest(&describe("application/vnd.cncf.helm.config.v1+json", &config), &layers, &annotations);
     let contents = [("config", config), ("chart", chart), ("provenance", provenance), ("manifest", manifest)];
     Stage::new(&contents).play(include_str!("recorded/helm.txt"));
 }
@@ -174,14 +173,14 @@ fn oras_pushes_attaches_discovers_copies_and_deletes() {
         (b"{}".to_vec(), b"a file".to_vec(), b"{\"spdxVersion\":\"SPDX-2.3\"}".to_vec());
     let nothing = || describe("application/vnd.oci.empty.v1+json", b"{}");
     let artifact = manifest(
-        nothing(),
+        &nothing(),
         &[describe("text/plain", &file)],
-        json!({ "artifactType": "application/vnd.example.thing" }),
+        &json!({ "artifactType": "application/vnd.example.thing" }),
     );
     let attached = manifest(
-        nothing(),
+        &nothing(),
         &[describe("application/spdx+json", &sbom)],
-        json!({
+        &json!({
             "artifactType": "application/spdx+json",
             "subject": describe("application/vnd.oci.image.manifest.v1+json", &artifact),
             "annotations": { "org.opencontainers.image.created": "2026-01-01T00:00:00Z" },
@@ -196,28 +195,28 @@ fn oras_pushes_attaches_discovers_copies_and_deletes() {
 fn cosign_signs_and_verifies() {
     let (config, layer) = (br#"{"architecture":"amd64","os":"linux"}"#.to_vec(), vec![0x1f; 3000]);
     let image = manifest(
-        describe("application/vnd.oci.image.config.v1+json", &config),
+        &describe("application/vnd.oci.image.config.v1+json", &config),
         &[describe("application/vnd.oci.image.layer.v1.tar+gzip", &layer)],
-        json!({}),
+        &json!({}),
     );
     let payload =
-        json!({ "critical": { "image": { "docker-manifest-digest": Digest::of(&image).to_string() } } });
+        &json!({ "critical": { "image": { "docker-manifest-digest": Digest::of(&image).to_string() } } });
     let payload = payload.to_string().into_bytes();
     let mut simple = describe("application/vnd.dev.cosign.simplesigning.v1+json", &payload);
     simple["annotations"] = json!({ "dev.cosignproject.cosign/signature": "MEUCIQ==" });
     let signature_config =
         br#"{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}"#.to_vec();
     let signature = manifest(
-        describe("application/vnd.oci.image.config.v1+json", &signature_config),
+        &describe("application/vnd.oci.image.config.v1+json", &signature_config),
         &[simple],
-        json!({}),
+        &json!({}),
     );
     let bundle = br#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#.to_vec();
     let kind = "application/vnd.dev.sigstore.bundle.v0.3+json";
     let attestation = manifest(
-        describe("application/vnd.oci.empty.v1+json", b"{}"),
+        &describe("application/vnd.oci.empty.v1+json", b"{}"),
         &[describe(kind, &bundle)],
-        json!({
+        &json!({
             "artifactType": kind,
             "subject": describe("application/vnd.oci.image.manifest.v1+json", &image),
             "annotations": { "dev.sigstore.bundle.content": "dsse-envelope" },
