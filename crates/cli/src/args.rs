@@ -49,9 +49,10 @@ Configuration, later ones win (`larder config show` says what is in force and wh
 
 Output:
   Results go to standard output, everything else to standard error. With --output json there is
-  exactly one JSON document on standard output, also when the command fails:
-  {\"error\": {\"message\", \"kind\", \"exit_code\", \"hints\": []}}. Sizes are bytes, times are seconds since
-  1970, fields named elapsed are milliseconds. New fields may appear; none goes or changes.";
+  exactly one JSON document on standard output (`audit show` prints one per line), also when the
+  command fails: {\"error\": {\"message\", \"kind\", \"exit_code\", \"hints\": []}}. Sizes are bytes, times
+  are seconds since 1970, fields named elapsed are milliseconds. New fields may appear; none goes
+  or changes.";
 
 /// What all verbs share.
 #[derive(Debug, Clone, Default, Args)]
