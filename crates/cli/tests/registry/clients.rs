@@ -141,6 +141,33 @@ fn skopeo_syncs_from_another_registry() {
 }
 
 #[test]
+fn skopeo_reaches_an_upstream_through_a_mirror_of_its_configuration() {
+    let upstream = DockerRegistry::start().unwrap();
+    let index = IndexBuilder::multi_platform(9, &["linux/amd64", "linux/arm64"], 1, 50_000).build();
+    upstream.push(&index, "team/app", Some("1")).unwrap();
+    let home = Home::new().unwrap();
+    let server = home.serve(["--upstream", &format!("registry.test={}", upstream.url())]).unwrap();
+    let skopeo = Skopeo::new().unwrap();
+    let mirror = format!(
+        "[[registry]]\nlocation = \"registry.test\"\n[[registry.mirror]]\nlocation = \"{}/registry.test\"\ninsecure = true\n",
+        server.host()
+    );
+    std::fs::write(skopeo.home().join("registries.conf"), mirror).unwrap();
+    let all = SkopeoCopy { all: true, preserve_digests: true, ..SkopeoCopy::default() };
+    let pull = |name: &str| {
+        let to = home.path().join(name);
+        skopeo.copy("docker://registry.test/team/app:1", &format!("oci:{}:1", to.display()), &all).unwrap();
+        blobs(&to)
+    };
+    let first = pull("first");
+    let asked = upstream.requests("GET", "/blobs/");
+    assert_eq!(asked, index.blobs.len(), "each blob is fetched once");
+    assert!(first.contains_key(&index.digest().hex()));
+    assert!(pull("second") == first);
+    assert_eq!(upstream.requests("GET", "/blobs/"), asked);
+}
+
+#[test]
 fn skopeo_logs_in_and_strangers_do_not_write() {
     let home = Home::new().unwrap();
     let line =

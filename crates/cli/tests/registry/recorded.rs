@@ -235,3 +235,24 @@ fn cosign_signs_and_verifies() {
     ];
     Stage::new(&contents).play(include_str!("recorded/cosign.txt"));
 }
+
+#[test]
+fn a_recording_that_does_not_come_true_is_noticed() {
+    let content = b"content".to_vec();
+    let mut stage = Stage::new(&[("x", content), ("y", b"other".to_vec())]);
+    stage.play("> POST /v2/app/blobs/uploads/?digest={x}\n= x\n< 201\n< Docker-Content-Digest: {x}");
+    stage.play("> GET /v2/app/blobs/{x}\n< 200\n< ETag\n~ x\n? content\n! other");
+    for wrong in [
+        "> GET /v2/app/blobs/{x}\n< 404",
+        "> GET /v2/app/blobs/{y}\n< 200",
+        "> GET /v2/app/blobs/{x}\n< Docker-Content-Digest: {y}",
+        "> GET /v2/app/blobs/{x}\n< X-Nothing",
+        "> GET /v2/app/blobs/{x}\n< Location -> upload",
+        "> GET /v2/app/blobs/{x}\n~ y",
+        "> GET /v2/app/blobs/{x}\n? other",
+        "> GET /v2/app/blobs/{x}\n! content",
+    ] {
+        let played = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| stage.play(wrong)));
+        assert!(played.is_err(), "{wrong}");
+    }
+}
