@@ -9,7 +9,9 @@ pub use config::{ServeConfig, TlsConfig};
 use crate::upstream::Upstreams;
 use crate::{Engine, Error, Result};
 use larder_core::Registry;
-use larder_server::{Access, Farewell, OnMiss, Parts, Server, Sink, Tls, TlsFiles};
+use larder_server::{
+    Access, AccessSettings, Farewell, OnMiss, Parts, Server, Sink, Tls, TlsFiles, create_token_key,
+};
 use larder_store::{AuditLimits, Auditor, AuditorOptions, WhenFull};
 use std::future::Future;
 use std::net::{SocketAddr, ToSocketAddrs as _};
@@ -39,7 +41,7 @@ impl Engine {
     pub async fn prepare_to_serve(&self, config: &ServeConfig, log: Sink) -> Result<Serving> {
         let addresses = addresses(&config.listen)?;
         let now = (self.host().clock)();
-        let access = config.access(&addresses)?;
+        let access = self.access(config, &addresses)?;
         let client_ca = access.client_ca.as_ref().map(|settings| settings.file.clone());
         let access = Access::new(access, self.host().clock.clone(), Arc::new(keys::IssuerKeys(self.clone())));
         let access = Arc::new(access.map_err(|source| Error::Access { source: Box::new(source) })?);
@@ -101,6 +103,20 @@ impl Engine {
     }
 }
 
+impl Engine {
+    /// The rules in force, and the key that signs tokens: one of this store if the configuration names none.
+    fn access(&self, config: &ServeConfig, addresses: &[SocketAddr]) -> Result<AccessSettings> {
+        let mut access = config.access(addresses)?;
+        if let Some(tokens) = &mut access.tokens {
+            if tokens.key.as_os_str().is_empty() {
+                tokens.key = self.store().home().join("token.pem");
+            }
+            create_token_key(&tokens.key).map_err(|source| Error::Access { source: Box::new(source) })?;
+        }
+        Ok(access)
+    }
+}
+
 impl Serving {
     /// Where it listens: with the ports that were chosen.
     pub fn addresses(&self) -> &[SocketAddr] {
@@ -118,7 +134,7 @@ impl Serving {
             let now = (self.engine.host().clock)();
             tls.reload(now).map_err(|source| Error::Tls { source: Box::new(source) })?;
         }
-        let access = self.config.access(&self.addresses)?;
+        let access = self.engine.access(&self.config, &self.addresses)?;
         self.access.reload(access).map_err(|source| Error::Access { source: Box::new(source) })
     }
 
@@ -127,6 +143,11 @@ impl Serving {
         let Some(tls) = &self.tls else { return Ok(false) };
         let now = (self.engine.host().clock)();
         tls.refresh(now).map_err(|source| Error::Tls { source: Box::new(source) })
+    }
+
+    /// What does not work about accounts although it is configured, one sentence each.
+    pub fn problems(&self) -> Vec<String> {
+        self.access.problems()
     }
 
     /// Records something about the server itself.

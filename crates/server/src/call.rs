@@ -74,7 +74,9 @@ impl Call {
     }
 
     pub(crate) fn refuse(&self, trouble: &Trouble, target: &Target, unknown: &'static str) -> Box<Refusal> {
-        if trouble.wants_credential {
+        // Who is known here cannot do better by logging in here again.
+        let anew = self.caller.name.is_none() || !self.shared.access.has_accounts();
+        if trouble.wants_credential && anew {
             let asked =
                 Asked { repository: Some(&target.name), path: Some(&target.path), action: Action::Pull };
             return unauthorized(&self.shared, &asked, &self.origin).because(trouble.message.clone());

@@ -40,6 +40,8 @@ pub(crate) async fn ready(call: &Call) -> Outcome {
         "ready": fine,
         "store": if store.is_ok() { "ok" } else { "failing" },
         "leaving": leaving,
+        // What exactly is wrong has paths and hosts in it, and is in the log.
+        "accounts": if shared.access.problems().is_empty() { "ok" } else { "failing" },
         "upstreams": upstreams,
     });
     let mut answer = Answer::new(status).json(&value);

@@ -99,6 +99,7 @@ async fn serve(serving: Arc<Serving>, journal: &Journal) -> Result<usize> {
         tokio::spawn(async move { serving.run(async move { drop(left.await) }).await })
     };
     let mut look = tokio::time::interval(LOOK);
+    let mut known: Vec<String> = Vec::new();
     let reloaded = |outcome: larder_engine::Result<bool>| match outcome {
         Ok(false) => {}
         Ok(true) => journal.note("certificates and accounts were read again"),
@@ -109,7 +110,12 @@ async fn serve(serving: Arc<Serving>, journal: &Journal) -> Result<usize> {
             _ = interrupts.recv() => break,
             _ = terminations.recv() => break,
             _ = hangups.recv() => reloaded(serving.reload().map(|()| true)),
-            _ = look.tick() => reloaded(serving.refresh()),
+            _ = look.tick() => {
+                reloaded(serving.refresh());
+                let problems = serving.problems();
+                problems.iter().filter(|problem| !known.contains(problem)).for_each(|problem| journal.warn(problem));
+                known = problems;
+            }
         }
     }
     journal.note("leaving: transfers may finish; another signal cuts them");

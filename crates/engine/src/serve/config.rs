@@ -117,7 +117,9 @@ impl ServeConfig {
             let rule = RuleSettings { anonymous: true, allow: anonymous, ..everywhere() };
             access.rules.push(rule);
         }
-        if access.has_accounts() {
+        // Whoever has a password of ours may be meant. Whoever can get a token of somebody else's issuer may be anybody, so who
+        // that is has to be said in rules.
+        if access.has_accounts() && access.issuers.is_empty() {
             access.rules.push(RuleSettings { authenticated: true, allow: everything, ..everywhere() });
         }
         Ok(access)
