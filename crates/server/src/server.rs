@@ -81,8 +81,10 @@ impl Server {
 }
 
 impl Shared {
-    /// Uses and hits since the last time, into the store. Blocks.
+    /// Uses and hits since the last time, into the store, and what was pushed into its index for other tools. Blocks. What cannot
+    /// be written now is written the next time.
     pub(crate) fn write_figures(&self) {
+        let _ = self.store.flush();
         self.uses.write(&self.store);
         self.metrics.write(&self.store);
     }
