@@ -27,12 +27,13 @@ impl Engine {
             .map_err(|source| Error::Store { action: "cannot trim the audit log".into(), source })
     }
 
-    /// Records every image of a pull.
-    pub(crate) fn audit_pull(&self, report: &PullReport) {
-        let records = report.images.iter().map(|image| {
+    /// Records every image of a pull; `before` is what their names stood for, in the same order.
+    pub(crate) fn audit_pull(&self, before: &[(Reference, Option<Digest>)], report: &PullReport) {
+        let records = before.iter().zip(&report.images).map(|((_, before), image)| {
             let mut record = self.about("pull", Some(&image.reference));
             if let Some(pulled) = &image.pulled {
                 (record.digest, record.bytes) = (Some(pulled.digest), pulled.downloaded);
+                record.before = before.filter(|before| *before != pulled.digest);
             }
             if let Some(failure) = &image.failure {
                 fail(&mut record, failure.kind);
@@ -51,8 +52,14 @@ impl Engine {
         self.audit(&[record], true);
     }
 
-    /// Records a copy.
-    pub(crate) fn audit_copy(&self, from: &Place, to: &Place, copied: &Result<Copied>) {
+    /// Records a copy; `before` is what its name in the store stood for, if it has one.
+    pub(crate) fn audit_copy(
+        &self,
+        from: &Place,
+        to: &Place,
+        before: &[(Reference, Option<Digest>)],
+        copied: &Result<Copied>,
+    ) {
         let mut record = match to {
             Place::Store(reference) | Place::Registry(reference) => {
                 let mut record = self.about("copy", Some(reference));
@@ -67,6 +74,8 @@ impl Engine {
         };
         if let Some(copied) = end(&mut record, copied) {
             (record.digest, record.bytes) = (Some(copied.digest), copied.sent_bytes);
+            let before = before.first().and_then(|(_, before)| *before);
+            record.before = before.filter(|before| *before != copied.digest);
         }
         self.audit(&[record], true);
     }

@@ -38,8 +38,12 @@ pub struct Copied {
 impl Engine {
     /// Copies an image. The digest stays the same, except into and out of docker archives, which have no manifest of their own.
     pub async fn copy(&self, from: &Place, to: &Place, options: &CopyOptions) -> Result<Copied> {
+        let before = match to {
+            Place::Store(reference) => self.before(std::slice::from_ref(reference)),
+            _ => Vec::new(),
+        };
         let copied = self.copy_through(from, to, options).await;
-        self.audit_copy(from, to, &copied);
+        self.audit_copy(from, to, &before, &copied);
         copied
     }
 

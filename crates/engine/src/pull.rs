@@ -118,10 +118,12 @@ pub(crate) struct Plan {
 impl Engine {
     /// Pulls all images of the request at once. One that fails does not stop the others; the report names it.
     pub async fn pull(&self, request: &PullRequest) -> PullReport {
-        let report = self.pull_all(request).await;
-        if !request.dry_run {
-            self.audit_pull(&report);
+        if request.dry_run {
+            return self.pull_all(request).await;
         }
+        let before = self.before(&request.references);
+        let report = self.pull_all(request).await;
+        self.audit_pull(&before, &report);
         report
     }
 

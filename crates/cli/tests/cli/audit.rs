@@ -1,6 +1,8 @@
 //! `larder audit`, and what other verbs leave for it.
 
 use crate::program::{Larder, Ran};
+use larder_core::Compression;
+use larder_testkit::ImageBuilder;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -54,6 +56,46 @@ fn what_is_done_is_written_down() {
     let text = larder.run(&["audit", "show"]).ends(0).out;
     assert_eq!(text.lines().count(), 4, "{text}");
     assert!(text.contains("docker.io/library/other:1 (not found)"), "{text}");
+}
+
+#[test]
+fn where_names_moved_from_and_to_is_written_down() {
+    let larder = Larder::new();
+    let mut digests = Vec::new();
+    for (seed, layout) in [(1, "first"), (2, "second")] {
+        let image = ImageBuilder::new(seed).random_layers(1, 1_000, Compression::Gzip).build();
+        image.write_layout(&larder.path(layout), Some("x")).unwrap();
+        larder.run(&["copy", &format!("oci:{layout}:x"), "localhost/app:1"]).ends(0);
+        digests.push(image.digest().to_string());
+    }
+    larder.run(&["tag", "localhost/app:1", "localhost/app:2"]).ends(0);
+    larder.run(&["pin", "localhost/app:2"]).ends(0);
+    larder.run(&["remove", "localhost/app:1", "localhost/app:2"]).ends(0);
+    larder.run(&["gc"]).ends(0);
+    let lines = lines(&larder.run(&["audit", "show", "-o", "json"]).ends(0));
+    let told: Vec<Value> = lines
+        .iter()
+        .map(|line| {
+            let reference = line["reference"].as_str().and_then(|text| text.split(' ').next());
+            json!([line["action"], reference, line["before"], line["digest"]])
+        })
+        .collect();
+    let (first, second) = (&digests[0], &digests[1]);
+    assert_eq!(
+        told,
+        [
+            json!(["copy", "1", null, first]),
+            json!(["copy", "1", first, second]),
+            json!(["tag", "2", null, second]),
+            json!(["pin", "2", second, second]),
+            json!(["remove", "1", second, null]),
+            json!(["remove", "2", second, null]),
+            json!(["gc", null, null, null]),
+        ]
+    );
+    assert!(lines[6]["bytes"].as_u64().unwrap() > 1_000, "what was freed");
+    let about = larder.run(&["audit", "show", "--digest", first]).ends(0).out;
+    assert_eq!(about.lines().count(), 2, "{about}");
 }
 
 #[test]
