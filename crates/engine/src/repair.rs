@@ -1,7 +1,7 @@
 //! The second half of `verify --repair`: damaged things are set aside and brought again.
 
 use crate::{Engine, Error, Result};
-use larder_core::{Classify, Descriptor, Digest, Kind, Reference};
+use larder_core::{Classify, Descriptor, Digest, Kind, Reference, RepositoryName};
 use larder_fetch::Reader;
 use larder_store::{Damage, Damaged};
 
@@ -39,9 +39,16 @@ impl Engine {
         let lease = self.lease("repair")?;
         let scope = self.scope(reference, None, &lease)?;
         let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
-        let name = self.store().name(reference).map_err(failed)?;
-        let Some(name) = name else { return Err(Error::NoBlob { digest: *digest }) };
-        let descriptor = self.descriptor_below(&name.descriptor, digest, 0)?;
+        let root = match self.store().name(reference).map_err(failed)? {
+            Some(name) => name.descriptor,
+            None => {
+                let repository =
+                    RepositoryName::new(reference.registry().clone(), reference.repository().clone());
+                let cached = self.store().cached(&repository, &reference.selector()).map_err(failed)?;
+                cached.ok_or(Error::NoBlob { digest: *digest })?.descriptor
+            }
+        };
+        let descriptor = self.descriptor_below(&root, digest, 0)?;
         let fetcher = self.fetcher()?;
         if descriptor.media_type.is_manifest() || descriptor.media_type.is_index() {
             fetcher.document(&scope, &descriptor).await?;

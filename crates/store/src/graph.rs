@@ -3,7 +3,7 @@
 use crate::blob::BlobKind;
 use crate::database::{Key, Nanos};
 use crate::{Area, DerivedKey, HeldKind, name, repository};
-use larder_core::{Digest, Reference, RepositoryName};
+use larder_core::{Digest, Reference, RepositoryName, Tag};
 use rusqlite::Connection;
 use rusqlite::types::Type;
 use std::collections::HashMap;
@@ -57,6 +57,15 @@ pub(crate) struct Put {
     pub(crate) node: u32,
     pub(crate) manifest: bool,
     pub(crate) added: i64,
+}
+
+impl Entry {
+    fn reference(&self) -> Option<Reference> {
+        match self.selector.parse() {
+            Ok(digest) => Some(self.repository.pinned(digest)),
+            Err(_) => Tag::new(&self.selector).ok().map(|tag| self.repository.tagged(tag)),
+        }
+    }
 }
 
 impl Graph {
@@ -171,7 +180,7 @@ impl Graph {
         matches!(self.things[node as usize], Thing::Blob { kind: Some(BlobKind::Manifest), .. })
     }
 
-    /// The names from which `node` is reachable.
+    /// The images from which `node` is reachable: names first, then what is cached.
     pub(crate) fn part_of(&self, node: u32) -> Vec<Reference> {
         let mut parents = vec![Vec::new(); self.edges.len()];
         for (parent, children) in (0..).zip(&self.edges) {
@@ -180,11 +189,9 @@ impl Graph {
             }
         }
         let above = crate::mark::mark(&parents, [node]);
-        self.names
-            .iter()
-            .filter(|name| above[name.node as usize])
-            .map(|name| name.reference.clone())
-            .collect()
+        let names = self.names.iter().filter(|name| above[name.node as usize]);
+        let cached = self.cached.iter().filter(|entry| above[entry.node as usize]);
+        names.map(|name| name.reference.clone()).chain(cached.filter_map(Entry::reference)).collect()
     }
 
     fn add(&mut self, thing: Thing) -> u32 {

@@ -35,7 +35,7 @@ pub struct Damage {
     pub what: Damaged,
     /// What is wrong, as the rest of a sentence that starts with it.
     pub problem: String,
-    /// The names that need it.
+    /// The images that need it: names, and what is cached from upstreams.
     pub part_of: Vec<Reference>,
 }
 

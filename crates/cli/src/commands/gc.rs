@@ -39,8 +39,9 @@ Examples:
 
 pub(super) const DOCUMENT: &str = "\
 JSON:
-  {\"dry_run\", \"names\": [REF], \"blobs\", \"blob_bytes\", \"derived\", \"derived_bytes\", \"partials\",
-   \"partial_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed and kept";
+  {\"dry_run\", \"names\": [REF], \"cached\": [{\"repository\", \"selector\"}], \"blobs\", \"blob_bytes\", \"derived\",
+   \"derived_bytes\", \"partials\", \"partial_bytes\", \"uploads\", \"upload_bytes\", \"freed_bytes\", \"kept_bytes\"};
+   in a dry run what would be removed, freed and kept";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let engine = invocation.engine()?;
@@ -64,12 +65,17 @@ pub(super) fn collect(
     let document = serde_json::json!({
         "dry_run": dry_run,
         "names": collected.names,
+        "cached": collected.cached.iter().map(|(repository, selector)| {
+            serde_json::json!({ "repository": repository.to_string(), "selector": selector })
+        }).collect::<Vec<_>>(),
         "blobs": collected.blobs,
         "blob_bytes": collected.blob_bytes,
         "derived": collected.derived,
         "derived_bytes": collected.derived_bytes,
         "partials": collected.partials,
         "partial_bytes": collected.partial_bytes,
+        "uploads": collected.uploads,
+        "upload_bytes": collected.upload_bytes,
         "freed_bytes": collected.freed_bytes,
         "kept_bytes": collected.kept_bytes,
     });
@@ -82,11 +88,17 @@ fn show(collected: &Collected, dry_run: bool) -> String {
         if dry_run { ("would be removed", "would be freed") } else { ("removed", "freed") };
     let mut text: String =
         collected.names.iter().map(|name| format!("{} {removed}\n", name.familiar())).collect();
+    for (repository, selector) in &collected.cached {
+        let separator = if selector.contains(':') { '@' } else { ':' };
+        let state = if dry_run { "would not be cached any more" } else { "not cached any more" };
+        text.push_str(&format!("{repository}{separator}{selector} {state}\n"));
+    }
     let mut table = Table::facts();
     for (number, bytes, noun) in [
         (collected.blobs, collected.blob_bytes, "blob"),
         (collected.derived, collected.derived_bytes, "unpacked layer or index"),
         (collected.partials, collected.partial_bytes, "interrupted download"),
+        (collected.uploads, collected.upload_bytes, "interrupted upload"),
     ] {
         if number > 0 {
             let noun = if number == 1 { noun.into() } else { plural(noun) };
@@ -119,6 +131,12 @@ mod tests {
             show(&collected, false),
             "debian:11 removed\n3 blobs removed                       170 MB\n\
              2 unpacked layers or indexes removed  10 B\n170 MB freed, 0 B stay\n"
+        );
+        let mut cached = Collected { uploads: 1, upload_bytes: 7, ..Collected::default() };
+        cached.cached = vec![("ghcr.io/a/b".parse().unwrap(), "1".into())];
+        assert_eq!(
+            show(&cached, false),
+            "ghcr.io/a/b:1 not cached any more\n1 interrupted upload removed  7 B\n0 B freed, 0 B stay\n"
         );
         assert_eq!(show(&Collected::default(), true), "0 B would be freed, 0 B stay\n");
     }

@@ -65,6 +65,9 @@ fn age(world: &World, version: u32) {
         let _ = fs::remove_file(world.home.join(side));
     }
     fs::rename(old, new).unwrap();
+    let index = world.home.join("index.yaml");
+    let text = fs::read_to_string(&index).unwrap();
+    fs::write(index, text.replace("  pushed: false\n", "")).unwrap();
 }
 
 #[test]
