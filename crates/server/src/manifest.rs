@@ -243,20 +243,19 @@ impl Push {
             }
         }
         store_document(store, document, digest, &lease)?;
-        store.hold(repository, digest, HeldKind::Manifest)?;
-        let descriptor = Descriptor { digest: *digest, ..document.descriptor() };
-        let mut before = None;
-        for (at, tag) in self.tags.iter().enumerate() {
-            let reference = repository.tagged(tag.clone());
-            let earlier = store.name(&reference)?.map(|name| name.descriptor.digest);
-            before = before.or(earlier.filter(|earlier| earlier != digest));
-            // Of two that expect the same, one comes second.
-            let conditional = at == 0 && self.tagged;
-            let acceptable = |now: Option<&Digest>| !conditional || self.conditions.allow(now);
-            if !store.set_pushed_if(&reference, &descriptor, acceptable)? {
-                return Ok(Kept::Unacceptable);
-            }
+        if self.tags.is_empty() {
+            store.hold(repository, digest, HeldKind::Manifest)?;
+            return Ok(Kept::Done { before: None });
         }
+        let descriptor = Descriptor { digest: *digest, ..document.descriptor() };
+        let references: Vec<_> = self.tags.iter().map(|tag| repository.tagged(tag.clone())).collect();
+        // Asked again: of two that expect the same, one comes second.
+        let acceptable =
+            |at: usize, now: Option<&Digest>| at > 0 || !self.tagged || self.conditions.allow(now);
+        let Some(earlier) = store.set_pushed_if(&references, &descriptor, acceptable)? else {
+            return Ok(Kept::Unacceptable);
+        };
+        let before = earlier.into_iter().flatten().find(|earlier| earlier != digest);
         Ok(Kept::Done { before })
     }
 

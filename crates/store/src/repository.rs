@@ -197,39 +197,55 @@ impl Store {
 
     /// Like [`Store::set_name`], for a name that was pushed: no policy removes it, and its repository holds the manifest.
     pub fn set_pushed(&self, reference: &Reference, descriptor: &Descriptor) -> Result<()> {
-        self.set_pushed_if(reference, descriptor, |_| true).map(drop)
+        self.set_pushed_if(std::slice::from_ref(reference), descriptor, |_, _| true).map(drop)
     }
 
-    /// The same if what the name stands for now is acceptable; otherwise nothing happens, and `false`. It is one transaction:
-    /// of several that expect the same, one succeeds.
+    /// The same for several names of one repository at once, if what each (by its place) stands for now is acceptable. Returns
+    /// what they stood for, or `None` if nothing was done. It is one transaction: either all of them move or none, and of several
+    /// who expect the same, one succeeds.
     pub fn set_pushed_if(
         &self,
-        reference: &Reference,
+        references: &[Reference],
         descriptor: &Descriptor,
-        acceptable: impl Fn(Option<&Digest>) -> bool,
-    ) -> Result<bool> {
+        acceptable: impl Fn(usize, Option<&Digest>) -> bool,
+    ) -> Result<Option<Vec<Option<Digest>>>> {
         let now = self.now();
-        let held = self.database.write("set a pushed name", Durability::Disk, |db| {
-            let text = reference.to_string();
-            let current = db
-                .prepare_cached("SELECT digest FROM names WHERE reference = ?1")?
-                .query_row([&text], |row| row.get::<_, Stored>(0).map(|Stored(digest)| digest))
-                .optional()?;
-            if !acceptable(current.as_ref()) {
-                return Ok(None);
+        let moved = self.database.write("set pushed names", Durability::Disk, |db| {
+            let mut earlier = Vec::new();
+            for (at, reference) in references.iter().enumerate() {
+                let current = db
+                    .prepare_cached("SELECT digest FROM names WHERE reference = ?1")?
+                    .query_row([reference.to_string()], |row| {
+                        row.get::<_, Stored>(0).map(|Stored(digest)| digest)
+                    })
+                    .optional()?;
+                if !acceptable(at, current.as_ref()) {
+                    return Ok(Moved::Unacceptable);
+                }
+                earlier.push(current);
             }
-            if !name::set(db, reference, descriptor, now, true)? {
-                return Ok(Some(false));
+            for reference in references {
+                // The first of them tells; then nothing was written yet.
+                if !name::set(db, reference, descriptor, now, true)? {
+                    return Ok(Moved::Absent);
+                }
+                let text = reference.to_string();
+                hold(db, repository_in(&text), &descriptor.digest, HeldKind::Manifest, now.0)?;
             }
-            hold(db, repository_in(&text), &descriptor.digest, HeldKind::Manifest, now.0)?;
-            Ok(Some(true))
+            Ok(Moved::From(earlier))
         })?;
-        match held {
-            None => Ok(false),
-            Some(true) => Ok(true),
-            Some(false) => Err(Error::Absent { digest: descriptor.digest }),
+        match moved {
+            Moved::From(earlier) => Ok(Some(earlier)),
+            Moved::Unacceptable => Ok(None),
+            Moved::Absent => Err(Error::Absent { digest: descriptor.digest }),
         }
     }
+}
+
+enum Moved {
+    From(Vec<Option<Digest>>),
+    Unacceptable,
+    Absent,
 }
 
 /// The repository in a row.

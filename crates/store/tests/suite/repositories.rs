@@ -103,6 +103,36 @@ fn what_was_removed_from_one_repository_stays_gone_there_whatever_others_do() {
 }
 
 #[test]
+fn pushed_names_move_together_or_not_at_all() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("push").unwrap();
+    let first = push(&store, &lease, "localhost/a:1", &[b"x"]);
+    let second = put_image(&store, &lease, &[b"y"]);
+    let names = ["localhost/a:1", "localhost/a:2"].map(reference);
+    let expected = first.descriptor.digest;
+    let unchanged = |at: usize, now: Option<&Digest>| at > 0 || now == Some(&expected);
+
+    let refused =
+        store.set_pushed_if(&names, &second.descriptor, |at, now| at == 0 || now.is_some()).unwrap();
+    assert_eq!(refused, None, "the second name stands for nothing yet");
+    assert_eq!(store.name(&names[0]).unwrap().unwrap().descriptor.digest, expected);
+    assert!(!store.holds(&repository("localhost/a"), &second.descriptor.digest).unwrap());
+
+    // Of several who expect the same, one succeeds.
+    let won = std::thread::scope(|scope| {
+        let move_them = || store.set_pushed_if(&names, &second.descriptor, unchanged).unwrap();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(move_them)).collect();
+        threads.into_iter().filter_map(|thread| thread.join().unwrap()).collect::<Vec<_>>()
+    });
+    assert_eq!(won, [vec![Some(expected), None]]);
+    for name in &names {
+        assert_eq!(store.name(name).unwrap().unwrap().descriptor.digest, second.descriptor.digest);
+    }
+    assert!(store.holds(&repository("localhost/a"), &second.descriptor.digest).unwrap());
+}
+
+#[test]
 fn deleting_a_manifest_takes_the_tags_of_its_repository_and_no_others() {
     let world = World::new();
     let store = world.open();
@@ -405,6 +435,22 @@ fn cached_entries_are_given_up_like_names() {
     assert!(!store.remove_cached(&a, "1").unwrap());
     assert!(store.gc(&plan).unwrap().blobs > 0);
     assert!(!store.holds(&a, &first.descriptor.digest).unwrap());
+}
+
+#[test]
+fn damage_to_cached_images_says_where_they_came_from() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("fetch").unwrap();
+    let image = put_image(&store, &lease, &[b"x"]);
+    let a = repository("ghcr.io/a/b");
+    for selector in ["1", &image.descriptor.digest.to_string()] {
+        store.set_cached(&a, selector, &image.descriptor).unwrap();
+    }
+    std::fs::write(world.blob_path(&image.layers[0]), b"damaged").unwrap();
+    let report = store.verify(&mut |_| {}).unwrap();
+    let from: Vec<_> = report.damage[0].part_of.iter().map(ToString::to_string).collect();
+    assert_eq!(from, ["ghcr.io/a/b:1".to_owned(), format!("ghcr.io/a/b@{}", image.descriptor.digest)]);
 }
 
 #[test]
