@@ -406,5 +406,5 @@ const SEAL_START: &[u8] = br#","hash":""#;
 const SEAL_END: &[u8] = br#""}"#;
 /// Bytes of a line after its body, without the line feed.
 pub(super) const SEAL: usize = SEAL_START.len() + 64 + SEAL_END.len();
-/// A longer line is not ours. The longest that [`write`] makes has all its text escaped to six times its length.
+/// A longer line is not ours. The longest that [`write()`] makes has all its text escaped to six times its length.
 pub(super) const LONGEST: usize = 16 << 10;

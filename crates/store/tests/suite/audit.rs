@@ -352,7 +352,10 @@ fn append_for_ever(store: &Store) {
 
 /// Records of the log, by the name and the lines of its last file.
 fn lines_from(world: &World) -> u64 {
-    let files = world.home.join("audit").exists().then(|| world.files("audit")).unwrap_or_default();
+    if !world.home.join("audit").exists() {
+        return 0;
+    }
+    let files = world.files("audit");
     let Some(last) = files.iter().rev().find(|name| name.ends_with(".jsonl")) else { return 0 };
     let text = fs::read(world.home.join("audit").join(last)).unwrap();
     let first: u64 = last.trim_end_matches(".jsonl").parse().unwrap();
