@@ -15,4 +15,5 @@ mod limits;
 mod pair;
 mod raw;
 mod recorded;
+mod secure;
 mod words;
