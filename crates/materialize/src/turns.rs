@@ -72,7 +72,7 @@ impl<R, W> InTurn<R, W> {
     fn take(&mut self) {
         let mut state = self.turns.lock();
         if std::mem::replace(&mut self.held, true) {
-            if !state.waiting.first().is_some_and(|(Reverse(size), _)| *size > self.size) {
+            if state.waiting.first().is_none_or(|(Reverse(size), _)| *size <= self.size) {
                 return;
             }
             // In line again before anybody else can go: otherwise a smaller one would come in between.
