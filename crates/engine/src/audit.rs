@@ -149,6 +149,12 @@ impl Engine {
         if let Some(collected) = end(&mut record, collected) {
             record.bytes = collected.freed_bytes;
             records.extend(collected.names.iter().map(|name| self.about("gc", Some(name))));
+            records.extend(collected.cached.iter().map(|(repository, selector)| {
+                let mut record = self.about("gc", None);
+                (record.repository, record.reference) =
+                    (Some(repository.to_string()), Some(selector.clone()));
+                record
+            }));
         }
         records.push(record);
         self.audit(&records, true);
