@@ -9,4 +9,5 @@ mod lists;
 mod manifests;
 mod private;
 mod real;
+mod trouble;
 mod world;

@@ -89,6 +89,12 @@ impl World {
         }
     }
 
+    /// Another server on the same store, as another process would be.
+    pub(crate) fn beside(&self) -> Arc<Upstreams> {
+        let engine = open(self.engine.config().clone(), &self.clock, &self.warnings);
+        upstreams(&engine, &self.settings)
+    }
+
     /// An image with one layer of so many bytes, pushed as `repository:tag`.
     pub(crate) fn image(&self, seed: u64, repository: &str, tag: &str, layer: usize) -> Image {
         let image = ImageBuilder::new(seed).random_layers(1, layer, Compression::None).build();
