@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// Decides every random choice; a failing trial prints the one it had.
     #[arg(long, global = true)]
     seed: Option<u64>,
+    /// Try this binary instead of building one.
+    #[arg(long, global = true, value_name = "FILE")]
+    larder: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -32,7 +35,10 @@ enum Trial {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     packages::require(packages::FOR_SOAK)?;
-    let binary = Larder::build(Profile::Release)?;
+    let binary = match &arguments.larder {
+        Some(binary) => binary.clone(),
+        None => Larder::build(Profile::Release)?,
+    };
     let seed = arguments.seed.unwrap_or_else(now);
     println!("seed {seed}");
     let mut random = Random::new(seed);

@@ -5,6 +5,7 @@ mod content;
 mod contestant;
 mod floor;
 mod load;
+mod push;
 mod table;
 mod through;
 
@@ -32,7 +33,8 @@ pub(crate) struct Arguments {
     /// How many seconds each measurement takes.
     #[arg(long, default_value_t = 3.0)]
     seconds: f64,
-    /// Only the measurements whose name contains one of these words: blobs, manifests, crowd, first, through.
+    /// Only the measurements whose name contains one of these words: blobs, manifests, push, crowd,
+    /// first, through.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Measure this binary instead of building one.
@@ -109,10 +111,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
 
     let mut scenarios: Vec<Scenario> =
         scenarios(&content).into_iter().filter(|scenario| wanted(scenario.kind)).collect();
+    let mut pushes = if wanted("push") { push::all() } else { Vec::new() };
     let (mut crowd, mut first) = (Crowd::default(), Vec::new());
     for round in 1..=arguments.rounds.max(1) {
         println!("round {round}");
         measure(&mut scenarios, &content, &larder, &registry, Duration::from_secs_f64(arguments.seconds))?;
+        push::measure(&mut pushes, round.into(), &larder, &registry)?;
         if wanted("crowd") {
             crowd.measure(&content, &larder, &registry, Duration::from_secs_f64(arguments.seconds))?;
         }
@@ -135,7 +139,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         arguments.rounds.max(1),
         arguments.seconds,
     );
-    let body = format!("{facts}\n{}", table::tables(&scenarios, &crowd, &first, &through));
+    let body = format!("{facts}\n{}", table::tables(&scenarios, &pushes, &crowd, &first, &through));
     println!("\n{body}");
     if !arguments.no_write && arguments.only.is_empty() {
         settle_part(&root().join("docs/benchmarks.md"), "serve", &body, Mode::Write)?;

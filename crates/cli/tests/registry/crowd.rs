@@ -26,6 +26,7 @@ fn strict() -> (Home, Serve) {
 }
 
 /// As many connections as this process may have, at most `wanted`.
+#[expect(clippy::print_stdout, reason = "who reads the output of a test wants to know how many there were")]
 fn connections(server: &Serve, wanted: usize) -> Vec<TcpStream> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
@@ -34,7 +35,11 @@ fn connections(server: &Serve, wanted: usize) -> Vec<TcpStream> {
     if possible < wanted {
         println!("{possible} instead of {wanted} connections: this machine allows no more files");
     }
-    (0..wanted.min(possible)).map(|_| TcpStream::connect(server.address()).unwrap()).collect()
+    let start = Instant::now();
+    let streams: Vec<TcpStream> =
+        (0..wanted.min(possible)).map(|_| TcpStream::connect(server.address()).unwrap()).collect();
+    println!("{} connections in {:?}", streams.len(), start.elapsed());
+    streams
 }
 
 /// Whether the other side has closed it, whatever it said before.

@@ -71,7 +71,7 @@ pub(super) fn push_image(server: SocketAddr, image: &Image, tag: &str) -> Result
     Ok(())
 }
 
-fn push_blob(server: SocketAddr, digest: &Digest, content: Vec<u8>) -> Result<()> {
+pub(super) fn push_blob(server: SocketAddr, digest: &Digest, content: Vec<u8>) -> Result<()> {
     let begun = RawRequest::new("POST", &format!("http://{server}/v2/{REPOSITORY}/blobs/uploads/")).send();
     let location = begun.header("location").context("no place to upload to")?;
     let path = location.find("/v2/").map(|at| &location[at..]).context("a strange place to upload to")?;
@@ -117,7 +117,7 @@ fn large(seed: u64) -> Vec<u8> {
     bytes(seed, LARGE)
 }
 
-fn bytes(seed: u64, size: usize) -> Vec<u8> {
+pub(super) fn bytes(seed: u64, size: usize) -> Vec<u8> {
     let mut bytes = vec![0; size];
     Random::new(seed).fill(&mut bytes);
     bytes

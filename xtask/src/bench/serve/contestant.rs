@@ -20,8 +20,7 @@ impl Contestant {
     /// `larder serve`, as users start it, but without a log of requests; the audit log is written. `upstream`: a registry to
     /// stand in front of, `HOST:PORT`.
     pub(super) fn larder(larder: &Larder, upstream: Option<SocketAddr>) -> Result<Self> {
-        let mut command =
-            larder.command(["serve", "--listen", "127.0.0.1:0", "--log", "none", "--output", "json"]);
+        let mut command = larder.command(["serve", "--listen", "127.0.0.1:0", "--log", "none"]);
         if let Some(upstream) = upstream {
             command.arg("--upstream").arg(format!("{upstream}=http://{upstream}"));
         }

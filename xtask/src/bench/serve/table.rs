@@ -1,5 +1,6 @@
 //! The tables of `bench serve`, and whether the aims were reached.
 
+use super::push::Push;
 use super::through::Through;
 use super::{Crowd, FLOOR, LARDER, Point, REGISTRY, Scenario};
 use crate::bench::report::median;
@@ -9,6 +10,7 @@ use std::time::Duration;
 /// All of them, those without figures left out. Writing to a String cannot fail.
 pub(super) fn tables(
     scenarios: &[Scenario],
+    pushes: &[Push],
     crowd: &Crowd,
     first: &[(Duration, Duration)],
     through: &[Through],
@@ -16,6 +18,7 @@ pub(super) fn tables(
     let mut text = String::new();
     blobs(&mut text, scenarios);
     manifests(&mut text, scenarios);
+    pushed(&mut text, pushes);
     pull_through(&mut text, through);
     aims(&mut text, scenarios, crowd, through);
     if !first.is_empty() {
@@ -87,6 +90,31 @@ fn manifests(text: &mut String, scenarios: &[Scenario]) {
             one.latencies(REGISTRY),
             one.middle(LARDER, cpu),
             one.middle(REGISTRY, cpu),
+        );
+    }
+    text.push('\n');
+}
+
+fn pushed(text: &mut String, pushes: &[Push]) {
+    if pushes.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "| POST and PUT of | larder | of docker-registry | CPU s/GB: larder | docker-registry |\n|---|---|---|---|---|"
+    );
+    for one in pushes {
+        let middle = |server: usize, of: fn(&(f64, f64)) -> f64| median(one.points[server].iter().map(of));
+        let ratio =
+            one.points[LARDER].iter().zip(&one.points[REGISTRY]).map(|(larder, other)| larder.0 / other.0);
+        let _ = writeln!(
+            text,
+            "| {} | {:.2} GB/s | {:.2}× | {:.2} | {:.2} |",
+            one.name,
+            middle(LARDER, |point| point.0) / 1e9,
+            median(ratio),
+            middle(LARDER, |point| point.1),
+            middle(REGISTRY, |point| point.1),
         );
     }
     text.push('\n');
@@ -219,7 +247,7 @@ mod tests {
     #[test]
     fn an_aim_that_is_missed_is_said() {
         let all = [scenario("blobs", 3.0, 1.5), scenario("manifests", 3.0, 1.5)];
-        let text = tables(&all, &Crowd::default(), &[], &[]);
+        let text = tables(&all, &[], &Crowd::default(), &[], &[]);
         assert!(text.contains("| 3.00 GB/s | 2.00× | 0.75× | 1.50, 20 ms |"), "{text}");
         assert!(
             text.contains("0.95× of `sendfile`; the worst case: **0.75×**, which is not reached."),
