@@ -2,7 +2,7 @@
 
 use crate::world::{World, never_mounted, noise, put_named};
 use larder_core::{Classify as _, Digest, Kind};
-use larder_store::{Begin, BlobKind, Error, GcPlan};
+use larder_store::{Begin, BlobKind, Error, GcPlan, OpenUpload};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -23,6 +23,36 @@ impl Drop for Small {
     fn drop(&mut self) {
         let _ = rustix::mount::unmount(&self.0, rustix::mount::UnmountFlags::DETACH);
     }
+}
+
+#[test]
+fn an_upload_survives_a_full_disk() {
+    let world = World::new();
+    let _disk = Small::mount(&world.home);
+    let store = world.open();
+    let repository = "localhost/a".parse().unwrap();
+    let ballast = world.home.join("rw/ballast");
+    fs::write(&ballast, noise(9, 3 << 20)).unwrap();
+    let content = noise(10, 4 << 20);
+    let mut upload = store.create_upload(&repository).unwrap();
+    let id = upload.id().to_owned();
+    let error = content
+        .chunks(300_000)
+        .find_map(|piece| upload.write(piece).err())
+        .expect("the disk is smaller than the upload");
+    assert_eq!(error.kind(), Kind::Unavailable, "{}", larder_core::report(&error));
+    assert!(!error.hints().is_empty());
+    let reached = upload.offset();
+    assert_eq!(reached % 300_000, 0, "what did not fit counts in full or not at all");
+    let path = world.home.join("uploads").join(&world.files("uploads")[0]);
+    assert_eq!(fs::metadata(path).unwrap().len(), reached);
+    drop(upload);
+    fs::remove_file(ballast).unwrap();
+    let OpenUpload::Open(mut upload) = world.open().upload(&repository, &id).unwrap() else { panic!() };
+    assert_eq!(upload.offset(), reached);
+    upload.write(&content[reached as usize..]).unwrap();
+    let lease = store.lease("push").unwrap();
+    upload.commit(&Digest::of(&content), &lease).unwrap();
 }
 
 #[test]
