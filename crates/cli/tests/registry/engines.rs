@@ -99,7 +99,16 @@ fn docker_builds_pushes_and_pulls() {
         docker.run(&["pull", &reference]).unwrap();
         assert_eq!(docker.run(&["image", "inspect", "--format", "{{.Id}}", &reference]).unwrap().text(), id);
     }
-    docker.run(&["manifest", "inspect", "--insecure", &name]).unwrap();
+    // A list of manifests, made by the client, of what is in another repository.
+    let list = format!("{}/docker/list:1", server.host());
+    docker.run(&["manifest", "create", "--insecure", &list, &name]).unwrap();
+    docker.run(&["manifest", "push", "--insecure", &list]).unwrap();
+    docker.run(&["manifest", "inspect", "--insecure", &list]).unwrap();
+    docker.run(&["tag", &name, &format!("{}/docker/app:2", server.host())]).unwrap();
+    docker.run(&["push", "--all-tags", &format!("{}/docker/app", server.host())]).unwrap();
+    docker.run(&["rmi", "--force", &id.trim()[7..]]).unwrap();
+    docker.run(&["pull", "--all-tags", &format!("{}/docker/app", server.host())]).unwrap();
+    docker.run(&["image", "inspect", &format!("{}/docker/app:2", server.host())]).unwrap();
 }
 
 #[test]
