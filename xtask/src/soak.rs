@@ -1,5 +1,6 @@
 //! `soak`: trials of robustness that take minutes. Each prints what it did and fails when a promise is broken.
 
+mod files;
 mod kill;
 mod resets;
 mod serve;
@@ -31,6 +32,8 @@ enum Trial {
     Resets(resets::Arguments),
     /// SIGKILL a registry at random moments under pushes and pulls: nothing acknowledged is lost, no wrong byte is served.
     Serve(serve::Arguments),
+    /// Mount and unpack images of a million files: memory stays below 200 MB.
+    Files(files::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
@@ -46,6 +49,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Trial::Kill(kill) => kill::run(kill, &binary, &mut random),
         Trial::Resets(resets) => resets::run(resets, &binary, &mut random),
         Trial::Serve(serve) => serve::run(serve, &binary, &mut random),
+        Trial::Files(files) => files::run(files, &binary),
     }
     .with_context(|| format!("with --seed {seed}"))
 }

@@ -42,6 +42,7 @@ pub struct Config {
     pub max_layer: Bytes,
     pub max_ratio: u32,
     pub max_entries: u32,
+    pub max_metadata: Bytes,
     pub registries: BTreeMap<String, RegistryConfig>,
     pub serve: ServeConfig,
 }
@@ -102,6 +103,7 @@ impl Default for Config {
             max_layer: Bytes(64 << 30),
             max_ratio: 1000,
             max_entries: 2_000_000,
+            max_metadata: Bytes(112 << 20),
             registries: BTreeMap::new(),
             serve: ServeConfig::default(),
         }
@@ -163,6 +165,10 @@ pub const KEYS: &[Key] = &[
     key("max_layer", "largest uncompressed layer that is accepted"),
     key("max_ratio", "largest compression ratio that is accepted, after the first 64 MiB"),
     key("max_entries", "most entries in one layer that are accepted"),
+    key(
+        "max_metadata",
+        "most memory that the names and attributes of one image may take: 80 bytes and the name for a file",
+    ),
 ];
 
 /// Where a value comes from. Later ones win.

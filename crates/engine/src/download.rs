@@ -97,9 +97,11 @@ impl Engine {
         if let Some(unpacked) = unpacked {
             let failed =
                 |source| Error::Store { action: format!("cannot note the size of {}", blob.digest), source };
-            self.store().record_expanded(&blob.digest, unpacked.size()).map_err(failed)?;
-            (self.progress())(Event::LayerReady { diff_id, size: unpacked.size() });
-            self.scans().put(diff_id, unpacked);
+            self.store().record_expanded(&blob.digest, unpacked.size).map_err(failed)?;
+            (self.progress())(Event::LayerReady { diff_id, size: unpacked.size });
+            if let Some(members) = unpacked.members {
+                self.scans().put(diff_id, members);
+            }
         }
         // A failed import is not an error here: preparing the image tries again from the stored blob, and that answer counts.
         Ok(bytes)

@@ -196,6 +196,7 @@ impl Engine {
             bytes: config.max_layer.0,
             ratio: config.max_ratio,
             entries: config.max_entries,
+            metadata_bytes: config.max_metadata.0,
             ..Limits::default()
         }
     }
@@ -253,8 +254,14 @@ fn check(config: &Config) -> Result<()> {
     if config.attempts == 0 {
         return invalid("attempts: at least 1 is needed".into());
     }
-    if config.max_ratio == 0 || config.max_entries == 0 || config.max_layer.0 == 0 {
-        return invalid("max_ratio, max_entries and max_layer: a limit of 0 would refuse every image".into());
+    let limits = [
+        ("max_ratio", u64::from(config.max_ratio)),
+        ("max_entries", u64::from(config.max_entries)),
+        ("max_layer", config.max_layer.0),
+        ("max_metadata", config.max_metadata.0),
+    ];
+    if let Some((name, _)) = limits.iter().find(|(_, limit)| *limit == 0) {
+        return invalid(format!("{name}: a limit of 0 would refuse every image"));
     }
     for (name, span) in [("connect_timeout", config.connect_timeout), ("idle_timeout", config.idle_timeout)] {
         if span.0.is_zero() {

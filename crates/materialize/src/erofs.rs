@@ -36,6 +36,7 @@ impl ErofsDriver {
 
     fn build(&self, building: Building, image: &ImageSource, raw: &[RawLayer]) -> Result<Derived> {
         let tree = self.layers.merge(image, raw)?;
+        self.layers.forget(raw);
         let files = open_all(raw)?;
         let path = building.path().to_owned();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
@@ -49,7 +50,6 @@ impl ErofsDriver {
         let summary = encode::erofs(&tree, &devices, &ErofsOptions::index(), &mut read, &mut out)
             .map_err(Error::encode(&image.manifest))?;
         let checksum = out.hasher.finish();
-        self.layers.forget(raw);
         building.commit(summary.size_bytes, Some(checksum)).map_err(Error::store("record a disk image"))
     }
 }

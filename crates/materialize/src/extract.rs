@@ -136,12 +136,12 @@ impl<'t> Run<'_, 't> {
             });
             linked.map_err(|error| self.fail_at("link", name, error.into()))?;
         } else {
-            skipped = match kind {
+            skipped = match &kind {
                 Kind::File(content) => {
-                    self.file(name, &c_name, meta, content)?;
+                    self.file(name, &c_name, &meta, content)?;
                     false
                 }
-                _ => !self.special(name, &c_name, meta, kind)?,
+                _ => !self.special(name, &c_name, &meta, &kind)?,
             };
             if links > 1 && !skipped {
                 let path = self.stack[1..].iter().map(|frame| frame.name.clone()).collect();
@@ -171,11 +171,11 @@ impl<'t> Run<'_, 't> {
     }
 
     /// Everything that is neither file nor directory. `false` if it was left out.
-    fn special(&mut self, name: &[u8], c_name: &CString, meta: &Meta, kind: &Kind) -> Result<bool> {
+    fn special(&mut self, name: &[u8], c_name: &CString, meta: &Meta, kind: &Kind<'_>) -> Result<bool> {
         let parent = self.here();
         let kind_of = |file_type| (file_type, Mode::RUSR | Mode::WUSR);
         let made = match kind {
-            Kind::Symlink(target) => rustix::fs::symlinkat(&**target, parent, &**c_name),
+            Kind::Symlink(target) => rustix::fs::symlinkat(*target, parent, &**c_name),
             Kind::Fifo => {
                 let (file_type, mode) = kind_of(rustix::fs::FileType::Fifo);
                 rustix::fs::mknodat(parent, &**c_name, file_type, mode, 0)
@@ -225,7 +225,7 @@ impl<'t> Run<'_, 't> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let meta = self.extractor.tree.node(frame.node).meta;
         if let Some(handle) = &frame.handle {
-            self.finish(frame.name.to_bytes(), &Leaf::Open(handle.as_fd()), meta)?;
+            self.finish(frame.name.to_bytes(), &Leaf::Open(handle.as_fd()), &meta)?;
         }
         Ok(())
     }

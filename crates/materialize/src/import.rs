@@ -5,6 +5,7 @@
 //!                   ▲────────────empty buffers────────────┘
 //! ```
 
+use crate::scans::SCANS;
 use crate::{Error, Result};
 use larder_core::{Compression, Digest, Hasher};
 use larder_rootfs::{Decoder, Layer, Limits, Scanner};
@@ -24,6 +25,15 @@ pub struct LayerImport {
     building: Building,
     diff_id: Digest,
     limits: Limits,
+}
+
+/// What [`LayerImport::run`] made.
+#[derive(Debug)]
+pub struct Imported {
+    /// Length of the raw tar.
+    pub size: u64,
+    /// The members of the layer, unless there are too many to keep; then they are read again from the raw tar.
+    pub members: Option<Layer>,
 }
 
 /// What [`LayerImport::begin`] found.
@@ -58,7 +68,7 @@ impl LayerImport {
     /// # Errors
     /// [`Error::Layer`] for anything wrong with the stream or the tar, [`Error::DiffId`] if it is another layer. Nothing is
     /// kept then.
-    pub fn run(self, compressed: impl Read, declared: Option<Compression>) -> Result<Layer> {
+    pub fn run(self, compressed: impl Read, declared: Option<Compression>) -> Result<Imported> {
         let path = self.building.path().to_owned();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(Error::file("create", &path))?;
@@ -81,7 +91,7 @@ impl LayerImport {
         });
         let layer = |source| Error::layer(&self.diff_id)(source);
         // Where both failed, the writer was first: it stops the reader, not the other way round.
-        let (size, found, scanner) = match written {
+        let Drained { size, found, scanner, whole } = match written {
             Ok(written) => written,
             Err(Failure::Layer(source)) => return Err(layer(source)),
             Err(Failure::Write(source)) => return Err(Error::file("write", &path)(source)),
@@ -92,7 +102,7 @@ impl LayerImport {
         }
         let scanned = scanner.finish().map_err(layer)?;
         self.building.commit(size, Some(self.diff_id)).map_err(Error::store("record a layer"))?;
-        Ok(scanned)
+        Ok(Imported { size, members: whole.then_some(scanned) })
     }
 }
 
@@ -136,6 +146,14 @@ struct Sink {
     scanner: Scanner,
 }
 
+struct Drained {
+    size: u64,
+    found: Digest,
+    scanner: Scanner,
+    /// The scanner has all members.
+    whole: bool,
+}
+
 enum Failure {
     Layer(larder_rootfs::Error),
     Write(std::io::Error),
@@ -147,18 +165,23 @@ impl Sink {
         mut self,
         arriving: Receiver<Filled>,
         returning: SyncSender<Filled>,
-    ) -> std::result::Result<(u64, Digest, Scanner), Failure> {
-        let mut size = 0;
+    ) -> std::result::Result<Drained, Failure> {
+        let (mut size, mut whole) = (0, true);
         for buffer in arriving {
             let bytes = &buffer.bytes[..buffer.length];
             self.scanner.feed(bytes).map_err(Failure::Layer)?;
+            whole &= self.scanner.memory() <= SCANS;
+            if !whole {
+                // Checked, and that is all.
+                drop(self.scanner.take());
+            }
             self.file.write_all(bytes).map_err(Failure::Write)?;
             self.hasher.update(bytes);
             size += bytes.len() as u64;
             // The reader may have ended already.
             let _ = returning.send(buffer);
         }
-        Ok((size, self.hasher.finish(), self.scanner))
+        Ok(Drained { size, found: self.hasher.finish(), scanner: self.scanner, whole })
     }
 }
 

@@ -2,6 +2,7 @@
 
 use crate::import::tar_key;
 use crate::patience::Patience;
+use crate::scans::SCANS;
 use crate::{Error, ImageSource, ImportBegin, LayerImport, LayerSource, Result, Scans};
 use larder_core::Digest;
 use larder_rootfs::{Layer, Limits, Tree};
@@ -66,22 +67,30 @@ impl Layers {
             .collect()
     }
 
-    /// The members of a layer, from memory or from its raw tar.
-    pub(crate) fn scan(&self, raw: &RawLayer) -> Result<Arc<Layer>> {
+    /// The members of a layer, from memory or from its raw tar; `None` where they would take too much memory.
+    pub(crate) fn scan(&self, raw: &RawLayer) -> Result<Option<Arc<Layer>>> {
         if let Some(layer) = self.scans.get(&raw.diff_id) {
-            return Ok(layer);
+            return Ok(Some(layer));
         }
         let mut file = File::open(&raw.path).map_err(Error::file("open", &raw.path))?;
-        let layer = Layer::read(&mut file, &self.limits).map_err(Error::layer(&raw.diff_id))?;
-        Ok(Arc::new(layer))
+        let layer = Layer::read_up_to(&mut file, &self.limits, SCANS).map_err(Error::layer(&raw.diff_id))?;
+        Ok(layer.map(Arc::new))
     }
 
-    /// What the layers add up to. The source of each extent is the position in `raw`. One scan is in use at a time.
+    /// What the layers add up to. The source of each extent is the position in `raw`. A layer that is not in memory is
+    /// scanned on its way into the tree.
     pub(crate) fn merge(&self, image: &ImageSource, raw: &[RawLayer]) -> Result<Tree> {
         let mut tree = Tree::with_limits(&self.limits);
         for position in positions(image, raw) {
-            let scan = self.scan(&raw[usize::from(position)])?;
-            tree.apply(&scan, position).map_err(Error::image(&image.manifest))?;
+            let raw = &raw[usize::from(position)];
+            match self.scans.get(&raw.diff_id) {
+                Some(scan) => tree.apply(&scan, position),
+                None => {
+                    let mut file = File::open(&raw.path).map_err(Error::file("open", &raw.path))?;
+                    tree.apply_tar(&mut file, &self.limits, position)
+                }
+            }
+            .map_err(Error::image(&image.manifest))?;
         }
         Ok(tree)
     }
@@ -126,8 +135,10 @@ impl Layers {
                     let blob = self.store.blob(&layer.blob).map_err(Error::store("look up a layer"))?;
                     let blob = blob.ok_or(Error::MissingBlob { digest: layer.blob })?;
                     let file = blob.open().map_err(Error::store("open a layer"))?;
-                    let scanned = import.run(file, layer.media_type.compression())?;
-                    self.scans.put(layer.diff_id, scanned);
+                    let imported = import.run(file, layer.media_type.compression())?;
+                    if let Some(members) = imported.members {
+                        self.scans.put(layer.diff_id, members);
+                    }
                     return Ok(());
                 }
             }

@@ -38,7 +38,7 @@ pub use driver::{Access, Driver, ImageSource, LayerSource, Materializer, Rootfs}
 pub use erofs::ErofsDriver;
 pub use error::{Error, Result};
 pub use extract::{Owner, UnpackReport};
-pub use import::{ImportBegin, LayerImport};
+pub use import::{ImportBegin, Imported, LayerImport};
 pub use mount::{check_empty, check_mountpoint, is_mounted, unmount};
 pub use mounts::{Mounts, mount_points};
 pub use overlay::OverlayDriver;
@@ -46,4 +46,4 @@ pub use probe::{Finding, probe};
 pub use scans::Scans;
 pub use turns::Turns;
 pub use unpack::{UnpackOptions, unpack};
-pub use writable::check_writable_name;
+pub use writable::{WritableLayer, check_writable_name, remove_writable, writable_layers};

@@ -80,22 +80,34 @@ impl OverlayDriver {
         let merged = self.layers.merge(image, &raw)?;
         let namespace = if privileged() { Namespace::Trusted } else { Namespace::User };
         let order = stacked(&positions(image, &raw));
-        let mut regular = true;
+        let (mut regular, mut small) = (true, true);
         let mut trees = Vec::new();
+        // To compare them, all trees have to be in memory together, and half as much again.
+        let room = self.layers.limits.metadata_bytes / 2;
+        let mut memory = merged.memory();
         for (position, raw) in raw.iter().enumerate() {
             let source = u16::try_from(position).unwrap_or(u16::MAX);
-            let (tree, shape) =
-                Tree::overlay(&*self.layers.scan(raw)?, source, namespace, &self.layers.limits)
-                    .map_err(Error::layer(&raw.diff_id))?;
+            let scan = self.layers.scan(raw)?.filter(|scan| memory + TREE * scan.memory() <= room);
+            let Some(scan) = scan else {
+                small = false;
+                trees.clear();
+                break;
+            };
+            let (tree, shape) = Tree::overlay(&scan, source, namespace, &self.layers.limits)
+                .map_err(Error::layer(&raw.diff_id))?;
             regular &= shape.irregular.is_none();
+            memory += tree.memory();
             trees.push(tree);
         }
         self.layers.forget(&raw);
-        let refs: Vec<&Tree> = order.iter().map(|at| &trees[*at]).collect();
-        let plan = match (regular, order.len() + 2 <= LOWER_LIMIT) {
-            (true, true) => stack::plan(&merged, &refs, namespace),
-            (false, _) => Plan::Flat("a layer only makes sense on top of the others"),
-            (_, false) => Plan::Flat("overlayfs takes 500 layers"),
+        let plan = match (small, regular, order.len() + 2 <= LOWER_LIMIT) {
+            (true, true, true) => {
+                let refs: Vec<&Tree> = order.iter().map(|at| &trees[*at]).collect();
+                stack::plan(&merged, &refs, namespace)
+            }
+            (false, _, _) => Plan::Flat("the layers have too many files to compare them in memory"),
+            (_, false, _) => Plan::Flat("a layer only makes sense on top of the others"),
+            (_, _, false) => Plan::Flat("overlayfs takes 500 layers"),
         };
         let mut lowers = Vec::new();
         let fixed = match plan {
@@ -275,6 +287,8 @@ fn layer_key(name: &str) -> DerivedKey {
     DerivedKey::new(Area::Layers, name)
 }
 
+/// A tree takes at most so many times the memory of the scan it is made of.
+const TREE: u64 = 4;
 /// What overlayfs takes, less two for ours.
 const LOWER_LIMIT: usize = 500;
 const INODE: u64 = 256;

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The scans of the layers seen last, by diff id. Cheap to clone; bounded by the number of members.
+/// The scans of the layers seen last, by diff id. Cheap to clone; bounded by the memory they take.
 ///
 /// Nothing depends on it: a layer that is not here is scanned again from its raw tar.
 #[derive(Clone, Default)]
@@ -15,7 +15,7 @@ pub struct Scans(Arc<Mutex<Kept>>);
 #[derive(Default)]
 struct Kept {
     layers: VecDeque<(Digest, Arc<Layer>)>,
-    members: usize,
+    memory: u64,
 }
 
 impl Scans {
@@ -25,12 +25,11 @@ impl Scans {
         if kept.layers.iter().any(|(known, _)| *known == diff_id) {
             return;
         }
-        kept.members += layer.entries().len();
+        kept.memory += layer.memory();
         kept.layers.push_back((diff_id, layer));
-        while kept.members > MEMBERS && kept.layers.len() > 1 {
-            if let Some((_, oldest)) = kept.layers.pop_front() {
-                kept.members -= oldest.entries().len();
-            }
+        while kept.memory > SCANS {
+            let Some((_, oldest)) = kept.layers.pop_front() else { break };
+            kept.memory -= oldest.memory();
         }
     }
 
@@ -45,7 +44,7 @@ impl Scans {
         if let Some(at) = kept.layers.iter().position(|(known, _)| known == diff_id)
             && let Some((_, layer)) = kept.layers.remove(at)
         {
-            kept.members -= layer.entries().len();
+            kept.memory -= layer.memory();
         }
     }
 
@@ -60,8 +59,8 @@ impl fmt::Debug for Scans {
     }
 }
 
-/// Some 100 MB.
-const MEMBERS: usize = 1_000_000;
+/// Bytes of all scans together, and most of one: above a million files.
+pub(crate) const SCANS: u64 = 32 << 20;
 
 #[cfg(test)]
 mod tests {
@@ -70,26 +69,30 @@ mod tests {
     #[test]
     fn the_oldest_goes_first() {
         let scans = Scans::default();
-        let layer = |members: usize| {
+        let layer = |bytes: u64| {
             let entry = larder_rootfs::Entry {
-                path: b"x"[..].into(),
+                path: vec![b'x'; bytes as usize - 12].into(),
                 meta: larder_rootfs::Meta::implicit(),
                 body: larder_rootfs::Body::Fifo,
             };
-            Layer::new(vec![entry; members], 0)
+            let layer = Layer::new([entry], 0);
+            assert!(layer.memory() <= bytes && layer.memory() > bytes - 12);
+            layer
         };
         let [a, b, c] = [b"a", b"b", b"c"].map(|name| Digest::of(name));
-        scans.put(a, layer(MEMBERS / 2));
-        scans.put(b, layer(MEMBERS / 2));
-        scans.put(a, layer(1));
+        scans.put(a, layer(SCANS / 2));
+        scans.put(b, layer(SCANS / 2));
+        scans.put(a, layer(100));
         assert!(scans.get(&a).is_some() && scans.get(&b).is_some());
-        scans.put(c, layer(1));
+        scans.put(c, layer(100));
         assert!(scans.get(&a).is_none());
         assert!(scans.get(&b).is_some() && scans.get(&c).is_some());
         scans.forget(&b);
         scans.forget(&a);
         assert!(scans.get(&b).is_none() && scans.get(&c).is_some());
-        scans.put(a, layer(MEMBERS - 1));
+        scans.put(a, layer(SCANS - 100));
         assert!(scans.get(&a).is_some() && scans.get(&c).is_some(), "what was dropped does not count");
+        scans.put(b, layer(SCANS + 100));
+        assert!([a, b, c].iter().all(|id| scans.get(id).is_none()), "one that is too large is not kept");
     }
 }

@@ -57,7 +57,7 @@ impl<'a> Stack<'a> {
         let mut directories = vec![(Vec::new(), self.merged.root(), roots)];
         while let Some((path, node, parts)) = directories.pop() {
             let meta = self.merged.node(node).meta;
-            if parts.first().is_none_or(|(at, part)| !self.same(meta, self.layers[*at].node(*part).meta)) {
+            if parts.first().is_none_or(|(at, part)| !self.same(&meta, &self.layers[*at].node(*part).meta)) {
                 self.wrong.insert(path.clone());
             }
             let (seen, whiteouts) = self.look(&parts);
@@ -80,7 +80,7 @@ impl<'a> Stack<'a> {
                     Seen::Hidden => {}
                     Seen::File(at, part) => {
                         let found = self.layers[at].node(part);
-                        if *found.kind != *expected.kind || !self.same(expected.meta, found.meta) {
+                        if found.kind != expected.kind || !self.same(&expected.meta, &found.meta) {
                             return Err("a file gets something from a lower layer");
                         }
                     }
@@ -107,8 +107,8 @@ impl<'a> Stack<'a> {
         for (at, part) in parts {
             let tree: &'a Tree = self.layers[*at];
             for (name, child) in tree.children(*part) {
-                let directory = matches!(tree.node(child).kind, Kind::Directory);
-                let whiteout = is_whiteout(tree.node(child).kind);
+                let kind = tree.node(child).kind;
+                let (directory, whiteout) = (matches!(kind, Kind::Directory), is_whiteout(&kind));
                 whiteouts |= whiteout;
                 let open = directory && !self.is_opaque(*at, child);
                 match names.get_mut(name) {
@@ -143,10 +143,10 @@ impl<'a> Stack<'a> {
             paths.insert(path);
         }
         let entry = |path: &[u8]| {
-            let meta = self.merged.node(self.merged.lookup(path)?).meta.clone();
+            let meta = self.merged.node(self.merged.lookup(path)?).meta;
             Some(Entry { path: path.into(), meta, body: Body::Directory })
         };
-        Layer::new(paths.into_iter().filter_map(entry).collect(), 0)
+        Layer::new(paths.into_iter().filter_map(entry), 0)
     }
 
     fn same(&self, merged: &Meta, part: &Meta) -> bool {
@@ -167,7 +167,7 @@ impl<'a> Stack<'a> {
     }
 }
 
-fn is_whiteout(kind: &Kind) -> bool {
+fn is_whiteout(kind: &Kind<'_>) -> bool {
     matches!(kind, Kind::Device { block: false, major: 0, minor: 0 })
 }
 
@@ -182,7 +182,7 @@ mod tests {
             meta: Meta { mode: 0o700, ..Meta::implicit() },
             body: body.clone(),
         };
-        Layer::new(entries.iter().map(entry).collect(), 0)
+        Layer::new(entries.iter().map(entry), 0)
     }
 
     fn planned(layers: &[Layer]) -> Plan {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     fn paths(layer: &Layer) -> Vec<String> {
-        layer.entries().iter().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
+        layer.entries().map(|entry| String::from_utf8_lossy(&entry.path).into_owned()).collect()
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
         let top = layer(&[("d/e/f", Body::Fifo)]);
         let Plan::Fixed(fix) = planned(&[base, top]) else { panic!() };
         assert_eq!(paths(&fix), ["", "d", "d/e"]);
-        assert!(fix.entries().iter().all(|entry| entry.meta.mode == 0o700));
+        assert!(fix.entries().all(|entry| entry.meta.mode == 0o700));
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         let base = layer(&[("", Body::Directory), ("a", Body::Fifo)]);
         let top = layer(&[("", Body::Directory), ("", Body::Opaque), ("b", Body::Fifo)]);
         assert!(matches!(planned(&[base.clone(), top]), Plan::Flat(_)), "the root cannot be opaque");
-        let mut other = base.entries().to_vec();
+        let mut other: Vec<Entry> = base.entries().collect();
         other[1].meta.xattrs =
             [Xattr { name: b"user.x"[..].into(), value: b"1"[..].into() }].into_iter().collect();
         let mut merged = Tree::new();

@@ -32,23 +32,9 @@ impl Writable {
         let dir = store.home().join("rw").join(name);
         let problem = |problem: String| Error::Writable { name: name.to_owned(), problem };
         create_dir(&dir)?;
-        let lock_path = dir.join("lock");
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(Error::file("open", &lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(problem("is being mounted by another process".into()));
-            }
-            Err(fs::TryLockError::Error(source)) => return Err(Error::file("lock", &lock_path)(source)),
-        }
-        let mut records = store.mounts().map_err(Error::store("look up mounts"))?;
-        records.retain(|record| record.writable.as_deref() == Some(name));
-        if !records.is_empty() {
-            let mounts = Mounts::look()?;
-            if let Some(record) = records.iter().find(|record| mounts.has(record)) {
-                return Err(problem(format!("is mounted at {}", record.dir.display())));
-            }
+        let lock = own(&dir, name)?;
+        if let Some(place) = mounted_at(store, name)? {
+            return Err(problem(format!("is mounted at {}", place.display())));
         }
         let owner_path = dir.join("image");
         match fs::read_to_string(&owner_path) {
@@ -112,6 +98,92 @@ impl Writable {
         overlay.mount(target, dir)
     }
 }
+
+/// A writable layer of a store.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct WritableLayer {
+    /// Its name.
+    pub name: String,
+    /// The image it belongs to, once it was mounted.
+    pub image: Option<Digest>,
+    /// Where it is mounted now.
+    pub mounted: Option<PathBuf>,
+}
+
+/// The writable layers of a store, by name.
+pub fn writable_layers(store: &Store) -> Result<Vec<WritableLayer>> {
+    let rw = store.home().join("rw");
+    let mut layers = Vec::new();
+    for entry in fs::read_dir(&rw).map_err(Error::file("list", &rw))? {
+        let entry = entry.map_err(Error::file("list", &rw))?;
+        let Ok(name) = entry.file_name().into_string() else { continue };
+        if check_writable_name(&name).is_err() || !entry.path().is_dir() {
+            continue;
+        }
+        let owner = fs::read_to_string(entry.path().join("image"));
+        let image = owner.ok().and_then(|owner| owner.trim().parse().ok());
+        layers.push(WritableLayer { image, mounted: mounted_at(store, &name)?, name });
+    }
+    layers.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(layers)
+}
+
+/// Deletes a writable layer with everything that was written to it. `false` if there is none of this name.
+///
+/// # Errors
+/// [`Error::Writable`] while it is mounted.
+pub fn remove_writable(store: &Store, name: &str) -> Result<bool> {
+    check_writable_name(name)?;
+    let rw = store.home().join("rw");
+    let dir = rw.join(name);
+    if !dir.is_dir() {
+        return Ok(false);
+    }
+    let _lock = own(&dir, name)?;
+    if let Some(place) = mounted_at(store, name)? {
+        let problem = format!("is mounted at {}", place.display());
+        return Err(Error::Writable { name: name.to_owned(), problem });
+    }
+    // Under a name that no layer can have: what is half deleted must not be mounted.
+    let doomed = rw.join(format!("{DOOMED}{name}"));
+    remove_all(&doomed)?;
+    fs::rename(&dir, &doomed).map_err(Error::file("rename", &dir))?;
+    remove_all(&doomed).map(|()| true)
+}
+
+/// Holds a layer against everybody else.
+fn own(dir: &Path, name: &str) -> Result<File> {
+    let path = dir.join("lock");
+    let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
+    let lock = lock.map_err(Error::file("open", &path))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => {
+            let problem = "is being mounted by another process".into();
+            Err(Error::Writable { name: name.to_owned(), problem })
+        }
+        Err(fs::TryLockError::Error(source)) => Err(Error::file("lock", &path)(source)),
+    }
+}
+
+fn mounted_at(store: &Store, name: &str) -> Result<Option<PathBuf>> {
+    let mut records = store.mounts().map_err(Error::store("look up mounts"))?;
+    records.retain(|record| record.writable.as_deref() == Some(name));
+    if records.is_empty() {
+        return Ok(None);
+    }
+    let mounts = Mounts::look()?;
+    Ok(records.into_iter().find(|record| mounts.has(record)).map(|record| record.dir))
+}
+
+fn remove_all(dir: &Path) -> Result<()> {
+    match fs::remove_dir_all(dir) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(Error::file("remove", dir)),
+    }
+}
+
+const DOOMED: &str = ".removed-";
 
 /// Whether a writable layer can have this name.
 ///

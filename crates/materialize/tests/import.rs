@@ -53,7 +53,7 @@ fn every_packing_gives_the_same_raw_tar() {
         let blob = pack(&tar, Packing { compression, pieces, level: 3 });
         // Labels lie: the bytes decide.
         let layer = begin(&world, &diff_id).run(Trickle(&*blob), Some(Compression::Zstd)).unwrap();
-        assert_eq!(layer, Layer::read(&mut Cursor::new(&tar), &world.limits).unwrap());
+        assert_eq!(layer.members.unwrap(), Layer::read(&mut Cursor::new(&tar), &world.limits).unwrap());
         let [row] = &world.store.derived_list().unwrap()[..] else { panic!() };
         assert_eq!(row.key.name, format!("sha256-{}.tar", diff_id.hex()));
         assert_eq!((row.size, row.checksum), (tar.len() as u64, Some(diff_id)));
@@ -140,7 +140,7 @@ fn a_scan_in_memory_is_used() {
     let scans = Scans::default();
     let diff_id = image.0.layers[0].diff_id;
     let layer = begin(&world, &diff_id).run(&*tar, None).unwrap();
-    scans.put(diff_id, layer);
+    scans.put(diff_id, layer.members.unwrap());
     let driver =
         larder_materialize::ErofsDriver::new(world.store.clone(), world.limits.clone()).with_scans(scans);
     // The raw tar cannot be read any more, and need not be.
@@ -221,7 +221,7 @@ fn a_killed_import_is_not_trusted() {
     child.wait().unwrap();
     assert!(world.store.derived_list().unwrap().is_empty());
     let layer = begin(&world, &diff_id).run(&*tar, None).unwrap();
-    assert_eq!(layer.entries().len(), 51);
+    assert_eq!(layer.members.unwrap().entries().len(), 51);
 }
 
 fn image_for_children() -> larder_testkit::Image {

@@ -7,7 +7,10 @@
 use crate::entry::{Body, Entry, Meta};
 use crate::error::{Error, Result, shown};
 use crate::layer::Layer;
+use crate::limits::Limits;
 use crate::tree::{Kind, NodeId, Tree};
+use std::borrow::Cow;
+use std::io::{Read, Seek};
 
 impl Tree {
     /// Lays `layer` over the tree; `source` is what the extents of its files get.
@@ -27,7 +30,20 @@ impl Tree {
     /// [`Error::Apply`], [`Error::HardLink`] and [`Error::Limit`]; the tree is then of no more use.
     pub fn apply(&mut self, layer: &Layer, source: u16) -> Result<()> {
         self.begin()?;
-        layer.entries().iter().try_for_each(|entry| self.put(entry, source))
+        layer.entries().try_for_each(|entry| self.put(&entry, source))
+    }
+
+    /// The same with a layer that is scanned on the way: its members are never all in memory.
+    ///
+    /// # Errors
+    /// Also those of [`Layer::read`].
+    pub fn apply_tar(&mut self, tar: &mut (impl Read + Seek), limits: &Limits, source: u16) -> Result<()> {
+        self.begin()?;
+        let rest = Layer::scan(tar, limits, |scanner| {
+            scanner.take().entries().try_for_each(|entry| self.put(&entry, source))?;
+            Ok(true)
+        })?;
+        rest.iter().flat_map(Layer::entries).try_for_each(|entry| self.put(&entry, source))
     }
 
     /// Starts a new layer.
@@ -59,8 +75,7 @@ impl Tree {
                     if self.is_directory(node) {
                         self.touch(at);
                         self.names.get_mut(at).set_explicit(true);
-                        *self.meta_mut(node) = entry.meta.clone();
-                        return Ok(());
+                        return self.set_meta(node, &entry.meta);
                     }
                     if self.names.get(at).stamp == self.stamp {
                         // What was replaced first has already removed what lower layers have here.
@@ -72,9 +87,9 @@ impl Tree {
             Body::File(content) => {
                 let mut content = content.clone();
                 content.extents.set_source(source);
-                Kind::File(content)
+                Kind::File(Cow::Owned(content))
             }
-            Body::Symlink(target) => Kind::Symlink(target.clone()),
+            Body::Symlink(target) => Kind::Symlink(target),
             Body::Device { block, major, minor } => {
                 Kind::Device { block: *block, major: *major, minor: *minor }
             }
@@ -83,7 +98,7 @@ impl Tree {
         self.touch(at);
         self.names.get_mut(at).set_explicit(true);
         self.detach(at);
-        let node = self.create(entry.meta.clone(), kind)?;
+        let node = self.create(&entry.meta, &kind)?;
         self.attach(at, node);
         Ok(())
     }
@@ -115,9 +130,8 @@ impl Tree {
         if !matches!(entry.body, Body::Directory) {
             return Err(Error::Apply { path: "/".into(), problem: "the root must be a directory" });
         }
-        *self.meta_mut(self.root()) = entry.meta.clone();
         self.root_explicit = true;
-        Ok(())
+        self.set_meta(self.root(), &entry.meta)
     }
 
     fn link(&mut self, at: u32, path: &[u8], target: &[u8]) -> Result<()> {
@@ -146,7 +160,7 @@ impl Tree {
         if self.names.get(at).stamp != self.stamp {
             self.detach(at);
         } else if let Some(node) = self.names.get(at).node().filter(|node| self.is_directory(*node)) {
-            self.forget_meta(at, node);
+            self.forget_meta(at, node)?;
             self.hide_below(node)?;
         }
         Ok(())
@@ -164,7 +178,7 @@ impl Tree {
                 if self.names.get(at).stamp != self.stamp {
                     self.detach(at);
                 } else if self.is_directory(node) {
-                    self.forget_meta(at, node);
+                    self.forget_meta(at, node)?;
                     directories.push(node);
                 }
             }
@@ -173,10 +187,8 @@ impl Tree {
     }
 
     /// A hidden directory that the layer has below it, but does not describe, is a new one.
-    fn forget_meta(&mut self, at: u32, node: NodeId) {
-        if !self.names.get(at).explicit() {
-            *self.meta_mut(node) = Meta::implicit();
-        }
+    fn forget_meta(&mut self, at: u32, node: NodeId) -> Result<()> {
+        if self.names.get(at).explicit() { Ok(()) } else { self.set_meta(node, &Meta::implicit()) }
     }
 }
 

@@ -105,17 +105,29 @@ impl Classify for Error {
 
     fn hints(&self) -> Vec<String> {
         match self {
-            Self::Limit { .. } => {
-                vec![
-                    "the layer looks like a decompression bomb; raise the limit only if you trust its maker"
-                        .into(),
-                ]
+            Self::Limit { what, .. } => {
+                let key = match *what {
+                    "bytes of a layer"
+                    | "bytes of the sparse files of a layer"
+                    | "uncompressed bytes of a layer" => "max_layer",
+                    "uncompressed bytes per compressed byte" => "max_ratio",
+                    "members of a layer" | "files of an image" => "max_entries",
+                    METADATA_OF_LAYER | METADATA_OF_IMAGE => "max_metadata",
+                    _ => return Vec::new(),
+                };
+                vec![format!(
+                    "`{key}` in the configuration is the limit; raise it only if you trust the image's maker"
+                )]
             }
             Self::Compression(_) => vec!["rebuild the image with gzip or zstd layers".into()],
             _ => Vec::new(),
         }
     }
 }
+
+/// What runs into [`Limits::metadata_bytes`](crate::Limits::metadata_bytes).
+pub(crate) const METADATA_OF_LAYER: &str = "bytes of memory for the names and attributes of a layer";
+pub(crate) const METADATA_OF_IMAGE: &str = "bytes of memory for the names and attributes of an image";
 
 /// Bytes of a path for an error message, shortened to what a line can hold.
 pub(crate) fn shown(path: &[u8]) -> String {

@@ -15,7 +15,7 @@ pub struct Limits {
     pub xattr_bytes: usize,
     /// Bytes of one extended header: pax records or a GNU long name.
     pub pax_bytes: usize,
-    /// Bytes of paths, link targets, extended attributes and extents that a layer keeps in memory.
+    /// Bytes of memory that the names and attributes of a layer, or of all layers together, may take.
     pub metadata_bytes: u64,
     /// Largest window of a zstd frame, as a power of two (RFC 8878 §3.1.1.1.2).
     pub window_log: u32,
@@ -30,7 +30,7 @@ impl Default for Limits {
             path: 4096,
             xattr_bytes: 256 << 10,
             pax_bytes: 1 << 20,
-            metadata_bytes: 512 << 20,
+            metadata_bytes: 112 << 20,
             window_log: 27,
         }
     }

@@ -21,16 +21,16 @@ pub fn listing(tree: &Tree) -> String {
     let mut first: Vec<Option<Box<[u8]>>> = vec![None; tree.bound()];
     tree.visit(|path, id| {
         let node = tree.node(id);
-        let (sort, size, target) = match node.kind {
+        let (sort, size, target) = match &node.kind {
             Kind::Directory => ('d', 0.to_string(), None),
             Kind::File(content) => ('-', content.size.to_string(), None),
-            Kind::Symlink(target) => ('l', 0.to_string(), Some(("->", &**target))),
+            Kind::Symlink(target) => ('l', 0.to_string(), Some(("->", *target))),
             Kind::Device { block, major, minor } => (device(*block), format!("{major},{minor}"), None),
             Kind::Fifo => ('p', 0.to_string(), None),
         };
         let before = first[id.index()].clone();
         let linked = before.as_deref().map(|path| ("link to", path));
-        line(&mut out, path, if linked.is_some() { 'h' } else { sort }, &size, node.meta, linked.or(target));
+        line(&mut out, path, if linked.is_some() { 'h' } else { sort }, &size, &node.meta, linked.or(target));
         if node.links > 1 && before.is_none() && sort != 'd' {
             first[id.index()] = Some(path.into());
         }
@@ -42,7 +42,7 @@ pub fn listing(tree: &Tree) -> String {
 pub fn listing_of_layer(layer: &Layer) -> String {
     let mut out = String::new();
     for Entry { path, meta, body } in layer.entries() {
-        let (sort, size, target) = match body {
+        let (sort, size, target) = match &body {
             Body::Directory => ('d', 0.to_string(), None),
             Body::File(content) => ('-', content.size.to_string(), None),
             Body::Symlink(target) => ('l', 0.to_string(), Some(("->", &**target))),
@@ -52,7 +52,7 @@ pub fn listing_of_layer(layer: &Layer) -> String {
             Body::Whiteout => ('w', 0.to_string(), None),
             Body::Opaque => ('o', 0.to_string(), None),
         };
-        line(&mut out, path, sort, &size, meta, target);
+        line(&mut out, &path, sort, &size, &meta, target);
     }
     out
 }

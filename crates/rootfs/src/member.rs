@@ -165,17 +165,6 @@ impl Member {
         Ok((Self { name: written, offset, entry, stored, size }, data))
     }
 
-    /// Bytes of memory that the entry keeps.
-    pub(crate) fn memory(&self) -> u64 {
-        let Some(entry) = &self.entry else { return 0 };
-        let target = match &entry.body {
-            Body::Symlink(target) | Body::HardLink(target) => target.len(),
-            _ => 0,
-        };
-        let xattrs: usize = entry.meta.xattrs.iter().map(|x| x.name.len() + x.value.len() + XATTR).sum();
-        (entry.path.len() + target + xattrs) as u64
-    }
-
     /// Says where the content is, which starts at `offset` of the tar.
     pub(crate) fn place(&mut self, map: Option<&[(u64, u64)]>, offset: u64) -> Result<()> {
         let extents = map.map(|map| sparse::extents(map, self.size, self.stored, offset));
@@ -261,5 +250,3 @@ fn fails(name: &[u8], offset: u64, problem: &'static str) -> Error {
 
 /// `PATH_MAX` without the NUL.
 const SYMLINK: usize = 4095;
-/// What an attribute costs beyond its bytes.
-const XATTR: usize = 64;

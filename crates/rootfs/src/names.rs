@@ -64,6 +64,11 @@ impl Name {
 }
 
 impl Names {
+    pub(crate) fn memory(&self) -> u64 {
+        let slots = self.slots.len() * size_of::<u32>();
+        (self.names.len() * size_of::<Name>() + self.text.len() + slots) as u64
+    }
+
     pub(crate) fn get(&self, at: u32) -> &Name {
         &self.names[at as usize]
     }

@@ -5,7 +5,7 @@ use crate::entry::{Body, Meta};
 use crate::error::{Error, Result};
 use crate::layer::Layer;
 use crate::limits::Limits;
-use crate::tree::{Kind, Tree};
+use crate::tree::{Kind, NodeId, Tree};
 
 /// Where overlayfs keeps its marks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Tree {
                 }
                 _ => None,
             };
-            let reason = match tree.put(entry, source) {
+            let reason = match tree.put(&entry, source) {
                 Ok(()) => reason,
                 Err(Error::HardLink { .. }) => Some("a hard link to a file that the layer does not have"),
                 Err(error) => return Err(error),
@@ -96,20 +96,20 @@ impl Tree {
             shape.whiteouts += 1;
             if whole {
                 let node = tree.make_directory(&entry.path, &entry.path)?.0;
-                tree.meta_mut(node).xattrs.set(&opaque, b"y");
+                tree.mark(node, &opaque)?;
             } else {
                 let at = tree.name_of(&entry.path)?;
                 match tree.names.get(at).node() {
                     None => {
                         let whiteout = Kind::Device { block: false, major: 0, minor: 0 };
-                        let node = tree.create(Meta::default(), whiteout)?;
+                        let node = tree.create(&Meta::default(), &whiteout)?;
                         tree.touch(at);
                         tree.attach(at, node);
                     }
                     Some(node) if tree.is_directory(node) => {
                         // Nothing below comes from a lower layer, so nothing is inherited either.
                         tree.names.get_mut(at).set_explicit(true);
-                        tree.meta_mut(node).xattrs.set(&opaque, b"y");
+                        tree.mark(node, &opaque)?;
                     }
                     Some(_) => {}
                 }
@@ -119,6 +119,12 @@ impl Tree {
         }
         shape.synthesised = tree.synthesised(&opaque)?;
         Ok((tree, shape))
+    }
+
+    fn mark(&mut self, directory: NodeId, name: &[u8]) -> Result<()> {
+        let mut meta = self.node(directory).meta;
+        meta.xattrs.set(name, b"y");
+        self.set_meta(directory, &meta)
     }
 
     /// The layer itself has a file where a whiteout needs a directory: everything below is hidden anyway.

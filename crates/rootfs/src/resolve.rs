@@ -49,7 +49,7 @@ impl Tree {
                 Stop::Blocked(at) => at,
             };
             self.detach(at);
-            let node = self.create(Meta::implicit(), Kind::Directory)?;
+            let node = self.create(&Meta::implicit(), &Kind::Directory)?;
             self.attach(at, node);
             walk.enter(self, at, node);
         }

@@ -4,12 +4,13 @@
 //! `tarfile` would see different members in the same bytes, the archive is refused: nothing can be hidden
 //! from one and shown to another.
 
-use crate::entry::{Body, Entry};
-use crate::error::{Error, Result};
+use crate::entry::Body;
+use crate::error::{Error, METADATA_OF_LAYER, Result};
 use crate::header::{self, BLOCK, Header};
 use crate::layer::Layer;
 use crate::limits::Limits;
 use crate::member::{Data, Member, Pending};
+use crate::packed::Packed;
 use crate::pax::{self, Records};
 use crate::sparse::MapReader;
 
@@ -28,9 +29,12 @@ pub struct Scanner {
     filled: usize,
     /// What precedes a member and changes it.
     pending: Pending,
-    entries: Vec<Entry>,
-    /// What the limits of a layer are compared with.
-    metadata_bytes: u64,
+    entries: Packed,
+    count: u32,
+    /// Where the content of the last file ends, before its padding.
+    content_end: u64,
+    /// Bytes of sparse maps; with those of the entries, what the limit is compared with.
+    map_bytes: u64,
     sparse_bytes: u64,
 }
 
@@ -64,8 +68,10 @@ impl Scanner {
             block: [0; BLOCK],
             filled: 0,
             pending: Pending::default(),
-            entries: Vec::new(),
-            metadata_bytes: 0,
+            entries: Packed::default(),
+            count: 0,
+            content_end: u64::MAX,
+            map_bytes: 0,
             sparse_bytes: 0,
         }
     }
@@ -80,6 +86,16 @@ impl Scanner {
             self.state = State::Failed;
         }
         result
+    }
+
+    /// Bytes of memory that the members found so far take.
+    pub fn memory(&self) -> u64 {
+        self.entries.memory()
+    }
+
+    /// Takes out the members found since the last time. What [`Scanner::finish`] gives are then only those since.
+    pub fn take(&mut self) -> Layer {
+        Layer::packed(std::mem::take(&mut self.entries), self.offset)
     }
 
     /// How many bytes follow that need not be fed: file content and its padding.
@@ -108,7 +124,7 @@ impl Scanner {
         let whole = match self.state {
             State::Header | State::Zeros => self.filled == 0,
             State::End => true,
-            State::Data { left } => left < BLOCK as u64 && self.offset >= self.content_end(),
+            State::Data { left } => left < BLOCK as u64 && self.offset >= self.content_end,
             _ => false,
         };
         if !whole {
@@ -117,17 +133,18 @@ impl Scanner {
         if self.pending.any() {
             return Err(self.malformed("it ends with an extended header"));
         }
-        Ok(Layer::new(self.entries, self.offset))
+        Ok(Layer::packed(self.entries, self.offset))
     }
 
-    /// Where the content of the last file ends, before its padding.
-    fn content_end(&self) -> u64 {
-        match self.entries.last().map(|entry| &entry.body) {
-            Some(Body::File(content)) => {
-                content.extents.last().map_or(0, |extent| extent.offset + extent.len)
-            }
-            _ => u64::MAX,
+    fn keep(&mut self, member: Member) -> Result<()> {
+        if let Some(entry) = member.into_entry() {
+            self.content_end = match &entry.body {
+                Body::File(content) => content.extents.last().map_or(0, |extent| extent.offset + extent.len),
+                _ => u64::MAX,
+            };
+            self.entries.push(&entry);
         }
+        self.charge(0)
     }
 
     fn consume(&mut self, mut bytes: &[u8]) -> Result<()> {
@@ -239,18 +256,15 @@ impl Scanner {
             self.state = State::Extended { flag, size, content: Vec::new() };
             return Ok(());
         }
-        if self.entries.len() as u64 >= u64::from(self.limits.entries) {
+        if self.count >= self.limits.entries {
             return Err(self.limit("members of a layer", u64::from(self.limits.entries)));
         }
+        self.count += 1;
         let pending = std::mem::take(&mut self.pending);
         let (member, data) = Member::read(&header, pending, at, &self.limits)?;
-        self.charge(member.memory())?;
         let next = at + BLOCK as u64;
         match data {
-            Data::None => {
-                self.entries.extend(member.into_entry());
-                Ok(())
-            }
+            Data::None => self.keep(member),
             Data::Plain => self.file(member, None, next),
             Data::Mapped(map) => {
                 self.charge(map.len() as u64 * REGION)?;
@@ -310,7 +324,7 @@ impl Scanner {
             }
         }
         member.place(map, next)?;
-        self.entries.extend(member.into_entry());
+        self.keep(member)?;
         if padded > 0 {
             self.state = State::Data { left: padded };
         }
@@ -318,9 +332,9 @@ impl Scanner {
     }
 
     fn charge(&mut self, bytes: u64) -> Result<()> {
-        self.metadata_bytes = self.metadata_bytes.saturating_add(bytes);
-        if self.metadata_bytes > self.limits.metadata_bytes {
-            return Err(self.limit("bytes of names and attributes of a layer", self.limits.metadata_bytes));
+        self.map_bytes = self.map_bytes.saturating_add(bytes);
+        if self.map_bytes.saturating_add(self.entries.memory()) > self.limits.metadata_bytes {
+            return Err(self.limit(METADATA_OF_LAYER, self.limits.metadata_bytes));
         }
         Ok(())
     }

@@ -1,21 +1,20 @@
 //! A file system in memory: what a sequence of layers adds up to.
 
 use crate::entry::{Content, Meta};
-use crate::error::{Error, Result};
+use crate::error::{Error, METADATA_OF_IMAGE, Result};
 use crate::limits::Limits;
 use crate::names::{NONE, Names};
+use crate::nodes::Nodes;
+use std::borrow::Cow;
 
 /// A file system without its file content. Every name is reachable from the root, every directory has one
 /// name, hard links share a node.
 ///
-/// About 115 bytes per node plus the name. Changing it never recurses, so depth cannot exhaust the stack.
+/// About 75 bytes per node plus the name, and at most `limits.metadata_bytes` in all. Changing it never recurses, so depth cannot exhaust the stack.
 #[derive(Debug, Clone)]
 pub struct Tree {
-    nodes: Vec<Slot>,
+    nodes: Nodes,
     pub(crate) names: Names,
-    live: usize,
-    /// Head of the list of unused nodes, linked by `first`.
-    free: u32,
     pub(crate) limits: Limits,
     /// Number of the running apply, from 1.
     pub(crate) stamp: u16,
@@ -42,26 +41,26 @@ impl NodeId {
     }
 }
 
-/// A view of one node.
-#[derive(Debug, Clone, Copy)]
+/// One node, put together from what the tree keeps of it.
+#[derive(Debug, Clone)]
 pub struct Node<'a> {
     /// Owner, mode, time, attributes.
-    pub meta: &'a Meta,
+    pub meta: Meta,
     /// What it is.
-    pub kind: &'a Kind,
+    pub kind: Kind<'a>,
     /// Names of the node; for a directory 2 and one per subdirectory, as `stat` has it.
     pub links: u32,
 }
 
 /// What a node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
+pub enum Kind<'a> {
     /// A directory; see [`Tree::children`].
     Directory,
     /// A regular file.
-    File(Content),
+    File(Cow<'a, Content>),
     /// A symbolic link and its target, 1 to 4095 bytes.
-    Symlink(Box<[u8]>),
+    Symlink(&'a [u8]),
     /// A device node.
     Device {
         /// Block device; otherwise a character device.
@@ -82,15 +81,6 @@ pub(crate) struct Recent {
     pub(crate) found: Option<(NodeId, usize)>,
 }
 
-#[derive(Debug, Clone)]
-struct Slot {
-    meta: Meta,
-    kind: Kind,
-    links: u32,
-    /// First name of a directory.
-    first: u32,
-}
-
 impl Default for Tree {
     fn default() -> Self {
         Self::new()
@@ -103,14 +93,12 @@ impl Tree {
         Self::with_limits(&Limits::default())
     }
 
-    /// An empty root directory that grows to `limits.entries` nodes and `limits.path` bytes of path.
+    /// An empty root directory that grows to `limits.entries` nodes, `limits.path` bytes of path and
+    /// `limits.metadata_bytes` of memory.
     pub fn with_limits(limits: &Limits) -> Self {
-        let root = Slot { meta: Meta::implicit(), kind: Kind::Directory, links: 2, first: NONE };
         Self {
-            nodes: vec![root],
+            nodes: Nodes::with_root(),
             names: Names::default(),
-            live: 1,
-            free: NONE,
             limits: limits.clone(),
             stamp: 0,
             recent: Recent::default(),
@@ -128,28 +116,29 @@ impl Tree {
     /// Number of nodes, the root included.
     #[expect(clippy::len_without_is_empty, reason = "there is always a root")]
     pub fn len(&self) -> usize {
-        self.live
+        self.nodes.live()
     }
 
     /// Above every [`NodeId::index`] in use.
     pub fn bound(&self) -> usize {
-        self.nodes.len()
+        self.nodes.bound()
     }
 
     /// Looks at a node. The id must be one that this tree gave out since it was last changed.
     pub fn node(&self, id: NodeId) -> Node<'_> {
-        let slot = &self.nodes[id.index()];
-        Node { meta: &slot.meta, kind: &slot.kind, links: slot.links }
+        self.nodes.get(id)
     }
 
     /// The names in a directory, ascending by bytes; none for any other node. Sorts at every call.
     pub fn children(&self, directory: NodeId) -> impl ExactSizeIterator<Item = (&[u8], NodeId)> {
-        let mut children: Vec<(&[u8], NodeId)> = self
-            .listed(directory)
-            .filter_map(|at| Some((self.names.text(at), self.names.get(at).node()?)))
-            .collect();
-        children.sort_unstable_by_key(|(name, _)| *name);
-        children.into_iter()
+        // Four bytes for each: a directory may have a million names.
+        let mut children: Vec<u32> =
+            self.listed(directory).filter(|at| self.names.get(*at).node().is_some()).collect();
+        children.sort_unstable_by(|a, b| self.names.text(*a).cmp(self.names.text(*b)));
+        children.into_iter().map(|at| {
+            let node = self.names.get(at).node().expect("those without a node were left out");
+            (self.names.text(at), node)
+        })
     }
 
     /// The node at a path, no symbolic link followed anywhere. Empty components and `.` count for nothing.
@@ -186,52 +175,51 @@ impl Tree {
     }
 
     pub(crate) fn is_directory(&self, node: NodeId) -> bool {
-        matches!(self.nodes[node.index()].kind, Kind::Directory)
+        self.nodes.is_directory(node)
     }
 
-    pub(crate) fn meta_mut(&mut self, node: NodeId) -> &mut Meta {
-        &mut self.nodes[node.index()].meta
+    pub(crate) fn set_meta(&mut self, node: NodeId, meta: &Meta) -> Result<()> {
+        self.nodes.set_meta(node, meta)?;
+        self.check_memory()
     }
 
     /// The names that a directory ever had, as positions in [`Names`].
     pub(crate) fn listed(&self, directory: NodeId) -> impl Iterator<Item = u32> {
-        let slot = &self.nodes[directory.index()];
-        let first = if matches!(slot.kind, Kind::Directory) { slot.first } else { NONE };
+        let first = self.nodes.first(directory);
         let some = |at: u32| (at != NONE).then_some(at);
         std::iter::successors(some(first), move |at| some(self.names.get(*at).next))
     }
 
     /// Makes a node that nothing names yet.
-    pub(crate) fn create(&mut self, meta: Meta, kind: Kind) -> Result<NodeId> {
+    pub(crate) fn create(&mut self, meta: &Meta, kind: &Kind<'_>) -> Result<NodeId> {
         let limit = u64::from(self.limits.entries);
-        if self.live as u64 >= limit {
+        if self.len() as u64 >= limit {
             return Err(Error::Limit { what: "files of an image", limit });
         }
-        let links = if matches!(kind, Kind::Directory) { 2 } else { 0 };
-        let slot = Slot { meta, kind, links, first: NONE };
-        let node = if self.free == NONE {
-            // Cannot wrap: `live` is below a 32-bit limit, and nodes that are not live are used again.
-            self.nodes.push(slot);
-            NodeId(self.nodes.len() as u32 - 1)
-        } else {
-            let node = NodeId(self.free);
-            self.free = self.nodes[node.index()].first;
-            self.nodes[node.index()] = slot;
-            node
-        };
-        self.live += 1;
+        let node = self.nodes.create(meta, kind)?;
+        self.check_memory()?;
         Ok(node)
+    }
+
+    /// Bytes of memory that the tree takes.
+    pub fn memory(&self) -> u64 {
+        self.nodes.memory() + self.names.memory()
+    }
+
+    /// Names and attributes that were removed count too: their memory is not given back.
+    fn check_memory(&self) -> Result<()> {
+        let limit = self.limits.metadata_bytes;
+        if self.memory() > limit {
+            return Err(Error::Limit { what: METADATA_OF_IMAGE, limit });
+        }
+        Ok(())
     }
 
     /// Lets a name that stands for nothing stand for `node`.
     pub(crate) fn attach(&mut self, at: u32, node: NodeId) {
         let parent = self.names.get(at).parent();
-        if self.is_directory(node) {
-            self.nodes[parent.index()].links += 1;
-        } else {
-            self.nodes[node.index()].links += 1;
-        }
-        let first = &mut self.nodes[parent.index()].first;
+        *self.nodes.links_mut(if self.is_directory(node) { parent } else { node }) += 1;
+        let first = self.nodes.first_mut(parent);
         let name = self.names.get_mut(at);
         debug_assert!(name.node().is_none());
         name.set_node(Some(node));
@@ -248,12 +236,12 @@ impl Tree {
         self.recent.found = None;
         if self.is_directory(node) {
             let parent = self.names.get(at).parent();
-            self.nodes[parent.index()].links -= 1;
+            *self.nodes.links_mut(parent) -= 1;
         }
         let mut doomed = vec![node];
         while let Some(node) = doomed.pop() {
             if self.is_directory(node) {
-                let mut next = self.nodes[node.index()].first;
+                let mut next = self.nodes.first(node);
                 while next != NONE {
                     let name = self.names.get_mut(next);
                     doomed.extend(name.node());
@@ -264,32 +252,21 @@ impl Tree {
                     name.stamp = 0;
                     next = name.next;
                 }
-                self.release(node);
+                self.nodes.release(node);
             } else {
-                self.nodes[node.index()].links -= 1;
-                if self.nodes[node.index()].links == 0 {
-                    self.release(node);
+                let links = self.nodes.links_mut(node);
+                *links -= 1;
+                if *links == 0 {
+                    self.nodes.release(node);
                 }
             }
         }
-    }
-
-    fn release(&mut self, node: NodeId) {
-        let slot = &mut self.nodes[node.index()];
-        *slot = Slot { meta: Meta::default(), kind: Kind::Fifo, links: 0, first: self.free };
-        self.free = node.0;
-        self.live -= 1;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_node_is_small() {
-        assert_eq!(size_of::<Slot>(), 88);
-    }
 
     #[test]
     fn a_new_tree_has_a_root() {

@@ -165,7 +165,7 @@ impl<'t> Image<'t> {
         let mut extents = hashing.0;
         if self.options.inline_data || self.layout.copied_bytes > 0 {
             self.layout.each(self.superblock.devices.len(), |_, placed, _| {
-                if let Kind::File(content) = self.tree.node(placed.node).kind {
+                if let Kind::File(content) = &self.tree.node(placed.node).kind {
                     for extent in content.extents.iter() {
                         for number in [extent.at, u64::from(extent.source), extent.offset, extent.len] {
                             extents.update(&number.to_le_bytes());
@@ -213,7 +213,7 @@ impl<'t> Image<'t> {
 
     fn inode(&self, placed: &Placed, xattrs: &XattrArea, number: u32, data: u64, record: &mut Vec<u8>) {
         let node = self.tree.node(placed.node);
-        let union = match (placed.chunks, node.kind) {
+        let union = match (placed.chunks, &node.kind) {
             (Some(plan), _) => u32::from(plan.bits - self.options.block_bits) | CHUNK_INDEXES,
             (None, Kind::Device { major, minor, .. }) => device_number(*major, *minor).unwrap_or_default(),
             (None, _) if placed.blocks > 0 => data as u32,
@@ -245,7 +245,7 @@ impl<'t> Image<'t> {
         content: &mut Fill<'_>,
     ) -> Result<(), EncodeError> {
         let node = self.tree.node(placed.node);
-        if let (Some(plan), Kind::File(file)) = (placed.chunks, node.kind) {
+        if let (Some(plan), Kind::File(file)) = (placed.chunks, &node.kind) {
             let indexes = placed.end - plan.count * CHUNK_INDEX;
             record.resize(record.len() + (indexes - placed.at - placed.head) as usize, 0);
             let mut copied = data;
@@ -262,7 +262,7 @@ impl<'t> Image<'t> {
         } else if placed.tail > 0 {
             debug_assert_eq!(placed.layout, DataLayout::Inline);
             let start = placed.size - u64::from(placed.tail);
-            match node.kind {
+            match &node.kind {
                 Kind::Directory => {
                     let mut last = Vec::new();
                     let entries = self.layout.entries(placed.node, placed.parent);
@@ -301,7 +301,7 @@ impl<'t> Image<'t> {
                 return Ok(());
             }
             let node = self.tree.node(placed.node);
-            match node.kind {
+            match &node.kind {
                 Kind::Directory => {
                     let mut left = placed.blocks;
                     let entries = layout.entries(placed.node, placed.parent);
@@ -419,7 +419,7 @@ mod tests {
             body: Body::File(Content::whole(100, 0, u64::from(number) * 512)),
         };
         let mut tree = Tree::new();
-        tree.apply(&Layer::new((0..files).map(entry).collect(), 1 << 20), 0).unwrap();
+        tree.apply(&Layer::new((0..files).map(entry), 1 << 20), 0).unwrap();
         tree
     }
 

@@ -161,7 +161,7 @@ impl<'t> Layout<'t> {
             chunks: None,
         };
         let mut tail = 0;
-        match node.kind {
+        match &node.kind {
             Kind::Directory => {
                 let size = self.sizes.get(&id).copied().unwrap_or_default();
                 placed.size = size.full_blocks * block + u64::from(size.tail);
@@ -240,7 +240,7 @@ impl<'t> Layout<'t> {
 
     fn check_content(&self, placed: &Placed, devices: &[ErofsDevice]) -> Result<(), EncodeError> {
         let node = self.tree.node(placed.node);
-        let Kind::File(content) = node.kind else { return Ok(()) };
+        let Kind::File(content) = &node.kind else { return Ok(()) };
         let mut at = 0;
         for extent in content.extents.iter() {
             let inside = devices.get(usize::from(extent.source)).is_some_and(|device| {
@@ -309,8 +309,7 @@ impl Walk {
         let mut directories = vec![(tree.root(), tree.root())];
         while let Some((directory, parent)) = directories.pop() {
             let first = directories.len();
-            let children: Vec<_> = tree.children(directory).collect();
-            for (name, child) in &children {
+            for (name, child) in tree.children(directory) {
                 if name.is_empty() || name.len() > NAME_LIMIT {
                     let path = format!(
                         "{}/{}",
@@ -320,13 +319,14 @@ impl Walk {
                     return Err(EncodeError::Name { path, length: name.len() });
                 }
                 if std::mem::replace(&mut nids[child.index()], 1) == 0 {
-                    order.push((*child, directory));
-                    if matches!(tree.node(*child).kind, Kind::Directory) {
-                        directories.push((*child, directory));
+                    order.push((child, directory));
+                    if matches!(tree.node(child).kind, Kind::Directory) {
+                        directories.push((child, directory));
                     }
                 }
             }
-            let unnumbered = children.iter().map(|(name, _)| Entry { name, nid: 0, kind: FileType::Regular });
+            let unnumbered =
+                tree.children(directory).map(|(name, _)| Entry { name, nid: 0, kind: FileType::Regular });
             let lengths = erofs_directory::with_dots(0, 0, unnumbered).map(|entry| entry.name.len());
             sizes.insert(directory, erofs_directory::size(lengths, block));
             directories[first..].reverse();

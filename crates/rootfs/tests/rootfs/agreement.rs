@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 /// One line per member: type, mode, owner, size, time, path and target, as `PYTHON` prints it.
 fn describe(layer: &Layer) -> Vec<String> {
     let mut lines = Vec::new();
-    for Entry { path, meta, body } in layer.entries() {
+    for Entry { path, meta, body } in &layer.entries().collect::<Vec<_>>() {
         let (sort, size, target) = match body {
             Body::Directory => ("5", 0, &b""[..]),
             Body::File(content) => ("0", content.size, &b""[..]),
@@ -75,7 +75,7 @@ fn gnu_names(tar: &[u8]) -> Option<Vec<String>> {
 }
 
 fn our_names(layer: &Layer) -> Vec<String> {
-    layer.entries().iter().map(|entry| String::from_utf8(entry.path.to_vec()).unwrap()).collect()
+    layer.entries().map(|entry| String::from_utf8(entry.path.to_vec()).unwrap()).collect()
 }
 
 /// A directory with one of everything that a test can make.
@@ -142,7 +142,7 @@ fn archives_of_gnu_tar() {
         let tar = archive(root.path(), arguments);
         let layer = scan(&tar).unwrap_or_else(|error| panic!("{arguments:?}: {error}"));
         assert_eq!(describe(&layer), python(&tar), "{arguments:?}");
-        let sparse = layer.entries().iter().find(|entry| *entry.path == *b"sparse").unwrap();
+        let sparse = layer.entries().find(|entry| *entry.path == *b"sparse").unwrap();
         let Body::File(content) = &sparse.body else { panic!() };
         let stored: u64 = content.extents.iter().map(|extent| extent.len).sum();
         assert_eq!(content.size, 3 << 20);
@@ -153,7 +153,7 @@ fn archives_of_gnu_tar() {
             bytes[extent.at as usize..][..from.len()].copy_from_slice(from);
         }
         assert!(bytes == std::fs::read(root.path().join("sparse")).unwrap(), "{arguments:?}");
-        let plain = layer.entries().iter().find(|entry| *entry.path == *b"plain").unwrap();
+        let plain = layer.entries().find(|entry| *entry.path == *b"plain").unwrap();
         let posix = arguments.contains(&"--format=posix");
         assert_eq!({ plain.meta.mtime.nanos }, if posix { 987_654_321 } else { 0 });
     }

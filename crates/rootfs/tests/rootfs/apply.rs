@@ -1,7 +1,8 @@
 //! Layers over layers.
 
 use crate::tar::{Head, Tar, apply, names};
-use larder_rootfs::{Body, Content, Entry, Error, Kind, Layer, Limits, Meta, Tree, listing};
+use larder_core::Classify as _;
+use larder_rootfs::{Body, Content, Entry, Error, Kind, Layer, Limits, Meta, Time, Tree, listing};
 
 fn links(tree: &Tree, path: &str) -> u32 {
     tree.node(tree.lookup(path.as_bytes()).unwrap()).links
@@ -346,6 +347,40 @@ fn limits_of_a_tree() {
     let limits = Limits { path: 61, ..Limits::default() };
     let error = Tree::with_limits(&limits).apply(&deep.layer(), 0).unwrap_err();
     assert!(error.to_string().contains("bytes of a path"), "{error}");
+}
+
+#[test]
+fn a_hundred_thousand_files_take_little_memory() {
+    let entry = |number: u64| Entry {
+        path: format!("usr/lib/node_modules/{}/module-{number}.js", number / 1000).into_bytes().into(),
+        meta: Meta {
+            mode: 0o644,
+            mtime: Time { secs: 1_700_000_000 + number as i64, nanos: 0 },
+            ..Meta::default()
+        },
+        body: Body::File(Content::whole(700, 0, 512 + number * 1536)),
+    };
+    let layer = Layer::new((0..100_000).map(entry), 100_000 * 1536);
+    assert!(layer.memory() < 2_000_000, "{}", layer.memory());
+    let mut tree = Tree::new();
+    tree.apply(&layer, 0).unwrap();
+    assert_eq!(tree.len(), 100_000 + 100 + 4);
+    assert!(tree.memory() < 9_000_000, "{}", tree.memory());
+}
+
+#[test]
+fn memory_is_bounded_over_all_layers() {
+    let limits = Limits { metadata_bytes: 100_000, ..Limits::default() };
+    let mut tree = Tree::with_limits(&limits);
+    // Each layer hides what the one before brought: the files do not add up, but the names do.
+    let error = (0..100).find_map(|number| {
+        let names = (0..50).fold(Tar::new(), |tar, i| tar.file(format!("d/{number}-{i}"), ""));
+        tree.apply(&names.file("d/.wh..wh..opq", "").layer(), 0).err()
+    });
+    let error = error.unwrap();
+    assert!(error.to_string().contains("names and attributes of an image"), "{error}");
+    assert!(error.hints()[0].contains("`max_metadata`"), "{:?}", error.hints());
+    assert!(tree.memory() < 120_000, "{}", tree.memory());
 }
 
 /// Every link of a chain can double the way; the walk is bounded.

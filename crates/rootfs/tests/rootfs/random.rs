@@ -118,10 +118,16 @@ proptest! {
         let mut tree = Tree::new();
         for (source, members) in layers.iter().enumerate() {
             let Ok(layer) = scan(&write(members).end()) else { return Ok(()) };
-            if tree.apply(&layer, source as u16).is_err() {
+            let mut other = tree.clone();
+            let tar = &mut std::io::Cursor::new(write(members).end());
+            let streamed = other.apply_tar(tar, &Limits::default(), source as u16);
+            let whole = tree.apply(&layer, source as u16);
+            prop_assert_eq!(whole.is_err(), streamed.is_err());
+            if whole.is_err() {
                 return Ok(());
             }
             check(&tree);
+            prop_assert_eq!(listing(&tree), listing(&other));
         }
     }
 
