@@ -103,6 +103,20 @@ pub enum Error {
         /// Names that look alike.
         similar: Vec<String>,
     },
+    /// Nothing in the store has this name, and something was to be done to the name.
+    #[error("{reference} is not a name in the store")]
+    NoName {
+        /// Which one.
+        reference: String,
+        /// Names that look alike.
+        similar: Vec<String>,
+    },
+    /// The store has no such writable layer.
+    #[error("there is no writable layer {name}")]
+    NoWritable {
+        /// Which one.
+        name: String,
+    },
     /// The image is there, but not whole.
     #[error("{reference} is not complete in the store: {missing} of its blobs are missing")]
     Incomplete {
@@ -180,6 +194,8 @@ impl Classify for Error {
                 _ => Kind::Unavailable,
             },
             Self::NoImage { .. }
+            | Self::NoName { .. }
+            | Self::NoWritable { .. }
             | Self::NoPlatform { .. }
             | Self::Incomplete { .. }
             | Self::NoBlob { .. } => Kind::NotFound,
@@ -224,7 +240,11 @@ impl Classify for Error {
             Self::NoImage { reference, similar } if similar.is_empty() => {
                 vec![format!("larder pull {reference}")]
             }
-            Self::NoImage { similar, .. } => {
+            Self::NoName { similar, .. } if similar.is_empty() => {
+                vec!["`larder list` shows the names there are".into()]
+            }
+            Self::NoWritable { .. } => vec!["`larder list --writable` shows those there are".into()],
+            Self::NoImage { similar, .. } | Self::NoName { similar, .. } => {
                 vec![format!("did you mean {}?", similar.join(" or "))]
             }
             Self::Incomplete { reference, .. } => {

@@ -144,7 +144,7 @@ impl Engine {
     }
 
     /// Names in the store that a person may have meant.
-    fn similar(&self, reference: &Reference) -> Vec<String> {
+    pub(crate) fn similar(&self, reference: &Reference) -> Vec<String> {
         let last = |repository: &str| repository.rsplit('/').next().unwrap_or_default().to_owned();
         let wanted = last(reference.repository().as_str());
         let Ok(names) = self.store().names() else { return Vec::new() };

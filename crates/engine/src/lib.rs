@@ -37,6 +37,7 @@ pub use engine::{Engine, Host};
 pub use error::{Error, Failure};
 pub use gc::{Collected, Policy};
 pub use inspect::{Inspection, LayerView, PlatformView};
+pub use larder_materialize::WritableLayer;
 pub use larder_materialize::check_writable_name;
 pub use larder_remote::{Auth, Credential, Proxy};
 pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};

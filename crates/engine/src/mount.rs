@@ -4,11 +4,13 @@ use crate::image::LocalImage;
 use crate::pull::{PullRequest, Pulled};
 use crate::{Engine, Error, Result};
 use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
-use larder_materialize::{Access, Materializer, Rootfs};
+use larder_materialize::{Access, Materializer, Rootfs, WritableLayer};
 use larder_remote::Auth;
 use larder_store::{Admitted, Lease};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// Whether a registry is asked before an image is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,7 +104,7 @@ impl Engine {
     async fn bring_and_mount(&self, request: &MountRequest) -> Result<Mounted> {
         let started = Instant::now();
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
-        let materializer = self.materializer(request.driver.as_deref())?;
+        let choosing = self.choose(request.driver.as_deref())?;
         // What cannot work is said before a download.
         let checked = match &request.writable {
             Some(name) => larder_materialize::check_writable_name(name),
@@ -115,9 +117,12 @@ impl Engine {
         let pulled = self
             .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true, &lease)
             .await?;
+        let finishing = self.finishing(pulled.as_ref());
+        let materializer = choosing.await.map_err(|_| Error::Task { what: "choosing a driver" })??;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
             let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer), &lease)?;
+            finished(finishing)?;
             let access = match &request.writable {
                 Some(name) => Access::Writable(name.clone()),
                 None => Access::ReadOnly,
@@ -147,6 +152,27 @@ impl Engine {
         unmounted
     }
 
+    /// The writable layers that [`Engine::mount`] made.
+    pub fn writable_layers(&self) -> Result<Vec<WritableLayer>> {
+        larder_materialize::writable_layers(self.store())
+            .map_err(|source| Error::Materialize { action: "cannot list the writable layers".into(), source })
+    }
+
+    /// Deletes writable layers with all that was written to them. All are looked up before the first is deleted.
+    pub fn remove_writable(&self, names: &[String]) -> Result<()> {
+        let there = self.writable_layers()?;
+        if let Some(name) = names.iter().find(|name| there.iter().all(|layer| layer.name != **name)) {
+            return Err(Error::NoWritable { name: name.clone() });
+        }
+        for name in names {
+            larder_materialize::remove_writable(self.store(), name).map_err(|source| Error::Materialize {
+                action: format!("cannot remove the writable layer {name}"),
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
     /// Writes the merged file tree of an image into a directory.
     pub async fn unpack(&self, request: &UnpackRequest) -> Result<Unpacked> {
         let unpacked = self.bring_and_unpack(request).await;
@@ -158,10 +184,13 @@ impl Engine {
         let platform = request.platform.clone().unwrap_or_else(Platform::host);
         larder_materialize::check_empty(&request.dir).map_err(|source| cannot_unpack(request, source))?;
         let lease = self.lease("unpack")?;
-        self.bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
+        let pulled = self
+            .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
             .await?;
+        let finishing = self.finishing(pulled.as_ref());
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
+            finished(finishing)?;
             let image = engine.complete(&request.reference, &platform, &lease)?;
             let admitted = engine.admitted(&image)?;
             let options = larder_materialize::UnpackOptions {
@@ -223,6 +252,28 @@ impl Engine {
         }
     }
 
+    /// Asks the kernel, which takes milliseconds, while other things are waited for. A wrong name is known at once.
+    fn choose(&self, name: Option<&str>) -> Result<JoinHandle<Result<Box<dyn Materializer>>>> {
+        let name = name.unwrap_or(&self.config().driver).to_owned();
+        if name != "auto" {
+            self.materializer(Some(&name))?;
+        }
+        let engine = self.clone();
+        Ok(tokio::task::spawn_blocking(move || engine.materializer(Some(&name))))
+    }
+
+    /// Writes the index for other tools while the image is readied. Nothing was pulled, nothing to write.
+    fn finishing(&self, pulled: Option<&Pulled>) -> Option<oneshot::Receiver<Result<()>>> {
+        pulled?;
+        let (sender, receiver) = oneshot::channel();
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || {
+            // Gone only if the mount failed by itself.
+            let _ = sender.send(engine.finish_pull());
+        });
+        Some(receiver)
+    }
+
     fn admitted(&self, image: &LocalImage) -> Result<Admitted> {
         let digest = image.document.digest();
         let failed = |source| Error::Store { action: format!("cannot read the verdict on {digest}"), source };
@@ -233,7 +284,8 @@ impl Engine {
         }
     }
 
-    /// Pulls as the policy says. A tag is not asked for again when the image is whole and the policy is `Missing`.
+    /// Pulls as the policy says; [`Engine::finishing`] has to follow. A tag is not asked for again when the image is whole and
+    /// the policy is `Missing`.
     async fn bring_for(
         &self,
         reference: &Reference,
@@ -259,6 +311,14 @@ impl Engine {
             ..PullRequest::new(vec![reference.clone()])
         };
         self.pull_strict(&request).await.map(Some)
+    }
+}
+
+/// Waits for [`Engine::finishing`].
+fn finished(finishing: Option<oneshot::Receiver<Result<()>>>) -> Result<()> {
+    match finishing.map(oneshot::Receiver::blocking_recv) {
+        None => Ok(()),
+        Some(outcome) => outcome.map_err(|_| Error::Task { what: "writing the index" })?,
     }
 }
 

@@ -171,17 +171,17 @@ impl Engine {
         PullReport { images }
     }
 
-    /// Pulls the one image of the request; its failure is the error.
+    /// Pulls the one image of the request; its failure is the error. [`Engine::finish_pull`] has to follow.
     pub(crate) async fn pull_strict(&self, request: &PullRequest) -> Result<Pulled> {
         let mut last = Err(Error::Task { what: "a pull of nothing" });
         for reference in &request.references {
             last = Ok(self.pull_one(request, reference).await?);
         }
-        self.finish_pull()?;
         last
     }
 
-    fn finish_pull(&self) -> Result<()> {
+    /// Writes what is written once after a pull: statistics, and the index for other tools.
+    pub(crate) fn finish_pull(&self) -> Result<()> {
         if let Ok(fetcher) = self.fetcher() {
             fetcher.flush();
         }

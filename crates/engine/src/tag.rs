@@ -34,13 +34,15 @@ impl Engine {
         for reference in references {
             let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
             if self.store().name(reference).map_err(failed)?.is_none() {
-                self.root(reference)?;
                 // A digest without a name is held by other names only.
-                let digest = reference.digest().copied();
-                let names =
-                    digest.map(|digest| self.store().names_of(&digest)).transpose().map_err(failed)?;
-                let similar = names.unwrap_or_default().iter().map(Reference::familiar).collect();
-                return Err(Error::NoImage { reference: reference.familiar(), similar });
+                let similar = match reference.digest() {
+                    None => self.similar(reference),
+                    Some(digest) => {
+                        let names = self.store().names_of(digest).map_err(failed)?;
+                        names.iter().map(Reference::familiar).collect()
+                    }
+                };
+                return Err(Error::NoName { reference: reference.familiar(), similar });
             }
         }
         for reference in references {
@@ -63,7 +65,8 @@ impl Engine {
     fn set_pin(&self, reference: &Reference, pinned: bool) -> Result<()> {
         let failed = |source| Error::Store { action: format!("cannot pin {reference}"), source };
         if !self.store().pin(reference, pinned).map_err(failed)? {
-            return Err(Error::NoImage { reference: reference.familiar(), similar: Vec::new() });
+            let similar = self.similar(reference);
+            return Err(Error::NoName { reference: reference.familiar(), similar });
         }
         // The index is what a pin is known from if the database is lost.
         self.store()

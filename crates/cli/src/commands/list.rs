@@ -6,8 +6,8 @@ use crate::invocation::Invocation;
 use crate::table::Table;
 use crate::words::{ago, size};
 use anyhow::Result;
-use larder_core::Reference;
-use larder_engine::Row;
+use larder_core::{Digest, Reference};
+use larder_engine::{Row, WritableLayer};
 use serde::Serialize;
 use std::time::SystemTime;
 
@@ -22,6 +22,10 @@ pub(crate) struct Args {
     /// Also tags that only carry signatures and the like (sha256-….sig)
     #[arg(short, long)]
     all: bool,
+
+    /// The writable layers of `larder mount --writable` instead of the images
+    #[arg(long, conflicts_with = "all")]
+    writable: bool,
 
     /// Whole digests and names, nothing shortened
     #[arg(long)]
@@ -38,14 +42,23 @@ const DOCUMENT: &str = "\
 JSON:
   {\"images\": [{\"reference\", \"digest\", \"platforms\": [{\"os\", \"architecture\", \"variant\"}], \"size\",
     \"kind\": \"image\" | \"index\" | \"artifact\" | \"damaged\", \"complete\", \"pinned\", \"cached\", \"updated\",
-    \"last_used\"}]}";
+    \"last_used\"}]}
+  with --writable: {\"writable\": [{\"name\", \"image\", \"mounted\"}]}";
 
 #[derive(Serialize)]
 struct Document<'a> {
     images: &'a [Row],
 }
 
+#[derive(Serialize)]
+struct WritableDocument<'a> {
+    writable: &'a [WritableLayer],
+}
+
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    if args.writable {
+        return list_writable(args, invocation);
+    }
     let mut rows = invocation.engine()?.list(args.all)?;
     if let Some(text) = &args.filter {
         rows.retain(|row| row.reference.to_string().contains(text.as_str()));
@@ -55,6 +68,31 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         return crate::invocation::print(names.as_bytes()).map(|()| Exit::Done);
     }
     invocation.answer(&Document { images: &rows }, || show(&rows, args.no_trunc))?;
+    Ok(Exit::Done)
+}
+
+fn list_writable(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let mut layers = invocation.engine()?.writable_layers()?;
+    if let Some(text) = &args.filter {
+        layers.retain(|layer| layer.name.contains(text.as_str()));
+    }
+    if invocation.global.quiet && invocation.global.output == Format::Text {
+        let names: String = layers.iter().map(|layer| format!("{}\n", layer.name)).collect();
+        return crate::invocation::print(names.as_bytes()).map(|()| Exit::Done);
+    }
+    invocation.answer(&WritableDocument { writable: &layers }, || {
+        let mut table = Table::new(&["NAME", "IMAGE", "MOUNTED"]);
+        for layer in &layers {
+            let digest = |digest: &Digest| if args.no_trunc { digest.to_string() } else { digest.short() };
+            let place = layer.mounted.as_ref().map(|place| place.display().to_string());
+            table.row([
+                layer.name.clone(),
+                layer.image.as_ref().map(digest).unwrap_or_default(),
+                place.unwrap_or_default(),
+            ]);
+        }
+        table.to_string()
+    })?;
     Ok(Exit::Done)
 }
 

@@ -58,6 +58,14 @@ fn what_is_not_there_is_not_found() {
     });
     assert_eq!(ran.json()["error"], expected);
     larder.run(&["copy", "oci:missing", "a"]).ends(3).says("missing");
+    // Pulling would not help who wants to remove something.
+    for arguments in [["remove", "debian:12"], ["pin", "debian:12"]] {
+        let ran = larder.run(&arguments).ends(3).says("error: debian:12 is not a name in the store\n");
+        ran.says("hint: `larder list` shows the names there are\n");
+    }
+    larder.run(&["remove", "--writable", "work"]).ends(3).says(
+        "error: there is no writable layer work\nhint: `larder list --writable` shows those there are\n",
+    );
 }
 
 #[test]

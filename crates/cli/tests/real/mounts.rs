@@ -40,6 +40,37 @@ fn a_writable_layer_outlives_the_mount_and_never_touches_the_image() {
 }
 
 #[test]
+fn a_writable_layer_is_listed_and_removed_but_not_while_it_is_mounted() {
+    let (_registry, home, _, reference) = world(67);
+    for name in ["work", "other"] {
+        home.run(["mount", "--writable", name, &reference, "m"]).success();
+        std::fs::write(home.path().join("m/new"), name).unwrap();
+        home.run(["unmount", "m"]).success();
+    }
+    home.run(["mount", "--writable", "work", &reference, "m"]).success();
+    let listed = home.run(["list", "--writable", "--output", "json"]).json().unwrap();
+    let refused = home.run(["remove", "--writable", "work"]);
+    let kept = std::fs::read_to_string(home.path().join("m/new"));
+    home.run(["unmount", "m"]).success();
+    let names: Vec<_> =
+        listed["writable"].as_array().unwrap().iter().map(|layer| layer["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["other", "work"]);
+    assert!(listed["writable"][0]["mounted"].is_null());
+    assert_eq!(listed["writable"][1]["mounted"].as_str(), home.path().join("m").to_str());
+    assert!(refused.error_text().contains("is mounted at"), "{}", refused.describe());
+    assert_eq!(kept.unwrap(), "work");
+    home.run(["remove", "--writable", "work", "--writable", "none"]).fails_with(3);
+    home.run(["remove", "--writable", "work"]).success();
+    let left: Vec<_> =
+        std::fs::read_dir(home.store().join("rw")).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["other"]);
+    home.run(["mount", "--writable", "work", &reference, "m"]).success();
+    let new = home.path().join("m/new").exists();
+    home.run(["unmount", "m"]).success();
+    assert!(!new, "it starts anew");
+}
+
+#[test]
 fn gc_spares_what_is_mounted() {
     let (_registry, home, image, reference) = world(62);
     home.run(["mount", &reference, "m"]).success();
