@@ -106,6 +106,9 @@ impl Files {
         if !is_complete("names") {
             self.write_names(db, now)?;
         }
+        if !is_complete("held") || !is_complete("names") {
+            repository::hold_again(db, now)?;
+        }
         // The index files follow from the names, and not the other way round any more.
         db.execute_batch(
             "INSERT OR IGNORE INTO facts (key, value) VALUES ('names', 1);
@@ -124,19 +127,15 @@ impl Files {
         for name in &self.names {
             let Entry { reference, descriptor, pinned, pushed } = name;
             let key = Key::from(&descriptor.digest);
-            let repository = reference.name();
             insert.execute(params![
                 reference.to_string(),
                 key,
                 text_of(descriptor),
                 now,
                 pinned,
-                repository,
+                reference.name(),
                 pushed
             ])?;
-            if *pushed {
-                repository::hold_again(db, &repository, &descriptor.digest, now)?;
-            }
         }
         Ok(())
     }

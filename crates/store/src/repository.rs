@@ -274,17 +274,29 @@ fn hold(
     Ok(())
 }
 
-/// Puts what a pushed name stands for into its repository, where a repair has to guess.
-pub(crate) fn hold_again(
-    db: &Transaction<'_>,
-    repository: &str,
-    digest: &Digest,
-    now: Nanos,
-) -> rusqlite::Result<()> {
-    db.prepare_cached(
+/// Where it was lost what repositories hold: an image that was pushed is in its repository with all its parts, since it could not
+/// have been pushed otherwise.
+pub(crate) fn hold_again(db: &Transaction<'_>, now: Nanos) -> rusqlite::Result<()> {
+    let mut insert = db.prepare(
         "INSERT OR IGNORE INTO held (repository, digest, kind, added, removed) VALUES (?1, ?2, ?3, ?4, 0)",
-    )?
-    .execute(params![repository, Key::from(digest), HeldKind::Manifest.code(), now])?;
+    )?;
+    let mut below = db.prepare("SELECT child FROM edges WHERE parent = ?1 AND relation = 0")?;
+    let mut names = db.prepare("SELECT repository, digest FROM names WHERE pushed = 1")?;
+    let mut rows = names.query([])?;
+    while let Some(row) = rows.next()? {
+        let (repository, Stored(root)) = (row.get::<_, String>(0)?, row.get(1)?);
+        let mut seen = HashSet::from([root]);
+        let mut open = vec![(root, HeldKind::Manifest)];
+        while let Some((digest, kind)) = open.pop() {
+            insert.execute(params![repository, Key::from(&digest), kind.code(), now])?;
+            let children = below
+                .query_map([Key::from(&digest)], |row| row.get(0).map(|Stored(child)| child))?
+                .collect::<rusqlite::Result<Vec<_>>>()?;
+            open.extend(
+                children.into_iter().filter(|child| seen.insert(*child)).map(|child| (child, HeldKind::Blob)),
+            );
+        }
+    }
     Ok(())
 }
 

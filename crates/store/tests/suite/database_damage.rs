@@ -387,7 +387,9 @@ fn a_lost_database_is_never_taken_for_an_empty_store() {
         let store = world.open();
         let app = "localhost/team/app".parse().unwrap();
         let pushed = store.name(&reference("localhost/team/app:1")).unwrap().unwrap().descriptor;
-        assert!(store.holds(&app, &pushed.digest).unwrap(), "{what}");
+        let parts = store.document(&pushed.digest).unwrap().unwrap();
+        let parts = parts.manifest().children().into_iter().map(|child| child.digest).chain([pushed.digest]);
+        assert!(parts.into_iter().all(|digest| store.holds(&app, &digest).unwrap()), "{what}");
         assert_eq!(
             store
                 .referrers(&store.name(&reference("a:1")).unwrap().unwrap().descriptor.digest)

@@ -469,6 +469,25 @@ fn public_repositories_are_remembered_until_upstream_says_otherwise() {
     assert_eq!(store.public_since(&a).unwrap(), None);
 }
 
+/// A digest with so many relatives that it is looked for from the other end.
+#[test]
+fn what_an_artifact_elsewhere_holds_is_not_readable_through_its_subject() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("push").unwrap();
+    let (image, other) = (put_named(&store, "a:1", &[b"x"]), put_named(&store, "other:1", &[b"y"]));
+    let (a, b) = (repository("docker.io/library/a"), repository("localhost/b"));
+    let artifact = attach(&store, &lease, &image.descriptor, "application/x.forged");
+    store.hold(&b, &artifact.digest, HeldKind::Manifest).unwrap();
+    for number in 0..100 {
+        attach(&store, &lease, &other.descriptor, &format!("application/x.{number}"));
+    }
+    let shared = Digest::of(b"{}");
+    assert!(!store.holds(&a, &shared).unwrap());
+    assert!(store.holds(&repository("docker.io/library/other"), &shared).unwrap());
+    assert!(store.referrers_in(&a, &image.descriptor.digest).unwrap().is_empty());
+}
+
 /// Pushes run while collections run without pause: what was held once is there, until it is released.
 #[test]
 fn nothing_that_is_held_is_ever_collected() {
