@@ -82,7 +82,7 @@ impl Document {
     /// Reads a manifest or index. `declared` is what the carrier (Content-Type header or descriptor) says it is.
     ///
     /// Refused: bodies over [`MANIFEST_LIMIT`], Docker schema 1, and every document that could be read in two ways — both
-    /// an image and an index, or a `mediaType` that contradicts the carrier (CVE-2021-41190).
+    /// an image and an index, or a `mediaType` that contradicts the carrier (CVE-2021-41190). Also refused: sizes beyond 4 PiB.
     pub fn parse(raw: impl Into<Arc<[u8]>>, declared: Option<&MediaType>) -> Result<Self, Error> {
         let raw: Arc<[u8]> = raw.into();
         let invalid = |reason: String| Error::Document { what: "manifest", reason };
@@ -132,6 +132,10 @@ impl Document {
         } else {
             return Err(invalid(format!("unsupported media type {media_type}")));
         };
+        // No file is that large, and sums of what is smaller do not wrap so soon.
+        if let Some(child) = manifest.children().into_iter().find(|child| child.size > LARGEST) {
+            return Err(invalid(format!("{} is said to have {} bytes", child.digest, child.size)));
+        }
         Ok(Self { digest: Digest::of(&raw), raw, media_type, manifest })
     }
 
@@ -226,6 +230,9 @@ impl Index {
             .collect()
     }
 }
+
+/// The largest size that a descriptor may claim: 4 PiB.
+const LARGEST: u64 = 1 << 52;
 
 #[cfg(test)]
 mod tests {

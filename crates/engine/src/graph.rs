@@ -18,8 +18,9 @@ pub(crate) struct Graph {
 impl Graph {
     /// The bytes of all blobs and documents.
     pub(crate) fn size(&self) -> u64 {
-        let documents: u64 = self.documents.iter().map(|document| document.raw().len() as u64).sum();
-        documents + self.blobs.iter().map(|blob| blob.size).sum::<u64>()
+        let documents = self.documents.iter().map(|document| document.raw().len() as u64);
+        // Sizes are what manifests say.
+        documents.chain(self.blobs.iter().map(|blob| blob.size)).fold(0, u64::saturating_add)
     }
 }
 

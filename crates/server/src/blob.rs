@@ -53,6 +53,7 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
 /// `DELETE` of a blob: from this repository, whoever else has it.
 pub(crate) async fn delete(call: &Call, target: &Target, text: &str) -> Outcome {
     let digest = digest(text)?;
+    call.authorize(target, None, "BLOB_UNKNOWN").await?;
     let (store, name) = (call.shared.store.clone(), target.name.clone());
     if !blocking(move || store.release(&name, &digest)).await? {
         return Err(unknown(&digest));

@@ -3,7 +3,7 @@
 use crate::answer::{Answer, Outcome, Refusal, SUBJECT, TAGGED};
 use crate::call::{Call, Target, blocking, selector};
 use crate::condition::{self, Conditions, Verdict};
-use crate::{Freshness, Selector};
+use crate::{Freshness, LOCAL, Selector};
 use http::{StatusCode, header};
 use larder_core::{
     Algorithm, Classify as _, Descriptor, Digest, Document, Hasher, Kind, Manifest, MediaType,
@@ -47,9 +47,12 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
 /// `PUT`, by tag or by digest; more tags may come along as `?tag=`.
 pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome {
     let selector = selector(text)?;
-    refuse_upstream(call, target)?;
+    refuse_foreign(target)?;
     let more = call.query.values("tag").map(Tag::new).collect::<Result<Vec<_>, _>>();
     let more = more.map_err(|error| Refusal::invalid("MANIFEST_INVALID", error.to_string()))?;
+    if more.len() > TAGS {
+        return Err(Refusal::invalid("MANIFEST_INVALID", format!("at most {TAGS} tags at once")));
+    }
     let declared = call.header(&header::CONTENT_TYPE).map(|text| {
         // Parameters (`; charset=utf-8`) are not part of the type.
         MediaType::new(text.split(';').next().unwrap_or_default().trim())
@@ -87,6 +90,10 @@ pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome
     let before = match outcome {
         Kept::Done { before } => before,
         Kept::Unacceptable => return Err(condition::failed()),
+        Kept::Wrong(child, size) => {
+            let message = format!("{} has {size} bytes, not {}", child.digest, child.size);
+            return Err(Refusal::invalid("SIZE_INVALID", message));
+        }
         Kept::Missing(missing) => {
             let message = format!("this repository has no blob {missing}; push it before the manifest");
             return Err(Refusal::absent("MANIFEST_BLOB_UNKNOWN", message));
@@ -113,6 +120,8 @@ pub(crate) async fn put(call: &mut Call, target: &Target, text: &str) -> Outcome
 /// `DELETE`: a tag alone, or a manifest with all tags that stand for it.
 pub(crate) async fn delete(call: &Call, target: &Target, text: &str) -> Outcome {
     let selector = selector(text)?;
+    // Whether something is cached is for those to know who may read it.
+    call.authorize(target, Some(&selector), "MANIFEST_UNKNOWN").await?;
     let (store, name, chosen) = (call.shared.store.clone(), target.name.clone(), selector.clone());
     let removed = blocking(move || match &chosen {
         Selector::Tag(tag) => {
@@ -130,14 +139,14 @@ pub(crate) async fn delete(call: &Call, target: &Target, text: &str) -> Outcome 
     }
 }
 
-/// What is upstream's is not ours to write.
-pub(crate) fn refuse_upstream(call: &Call, target: &Target) -> Result<(), Box<Refusal>> {
-    if call.shared.upstream(&target.name).is_none() {
+/// What belongs to another registry is not ours to write, whether it has an upstream now or not: commands on this machine, and
+/// servers started differently, take such names for what that registry says.
+pub(crate) fn refuse_foreign(target: &Target) -> Result<(), Box<Refusal>> {
+    if target.name.registry().as_str() == LOCAL {
         return Ok(());
     }
     let message = format!(
-        "{} is a cache of its upstream and takes no pushes; push to a repository of this registry, without the registry in \
-         front of the name",
+        "{} belongs to another registry and takes no pushes; push to a name of this registry, without another one in front",
         target.name
     );
     Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "UNSUPPORTED", message))
@@ -209,6 +218,8 @@ enum Kept {
     },
     /// The repository lacks this.
     Missing(Digest),
+    /// What is there has another size than the manifest says.
+    Wrong(Descriptor, u64),
     /// The client's conditions do not hold.
     Unacceptable,
 }
@@ -235,14 +246,21 @@ impl Push {
         }
         let lease = store.lease("push")?;
         // Under the lease before they are looked for: what is found stays.
-        let needed = needed(document.manifest());
-        lease.add(&needed)?;
-        for needed in needed {
-            if !store.holds(repository, &needed)? || store.blob(&needed)?.is_none() {
-                return Ok(Kept::Missing(needed));
+        let children = document.manifest().children();
+        lease.add(&children.iter().map(|child| child.digest).collect::<Vec<_>>())?;
+        for child in children {
+            let held = store.holds(repository, &child.digest)?;
+            match store.blob(&child.digest)?.filter(|_| held) {
+                Some(blob) if blob.size() != child.size => {
+                    return Ok(Kept::Wrong(child.clone(), blob.size()));
+                }
+                Some(_) => {}
+                None if is_needed(document.manifest(), child) => return Ok(Kept::Missing(child.digest)),
+                None => {}
             }
         }
         store_document(store, document, digest, &lease)?;
+        store.hold_below(repository, digest)?;
         if self.tags.is_empty() {
             store.hold(repository, digest, HeldKind::Manifest)?;
             return Ok(Kept::Done { before: None });
@@ -293,16 +311,11 @@ fn store_document(
     }
 }
 
-/// What must be there before a manifest: its config and its layers, but not those that may not be distributed. The manifests
-/// of an index may be missing (a sparse index keeps its digest while only some platforms are here), and so may a subject.
-fn needed(manifest: &Manifest) -> Vec<Digest> {
-    match manifest {
-        Manifest::Index(_) => Vec::new(),
-        Manifest::Image(_) | Manifest::Artifact(_) => {
-            let children = manifest.children().into_iter();
-            children.filter(|child| !child.media_type.is_foreign()).map(|child| child.digest).collect()
-        }
-    }
+/// Whether something must be there before the manifest: its config and its layers, but not those that may not be distributed. The
+/// manifests of an index may be missing (a sparse index keeps its digest while only some platforms are here), and so may a
+/// subject.
+fn is_needed(manifest: &Manifest, child: &Descriptor) -> bool {
+    !matches!(manifest, Manifest::Index(_)) && !child.media_type.is_foreign()
 }
 
 fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
@@ -314,3 +327,6 @@ fn hash(algorithm: Algorithm, bytes: &[u8]) -> Digest {
 fn unknown(selector: &Selector) -> Box<Refusal> {
     Refusal::absent("MANIFEST_UNKNOWN", format!("this repository has no manifest {selector}"))
 }
+
+/// Tags that one push may set: answers name them all, and clients bound their headers.
+const TAGS: usize = 64;

@@ -2,7 +2,7 @@
 
 use crate::answer::{Answer, Outcome, Refusal, UPLOAD_ID, is_full};
 use crate::call::{Call, Target, blocking, digest};
-use crate::manifest::refuse_upstream;
+use crate::manifest::refuse_foreign;
 use crate::server::Shared;
 use crate::{Action, Asked, Decision};
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use larder_store::{HeldKind, OpenUpload, Upload};
 
 /// `POST`: mounts a blob of another repository, takes a whole blob at once, or opens a session.
 pub(crate) async fn post(call: &mut Call, target: &Target) -> Outcome {
-    refuse_upstream(call, target)?;
+    refuse_foreign(target)?;
     if let Some(text) = call.query.value("mount") {
         let digest = digest(text)?;
         if let Some(answer) = mount(call, target, digest).await? {
@@ -133,8 +133,8 @@ fn check_range(call: &Call, target: &Target, upload: Upload) -> Result<Upload, B
     });
     let length = call.header(&header::CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
     let fits = numbers.is_some_and(|(first, last)| {
-        let whole =
-            length.is_none_or(|length| last.checked_sub(first).map(|n| n + 1) == Some(length) || length == 0);
+        let announced = last.checked_sub(first).and_then(|distance| distance.checked_add(1));
+        let whole = length.is_none_or(|length| announced == Some(length) || length == 0 && last <= first);
         first == upload.offset() && last >= first.saturating_sub(1) && whole
     });
     if fits {

@@ -24,8 +24,8 @@ impl Store {
     /// Survives a power cut once it returns. Refused with [`Error::Absent`] if the store does not hold the bytes: put them
     /// under a lease before, and keep it until this returns.
     ///
-    /// A repository holds what its manifests point at, so whoever puts a manifest makes sure first that the repository
-    /// [holds](Store::holds) all of that; otherwise naming a digest would be enough to read it.
+    /// What a manifest points at does not become readable by this: naming a digest must not be enough to read it. See
+    /// [`Store::hold_below`].
     pub fn hold(&self, repository: &RepositoryName, digest: &Digest, kind: HeldKind) -> Result<()> {
         let (repository, now) = (repository.to_string(), self.now());
         let known = self.database.write("put something into a repository", Durability::Disk, |db| {
@@ -36,6 +36,36 @@ impl Store {
             Ok(true)
         })?;
         if known { Ok(()) } else { Err(Error::Absent { digest: *digest }) }
+    }
+
+    /// Puts into a repository by themselves those of the things below a manifest that it holds already, by whatever way, so that
+    /// they stay readable there when that way is gone. What it does not hold stays unreadable: a manifest that was pushed
+    /// opens nothing that it names.
+    pub fn hold_below(&self, repository: &RepositoryName, manifest: &Digest) -> Result<()> {
+        let (repository, now) = (repository.to_string(), self.now());
+        self.database.write("put parts into a repository", Durability::Process, |db| {
+            let mut below =
+                db.prepare_cached("SELECT child FROM edges WHERE parent = ?1 AND relation = 0")?;
+            let mut own = db
+                .prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND digest = ?2 AND removed = 0")?;
+            let mut seen = HashSet::from([*manifest]);
+            let mut open = vec![*manifest];
+            while let Some(parent) = open.pop() {
+                let children = below
+                    .query_map([Key::from(&parent)], |row| row.get::<_, Stored>(0))?
+                    .collect::<rusqlite::Result<Vec<_>>>()?;
+                for Stored(child) in children {
+                    if !seen.insert(child) || !holds(db, &repository, &child)? {
+                        continue;
+                    }
+                    if !own.exists(params![repository, Key::from(&child)])? {
+                        hold(db, &repository, &child, HeldKind::Blob, now.0)?;
+                    }
+                    open.push(child);
+                }
+            }
+            Ok(())
+        })
     }
 
     /// Notes that the upstream of a repository has something there: it can be read there from now on, even if it was released
@@ -62,7 +92,8 @@ impl Store {
     }
 
     /// Whether a repository holds a digest: it was put there, is known to be there upstream, stands as a cached entry, or is
-    /// reachable from a name or a manifest of the repository; and it was not released since. This is about who may read;
+    /// reachable from a name that was given on this machine; and it was not released since. What clients pushed holds nothing
+    /// but what they pushed. This is about who may read;
     /// whether the bytes are there is another question.
     ///
     /// What is attached to something counts as reachable from it, unless it was pushed: pushing into one repository attaches
@@ -349,9 +380,9 @@ struct View<'a> {
 enum Standing {
     /// It was removed, and hides what is reachable through it.
     Released,
-    /// A name or a manifest: what it reaches is held.
+    /// A name given on this machine: what it reaches is held.
     Root,
-    /// Put there as a blob, a cached entry, or known to be there upstream: nothing follows from it.
+    /// Pushed, a cached entry, or known to be there upstream: nothing follows from it.
     Held,
     /// Nothing.
     Unknown,
@@ -361,7 +392,7 @@ impl<'a> View<'a> {
     fn of(db: &'a Connection, repository: &'a str) -> rusqlite::Result<Self> {
         let standing = db.prepare_cached(
             "SELECT (SELECT kind + ?3 * removed FROM held WHERE repository = ?1 AND digest = ?2),
-                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1),
+                 (SELECT min(pushed) FROM names WHERE digest = ?2 AND repository = ?1),
                  EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
         )?;
         let has_released = db
@@ -388,14 +419,14 @@ impl<'a> View<'a> {
 
     fn standing(&mut self, digest: &Digest) -> rusqlite::Result<Standing> {
         let key = params![self.repository, Key::from(digest), REMOVED];
-        let (held, named, cached): (Option<u8>, bool, bool) =
+        let (held, pushed, cached): (Option<u8>, Option<bool>, bool) =
             self.standing.query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(match (held, named, cached) {
+        Ok(match (held, pushed, cached) {
             (Some(REMOVED..), ..) => Standing::Released,
-            (Some(0), ..) | (_, true, _) => Standing::Root,
+            (_, Some(false), _) => Standing::Root,
             (.., true) if self.follows_cached => Standing::Root,
-            (Some(_), ..) | (.., true) => Standing::Held,
-            (None, false, false) => Standing::Unknown,
+            (Some(_), ..) | (_, Some(true), _) | (.., true) => Standing::Held,
+            (None, None, false) => Standing::Unknown,
         })
     }
 
@@ -430,8 +461,7 @@ impl<'a> View<'a> {
     /// From everything in the repository to the digest. `None` if it would take more than `budget` steps.
     fn look_down(&mut self, digest: &Digest, budget: usize) -> rusqlite::Result<Option<bool>> {
         let mut roots = self.db.prepare_cached(
-            "SELECT digest FROM held WHERE repository = ?1 AND kind = 0 AND removed = 0
-             UNION ALL SELECT digest FROM names WHERE repository = ?1
+            "SELECT digest FROM names WHERE repository = ?1 AND pushed = 0
              UNION ALL SELECT digest FROM cached WHERE repository = ?1 AND ?2",
         )?;
         let mut below = self.db.prepare_cached(

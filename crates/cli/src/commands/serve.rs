@@ -62,13 +62,15 @@ Examples:
   larder serve
   larder serve --listen :5000 --htpasswd users --anonymous pull
   larder serve --upstream registry.example=https://10.0.0.7:5000
-  skopeo copy docker://127.0.0.1:5000/docker.io/library/alpine:3 dir:alpine --src-tls-verify=false";
+  skopeo inspect --tls-verify=false docker://127.0.0.1:5000/docker.io/library/alpine:3";
 
 const DOCUMENT: &str = "\
-Everything else is configured in the section `serve` of config.yaml: access (rules, tokens, issuers, client
-certificates), upstreams (credentials, times), limits. See the guide, `docs/guide/serve.md`.
+Everything else is configured in the section `serve` of config.yaml: access (rules, tokens,
+issuers, client certificates), upstreams (credentials, times), limits. See the guide,
+`docs/guide/serve.md`. Log lines go to standard error.
 
-JSON, once it listens: {\"listening\": [URL]}; log lines go to standard error.";
+JSON:
+  {\"listening\": [URL]}, once it listens";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let settings = invocation.settings()?;

@@ -193,3 +193,22 @@ fn a_request_whose_client_leaves_early_is_recorded() {
         house.records.lock().unwrap().iter().any(|record| record.method == "PATCH" && record.status >= 400)
     });
 }
+
+#[test]
+fn numbers_at_the_edge_are_refused_and_break_nothing() {
+    let house = House::open();
+    let opened = house.send("POST", "/v2/app/blobs/uploads/").send();
+    let location = header(&opened, "location").unwrap().to_owned();
+    let patch = house.send("PATCH", &location).header("Content-Range", "0-18446744073709551615").send();
+    assert_eq!(patch.status, 416);
+    let config = house.hold("localhost/app", b"{}");
+    for size in ["1", "77", "4503599627370497", "9223372036854775808", "18446744073709551615"] {
+        let manifest = format!(
+            r#"{{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{{"mediaType":"a/b","digest":"{config}","size":{size}}},"layers":[]}}"#
+        );
+        let put = house.send("PUT", "/v2/app/manifests/x");
+        let put =
+            put.header("Content-Type", "application/vnd.oci.image.manifest.v1+json").body(manifest).send();
+        assert_eq!(put.status, 400, "{size}");
+    }
+}

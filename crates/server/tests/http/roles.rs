@@ -134,6 +134,125 @@ fn a_digest_alone_opens_nothing() {
     assert_eq!(alice.send().body, b"alice's layer");
 }
 
+/// Naming a digest in a manifest of one's own is not enough to read it: whatever slot it stands in, and whatever it is called.
+#[test]
+fn a_manifest_opens_nothing_that_it_names() {
+    let directory = tempfile::tempdir().unwrap();
+    let accounts = directory.path().join("accounts");
+    let hash = bcrypt::hash("secret", 4).unwrap();
+    std::fs::write(&accounts, format!("alice:{hash}\nmallory:{hash}\n")).unwrap();
+    let rules = serde_json::json!([
+        {"repositories": ["alice/**"], "users": ["alice"], "allow": ["pull", "push", "delete"]},
+        {"repositories": ["mallory/**"], "users": ["mallory"], "allow": ["pull", "push", "delete"]},
+    ]);
+    let house = House::with(Settings::default(), serde_json::json!({"htpasswd": accounts, "rules": rules}));
+    let layer = house.hold("localhost/alice/app", b"alice's layer");
+    let config = house.hold("localhost/alice/app", b"{}");
+    let image = "application/vnd.oci.image.manifest.v1+json";
+    let index = "application/vnd.oci.image.index.v1+json";
+    let put = |who: &str, path: &str, kind: &str, body: &str| {
+        let request =
+            house.send("PUT", path).header("Authorization", &basic(who)).header("Content-Type", kind);
+        request.body(body).send().status
+    };
+    let secret = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{image}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":13}}]}}"#
+    );
+    assert_eq!(put("alice", "/v2/alice/app/manifests/1", image, &secret), 201);
+    let secret_digest = Digest::of(secret.as_bytes());
+    let own = house.hold("localhost/mallory/app", b"{\"mine\":1}");
+    let foreign = [
+        "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+    ];
+    let mut tries: Vec<(&str, String)> = Vec::new();
+    for target in [(secret_digest, secret.len()), (layer, 13), (config, 2)] {
+        for kind in [image, index, "application/octet-stream", foreign[0]] {
+            let entry = format!(r#"{{"mediaType":"{kind}","digest":"{}","size":{}}}"#, target.0, target.1);
+            tries.push((
+                index,
+                format!(r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{entry}]}}"#),
+            ));
+            let subject =
+                format!(r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[],"subject":{entry}}}"#);
+            tries.push((index, subject));
+        }
+        for kind in foreign {
+            let entry = format!(r#"{{"mediaType":"{kind}","digest":"{}","size":{}}}"#, target.0, target.1);
+            tries.push((image, format!(
+                r#"{{"schemaVersion":2,"mediaType":"{image}","config":{{"mediaType":"a/b","digest":"{own}","size":10}},"layers":[{entry}]}}"#
+            )));
+        }
+    }
+    for (number, (kind, body)) in tries.iter().enumerate() {
+        // Twice: what was refused once must not be opened by asking again.
+        for _ in 0..2 {
+            put("mallory", &format!("/v2/mallory/app/manifests/t{number}"), kind, body);
+            for path in [
+                format!("manifests/{secret_digest}"),
+                format!("blobs/{secret_digest}"),
+                format!("blobs/{layer}"),
+                format!("blobs/{config}"),
+            ] {
+                let read = house.send("GET", &format!("/v2/mallory/app/{path}"));
+                let read = read.header("Authorization", &basic("mallory")).send();
+                assert_eq!(read.status, 404, "{path} after {body}");
+            }
+        }
+    }
+    // Alice's is as it was, also below an index of hers, and after the tag has moved.
+    let entry = format!(r#"{{"mediaType":"{image}","digest":"{secret_digest}","size":{}}}"#, secret.len());
+    let hers = format!(r#"{{"schemaVersion":2,"mediaType":"{index}","manifests":[{entry}]}}"#);
+    assert_eq!(put("alice", "/v2/alice/app/manifests/1", index, &hers), 201);
+    for path in [format!("manifests/{secret_digest}"), format!("blobs/{layer}"), format!("blobs/{config}")] {
+        let read = house.send("GET", &format!("/v2/alice/app/{path}"));
+        assert_eq!(read.header("Authorization", &basic("alice")).send().status, 200, "{path}");
+    }
+}
+
+/// What was put into the store on this machine is there for clients, and stays when a client moves its tag.
+#[test]
+fn what_the_operator_named_is_readable_and_stays() {
+    let house = House::open();
+    let lease = house.store.lease("test").unwrap();
+    let layer = *house.store.put(b"a layer", larder_store::BlobKind::Layer, &lease).unwrap().digest();
+    let config = *house.store.put(b"{}", larder_store::BlobKind::Config, &lease).unwrap().digest();
+    let image = "application/vnd.oci.image.manifest.v1+json";
+    let manifest = format!(
+        r#"{{"schemaVersion":2,"mediaType":"{image}","config":{{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"{config}","size":2}},"layers":[{{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"{layer}","size":7}}]}}"#
+    );
+    let document = larder_core::Document::parse(manifest.as_bytes().to_vec(), None).unwrap();
+    house.store.put_document(&document, &lease).unwrap();
+    house.store.set_name(&"localhost/team/app:1".parse().unwrap(), &document.descriptor()).unwrap();
+    let blob = format!("/v2/team/app/blobs/{layer}");
+    assert_eq!(house.get(&blob).body, b"a layer");
+    for tag in ["1", "2"] {
+        let put = house.send("PUT", &format!("/v2/team/app/manifests/{tag}")).header("Content-Type", image);
+        assert_eq!(put.body(manifest.as_str()).send().status, 201);
+        assert_eq!(house.get(&blob).body, b"a layer");
+    }
+}
+
+/// Names of other registries mean what those say, here and for every other command on this machine.
+#[test]
+fn nothing_is_pushed_into_the_name_of_another_registry() {
+    let house = House::open();
+    let index = r#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+    for path in [
+        "/v2/registry.internal/app/manifests/1",
+        "/v2/docker.io/library/alpine/manifests/3",
+        "/v2/library/x/manifests/1?ns=quay.io",
+    ] {
+        let put = house
+            .send("PUT", path)
+            .header("Content-Type", "application/vnd.oci.image.index.v1+json")
+            .body(index);
+        assert_eq!(put.send().status, 405, "{path}");
+    }
+    assert_eq!(house.send("POST", "/v2/registry.internal/app/blobs/uploads/").send().status, 405);
+    assert!(house.store.names().unwrap().is_empty());
+}
+
 #[test]
 fn a_catalog_shows_what_its_reader_may_pull() {
     let directory = tempfile::tempdir().unwrap();
