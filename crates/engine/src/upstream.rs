@@ -196,8 +196,38 @@ impl Shared {
         source.ok_or_else(|| trouble::plain(Kind::NotFound, format!("{repository} has no upstream")))
     }
 
-    fn lease(&self) -> Result<Lease, Trouble> {
-        self.store().lease("bring from upstream").map_err(|error| trouble::store(&error))
+    async fn lease(&self) -> Result<Leased, Trouble> {
+        self.on_disk(|store| store.lease("bring from upstream")).await.map(|lease| Leased(Some(lease)))
+    }
+
+    /// Work that may wait for the disk, or for others who write. Whoever else asks meanwhile is answered.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> larder_store::Result<T> + Send + 'static,
+    ) -> Result<T, Trouble> {
+        let store = self.store().clone();
+        blocking(move || work(&store)).await?.map_err(|error| trouble::store(&error))
+    }
+}
+
+/// A lease that does not end on a thread that serves connections: its end is written down, and may have to wait.
+struct Leased(Option<Lease>);
+
+impl std::ops::Deref for Leased {
+    type Target = Lease;
+
+    fn deref(&self) -> &Lease {
+        self.0.as_ref().expect("taken only when it is dropped")
+    }
+}
+
+impl Drop for Leased {
+    fn drop(&mut self) {
+        let lease = self.0.take();
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || drop(lease))),
+            Err(_) => drop(lease),
+        }
     }
 }
 

@@ -40,17 +40,17 @@ impl Shared {
 
     /// A tag that stood for something does so no more: it must not come back when the upstream cannot be asked. What it
     /// stood for stays until it is collected, for those who know its digest.
-    pub(super) fn forget_tag(&self, repository: &RepositoryName, tag: &Tag) {
-        let store = self.store();
-        let outcome = store.cached(repository, tag.as_str()).and_then(|cached| {
-            let Some(cached) = cached else { return Ok(()) };
+    pub(super) async fn forget_tag(&self, repository: &RepositoryName, tag: &Tag) {
+        let (place, selector) = (repository.clone(), tag.clone());
+        let outcome = self.on_disk(move |store| {
+            let Some(cached) = store.cached(&place, selector.as_str())? else { return Ok(()) };
             if store.contains(&cached.descriptor.digest)? {
-                store.set_cached(repository, &cached.descriptor.digest.to_string(), &cached.descriptor)?;
+                store.set_cached(&place, &cached.descriptor.digest.to_string(), &cached.descriptor)?;
             }
-            store.remove_cached(repository, tag.as_str()).map(drop)
+            store.remove_cached(&place, selector.as_str()).map(drop)
         });
-        if let Err(error) = outcome {
-            self.warn(format!("cannot forget {repository}:{tag}: {}", larder_core::report(&error)));
+        if let Err(trouble) = outcome.await {
+            self.warn(format!("cannot forget {repository}:{tag}: {trouble}"));
         }
     }
 }

@@ -162,11 +162,11 @@ impl Shared {
             return Ok(());
         }
         let Err(refusal) = self.probe(source, repository, about, who, fallback).await else {
-            self.accept(&key);
+            self.accept(&key).await;
             return Ok(());
         };
         match refusal.word {
-            Word::Denied => self.deny(&key, &refusal.trouble),
+            Word::Denied => self.deny(&key, &refusal.trouble).await,
             Word::NotFound => {
                 if let Some(selector) = about {
                     self.note_absent(who, repository, &selector.to_string(), &refusal.trouble);
@@ -202,9 +202,9 @@ impl Shared {
         let selector = match about {
             Some(selector) => Some(selector.clone()),
             None => {
-                let tags = self.store().tags(repository, None, 1);
-                let tags =
-                    tags.map_err(|error| Refusal { word: Word::None, trouble: trouble::store(&error) })?;
+                let place = repository.clone();
+                let tags = self.on_disk(move |store| store.tags(&place, None, 1)).await;
+                let tags = tags.map_err(|trouble| Refusal { word: Word::None, trouble })?;
                 tags.into_iter().next().map(Selector::Tag)
             }
         };
@@ -287,29 +287,31 @@ impl Shared {
     }
 
     /// The upstream let this identity read.
-    pub(super) fn accept(&self, key: &Key) {
+    pub(super) async fn accept(&self, key: &Key) {
         let now = self.now();
         let anonymous = key.0 == Identity::Anonymous;
         // Every word renews the memory; the disk need not hear all of them.
         let noted = self.access.accepted.get(key, now, NOTED).is_some();
         self.access.accepted.put(key.clone(), (), now);
         self.access.denied.forget(key);
+        let repository = key.1.clone();
         if anonymous
             && !noted
-            && let Err(error) = self.store().note_public(&key.1)
+            && let Err(trouble) = self.on_disk(move |store| store.note_public(&repository)).await
         {
-            self.warn(format!("cannot note that {} is public: {}", key.1, larder_core::report(&error)));
+            self.warn(format!("cannot note that {} is public: {trouble}", key.1));
         }
     }
 
     /// The upstream refused this identity.
-    pub(super) fn deny(&self, key: &Key, trouble: &Trouble) {
+    pub(super) async fn deny(&self, key: &Key, trouble: &Trouble) {
         self.access.accepted.forget(key);
         self.access.denied.put(key.clone(), trouble.clone(), self.now());
+        let repository = key.1.clone();
         if key.0 == Identity::Anonymous
-            && let Err(error) = self.store().forget_public(&key.1)
+            && let Err(trouble) = self.on_disk(move |store| store.forget_public(&repository)).await
         {
-            self.warn(format!("cannot note that {} is not public: {}", key.1, larder_core::report(&error)));
+            self.warn(format!("cannot note that {} is not public: {trouble}", key.1));
         }
     }
 

@@ -91,7 +91,7 @@ impl Shared {
         let (mut last, mut refused) = (None, false);
         for _ in 0..ROUNDS {
             let held = self.store().holds(repository, digest).map_err(|error| trouble::store(&error))?;
-            let here = self.is_here(digest)?;
+            let here = self.is_here(digest).await?;
             if held && here {
                 return Ok(Bringing::Here);
             }
@@ -142,12 +142,17 @@ impl Shared {
     }
 
     /// Whether the store has it whole. One that is visibly damaged is fetched again.
-    fn is_here(&self, digest: &Digest) -> Result<bool, Trouble> {
-        match self.store().blob(digest) {
-            Ok(found) => Ok(found.is_some()),
+    async fn is_here(&self, digest: &Digest) -> Result<bool, Trouble> {
+        let digest = *digest;
+        let found = self.on_disk(move |store| match store.blob(&digest) {
             Err(error) if error.kind() == Kind::Corrupt => Ok(false),
-            Err(error) => Err(trouble::store(&error)),
-        }
+            found => found.map(|found| found.is_some()),
+        });
+        found.await
+    }
+
+    async fn emptied(&self, mut ingest: Ingest) -> Result<Ingest, Trouble> {
+        self.on_disk(move |_| ingest.reset().map(|()| ingest)).await
     }
 
     /// Joins the transfer of a blob, or starts it; says which.
@@ -184,7 +189,7 @@ impl Shared {
 
     /// Brings a blob into the store, and shows it to those who wait as soon as there is something to see.
     async fn bring(&self, order: &Order, stage: &watch::Sender<Stage>) -> Result<(), Trouble> {
-        let lease = self.lease()?;
+        let lease = self.lease().await?;
         let repo = order.source.repo(&order.repository, &order.who.auth);
         let descriptor = self.describe(order, &repo).await?;
         let limit = order.source.settings.max_blob.0;
@@ -209,8 +214,8 @@ impl Shared {
                 Err(trouble) => return Err(trouble),
             }
         }
-        self.accept(&(order.who.identity, order.repository.clone()));
-        self.note(&order.repository, &Descriptor { urls: Vec::new(), ..descriptor })
+        self.accept(&(order.who.identity, order.repository.clone())).await;
+        self.note(&order.repository, &Descriptor { urls: Vec::new(), ..descriptor }).await
     }
 
     /// Moves the bytes.
@@ -234,7 +239,7 @@ impl Shared {
             Err(error)
                 if kept > 0 && trouble::word(&error) == Word::None && error.kind() != Kind::Unavailable =>
             {
-                ingest.reset().map_err(|error| trouble::store(&error))?;
+                ingest = self.emptied(ingest).await?;
                 kept = 0;
                 order.source.health.asking();
                 Box::pin(repo.blob(descriptor, 0)).await
@@ -243,7 +248,7 @@ impl Shared {
         };
         let mut stream = match opened {
             Ok(stream) => stream,
-            Err(error) => return Err(self.refused(order, &what, &error)),
+            Err(error) => return Err(self.refused(order, &what, &error).await),
         };
         order.source.health.spoke();
         (self.progress)(Event::BlobStarted {
@@ -264,7 +269,7 @@ impl Shared {
                     }
                 }
                 Ok(None) => break Ok(()),
-                Err(error) => break Err(self.refused(order, &what, &error)),
+                Err(error) => break Err(self.refused(order, &what, &error).await),
             }
         };
         order.source.health.sent(stream.received());
@@ -300,10 +305,12 @@ impl Shared {
     }
 
     /// Notes what a failure means for whoever asks next.
-    fn refused(&self, order: &Order, what: &str, error: &larder_remote::Error) -> Trouble {
+    async fn refused(&self, order: &Order, what: &str, error: &larder_remote::Error) -> Trouble {
         let refusal = order.source.refusal(what, &order.who, error);
         match refusal.word {
-            Word::Denied => self.deny(&(order.who.identity, order.repository.clone()), &refusal.trouble),
+            Word::Denied => {
+                self.deny(&(order.who.identity, order.repository.clone()), &refusal.trouble).await;
+            }
             Word::NotFound => {
                 let digest = order.digest.to_string();
                 self.note_absent(&order.who, &order.repository, &digest, &refusal.trouble);
@@ -344,19 +351,17 @@ impl Shared {
         let proof = proof.unwrap_or_else(|| Err(trouble::lost("asking for a blob")));
         match &proof {
             Ok(()) => {
-                self.accept(&(order.who.identity, order.repository.clone()));
-                if let Ok(Some(blob)) = self.store().blob(&order.digest) {
-                    self.note(
-                        &order.repository,
-                        &Descriptor::new(unknown_type(), order.digest, blob.size()),
-                    )?;
+                self.accept(&(order.who.identity, order.repository.clone())).await;
+                if let Ok(Some(blob)) = self.on_disk(move |store| store.blob(&digest)).await {
+                    let descriptor = Descriptor::new(unknown_type(), digest, blob.size());
+                    self.note(&order.repository, &descriptor).await?;
                 }
             }
             Err(trouble) if trouble.kind == Kind::NotFound => {
                 self.note_absent(&order.who, &order.repository, &order.digest.to_string(), trouble);
             }
             Err(trouble) if trouble.kind == Kind::Denied => {
-                self.deny(&(order.who.identity, order.repository.clone()), trouble);
+                self.deny(&(order.who.identity, order.repository.clone()), trouble).await;
             }
             Err(_) => {}
         }
@@ -384,7 +389,7 @@ impl Shared {
             }
             Err(refusal) => {
                 if refusal.word == Word::Denied {
-                    self.deny(&(order.who.identity, order.repository.clone()), &refusal.trouble);
+                    self.deny(&(order.who.identity, order.repository.clone()), &refusal.trouble).await;
                 }
                 Err(refusal.trouble)
             }

@@ -67,7 +67,7 @@ impl Shared {
             })
         };
         let outcome = flown.await.ok_or_else(|| trouble::lost("a list of tags"))?;
-        Ok(self.listed(&source, &repository, &who, outcome)?.map(|tags| tags.to_vec()))
+        Ok(self.listed(&source, &repository, &who, outcome).await?.map(|tags| tags.to_vec()))
     }
 
     /// [`larder_server::OnMiss::referrers`].
@@ -101,7 +101,7 @@ impl Shared {
             Ok(found)
         });
         let outcome = flown.await.ok_or_else(|| trouble::lost("a list of referrers"))?;
-        Ok(self.listed(&source, repository, &who, outcome)?.map(|found| found.to_vec()))
+        Ok(self.listed(&source, repository, &who, outcome).await?.map(|found| found.to_vec()))
     }
 
     /// Who asks for a list; `None` where it is no use.
@@ -122,7 +122,7 @@ impl Shared {
         }
     }
 
-    fn listed<T>(
+    async fn listed<T>(
         &self,
         source: &Source,
         repository: &RepositoryName,
@@ -132,7 +132,7 @@ impl Shared {
         let key = (who.identity, repository.clone());
         let refusal = match outcome {
             Ok(list) => {
-                self.accept(&key);
+                self.accept(&key).await;
                 return Ok(Some(list));
             }
             Err(refusal) => refusal,
@@ -141,7 +141,7 @@ impl Shared {
             // A registry may let everybody read and nobody list: that is no word about reading.
             Word::Denied if self.is_accepted(source, &key) => Err(refusal.trouble),
             Word::Denied => {
-                self.deny(&key, &refusal.trouble);
+                self.deny(&key, &refusal.trouble).await;
                 Err(refusal.trouble)
             }
             Word::NotFound => Err(Trouble { kind: Kind::NotFound, ..refusal.trouble }),

@@ -4,8 +4,8 @@ use super::access::{Identity, Who};
 use super::lately::is_within;
 use super::source::{Refusal, Source};
 use super::trouble::{self, Word};
-use super::{Shared, blocking};
-use larder_core::{Algorithm, Classify, Descriptor, Digest, Document, Kind, RepositoryName, Tag};
+use super::{Leased, Shared, blocking};
+use larder_core::{Algorithm, Classify, Descriptor, Digest, Document, Event, Kind, RepositoryName, Tag};
 use larder_server::{Caller, Found, Freshness, Selector, Trouble};
 use larder_store::{Begin, BlobKind, Lease};
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Shared {
     ) -> Result<Found, Trouble> {
         let source = self.source(repository)?;
         self.touched.note(repository, selector);
-        let known = self.known(&source, repository, selector)?;
+        let known = self.known(&source, repository, selector).await?;
         if let Some(found) = self.fresh(&source, known.as_ref(), selector) {
             return Ok(found);
         }
@@ -90,7 +90,7 @@ impl Shared {
     }
 
     /// What the store can answer with, whatever its age.
-    fn known(
+    async fn known(
         &self,
         source: &Source,
         repository: &RepositoryName,
@@ -104,7 +104,7 @@ impl Shared {
                 if !store.holds(repository, digest).map_err(failed)? {
                     return Ok(None);
                 }
-                let descriptor = self.stored(repository, digest)?;
+                let descriptor = self.stored(repository, digest).await?;
                 return Ok(descriptor.map(|descriptor| Known { descriptor, checked: self.now() }));
             }
         };
@@ -155,7 +155,7 @@ impl Shared {
     ) -> Result<Found, Trouble> {
         let selector = Selector::Tag(tag.clone());
         // Somebody may have asked a moment ago.
-        let known = self.known(source, repository, &selector)?;
+        let known = self.known(source, repository, &selector).await?;
         if let Some(found) = self.fresh(source, known.as_ref(), &selector) {
             return Ok(found);
         }
@@ -178,7 +178,7 @@ impl Shared {
         };
         let outcome = match claimed {
             Ok(claimed) => {
-                self.accept(&(who.identity, repository.clone()));
+                self.accept(&(who.identity, repository.clone())).await;
                 self.settle(source, repository, tag, who, &claimed, known.as_ref()).await
             }
             Err(refusal) => Err(refusal),
@@ -188,12 +188,12 @@ impl Shared {
             Err(refusal) => refusal,
         };
         match refusal.word {
-            Word::Denied => self.deny(&(who.identity, repository.clone()), &refusal.trouble),
+            Word::Denied => self.deny(&(who.identity, repository.clone()), &refusal.trouble).await,
             Word::NotFound => {
                 self.note_absent(who, repository, tag.as_str(), &refusal.trouble);
                 // Somebody who may not read the repository is told the same.
                 if self.is_accepted(source, &(who.identity, repository.clone())) {
-                    self.forget_tag(repository, tag);
+                    self.forget_tag(repository, tag).await;
                 }
             }
             Word::None => return self.stale(source, repository, &selector, known, refusal.trouble),
@@ -218,17 +218,18 @@ impl Shared {
             let cached = store.cached(repository, tag.as_str()).map_err(failed)?;
             let same = cached.is_some_and(|cached| cached.descriptor.digest == claimed.digest);
             if same {
-                store.confirm_cached(repository, tag.as_str()).map_err(failed)?;
+                let (place, tag) = (repository.clone(), tag.clone());
+                let confirmed = self.on_disk(move |store| store.confirm_cached(&place, tag.as_str()));
+                confirmed.await.map_err(ours)?;
             } else {
-                self.remember(repository, tag.as_str(), &known.descriptor).map_err(ours)?;
+                self.remember(repository, tag.as_str(), &known.descriptor).await.map_err(ours)?;
             }
             let descriptor = known.descriptor.clone();
             return Ok(Found { descriptor, freshness: Freshness::Confirmed });
         }
-        let lease = self.lease().map_err(ours)?;
-        lease.add(&[claimed.digest]).map_err(failed)?;
-        if let Some(descriptor) = self.stored(repository, &claimed.digest).map_err(ours)? {
-            self.remember(repository, tag.as_str(), &descriptor).map_err(ours)?;
+        let lease = self.lease_on(&claimed.digest).await.map_err(ours)?;
+        if let Some(descriptor) = self.stored(repository, &claimed.digest).await.map_err(ours)? {
+            self.remember(repository, tag.as_str(), &descriptor).await.map_err(ours)?;
             return Ok(Found { descriptor, freshness: Freshness::Confirmed });
         }
         let (repo, hurry) = (source.desk(repository, &who.auth), source.hurry(known.is_some()));
@@ -248,7 +249,7 @@ impl Shared {
             Err(refusal) => return Err(refusal),
         };
         let descriptor = self.keep(source, repository, &document, &digest, &lease).await.map_err(ours)?;
-        self.remember(repository, tag.as_str(), &descriptor).map_err(ours)?;
+        self.remember(repository, tag.as_str(), &descriptor).await.map_err(ours)?;
         Ok(Found { descriptor, freshness: Freshness::Fetched })
     }
 
@@ -260,16 +261,13 @@ impl Shared {
         who: &Who,
     ) -> Result<Found, Trouble> {
         let selector = Selector::Digest(*digest);
-        let failed = |error| trouble::store(&error);
-        let lease = self.lease()?;
-        lease.add(&[*digest]).map_err(failed)?;
-        if let Some(found) =
-            self.fresh(source, self.known(source, repository, &selector)?.as_ref(), &selector)
-        {
+        let lease = self.lease_on(digest).await?;
+        let known = self.known(source, repository, &selector).await?;
+        if let Some(found) = self.fresh(source, known.as_ref(), &selector) {
             return Ok(found);
         }
         let what = format!("bring {repository}@{digest}");
-        let outcome = match self.stored(repository, digest)? {
+        let outcome = match self.stored(repository, digest).await? {
             // It came for another repository: that this one has it too is for the upstream to say.
             Some(descriptor) => {
                 let heard = self.heard(source, repository, &selector);
@@ -294,13 +292,13 @@ impl Shared {
         let key = (who.identity, repository.clone());
         match outcome {
             Ok(found) => {
-                self.accept(&key);
-                self.note(repository, &found.descriptor)?;
+                self.accept(&key).await;
+                self.note(repository, &found.descriptor).await?;
                 Ok(found)
             }
             Err(refusal) => {
                 match refusal.word {
-                    Word::Denied => self.deny(&key, &refusal.trouble),
+                    Word::Denied => self.deny(&key, &refusal.trouble).await,
                     Word::NotFound => {
                         self.note_absent(who, repository, &digest.to_string(), &refusal.trouble);
                     }
@@ -320,22 +318,33 @@ impl Shared {
     }
 
     /// The stored document, described by what it is. One that is damaged is set aside, and is not there then.
-    fn stored(&self, repository: &RepositoryName, digest: &Digest) -> Result<Option<Descriptor>, Trouble> {
-        match self.store().document(digest) {
-            Ok(Some(document)) => {
-                self.learned.learn(repository, &document, self.now());
-                Ok(Some(Descriptor { digest: *digest, ..document.descriptor() }))
-            }
-            Ok(None) => Ok(None),
+    async fn stored(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+    ) -> Result<Option<Descriptor>, Trouble> {
+        let (wanted, progress) = (*digest, self.progress.clone());
+        let document = self.on_disk(move |store| match store.document(&wanted) {
             Err(error) if error.kind() == Kind::Corrupt => {
-                self.warn(format!("set aside: {}", larder_core::report(&error)));
-                self.store().quarantine(digest).map_err(|error| trouble::store(&error))?;
-                Ok(None)
+                let message = format!("set aside: {}", larder_core::report(&error));
+                progress(Event::Warning { message });
+                store.quarantine(&wanted).map(|_| None)
             }
             // A blob that is no document.
             Err(error) if error.kind() == Kind::Invalid => Ok(None),
-            Err(error) => Err(trouble::store(&error)),
-        }
+            read => read,
+        });
+        let Some(document) = document.await? else { return Ok(None) };
+        self.learned.learn(repository, &document, self.now());
+        Ok(Some(Descriptor { digest: *digest, ..document.descriptor() }))
+    }
+
+    /// A lease that keeps one thing from being collected.
+    async fn lease_on(&self, digest: &Digest) -> Result<Leased, Trouble> {
+        let (lease, digest) = (self.lease().await?, *digest);
+        let extended = Lease::clone(&lease);
+        self.on_disk(move |_| extended.add(&[digest])).await?;
+        Ok(lease)
     }
 
     /// Puts a document into the store, under the name it was asked for by.
@@ -365,20 +374,25 @@ impl Shared {
 
     /// Writes down that the upstream has something in a repository. Where nothing else there keeps it, an entry of its own
     /// does, until a policy gives that up.
-    pub(super) fn note(&self, repository: &RepositoryName, descriptor: &Descriptor) -> Result<(), Trouble> {
-        let digest = &descriptor.digest;
-        let kept = self.store().note_upstream(repository, digest).map_err(|error| trouble::store(&error))?;
-        if kept { Ok(()) } else { self.remember(repository, &digest.to_string(), descriptor) }
+    pub(super) async fn note(
+        &self,
+        repository: &RepositoryName,
+        descriptor: &Descriptor,
+    ) -> Result<(), Trouble> {
+        let (place, digest) = (repository.clone(), descriptor.digest);
+        let kept = self.on_disk(move |store| store.note_upstream(&place, &digest)).await?;
+        if kept { Ok(()) } else { self.remember(repository, &digest.to_string(), descriptor).await }
     }
 
     /// Writes down what a selector stands for. The document must be under a lease, or known by another name.
-    pub(super) fn remember(
+    pub(super) async fn remember(
         &self,
         repository: &RepositoryName,
         selector: &str,
         descriptor: &Descriptor,
     ) -> Result<(), Trouble> {
-        self.store().set_cached(repository, selector, descriptor).map_err(|error| trouble::store(&error))
+        let (place, selector, descriptor) = (repository.clone(), selector.to_owned(), descriptor.clone());
+        self.on_disk(move |store| store.set_cached(&place, &selector, &descriptor)).await
     }
 }
 

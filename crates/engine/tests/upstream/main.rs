@@ -6,6 +6,7 @@ mod blobs;
 mod faults;
 mod housekeeping;
 mod lists;
+mod locked;
 mod manifests;
 mod private;
 mod real;
