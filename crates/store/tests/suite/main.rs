@@ -27,7 +27,6 @@ mod opening;
 #[cfg(test)]
 mod repositories;
 #[cfg(test)]
-mod speed;
 #[cfg(test)]
 mod statistics;
 #[cfg(test)]
