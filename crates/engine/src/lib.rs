@@ -52,7 +52,7 @@ pub use pull::{Outcome, PullReport, PullRequest, Pulled};
 pub use push::{PushOptions, Pushed};
 pub use quantity::{Bytes, Span};
 pub use serve::{ServeConfig, Serving, TlsConfig};
-pub use upstream::{CredentialSource, UpstreamSettings, Upstreams, WELL_KNOWN};
+pub use upstream::{CredentialSource, Terms, UpstreamSettings, Upstreams, WELL_KNOWN};
 pub use verify::{Damaged, Verified};
 
 /// The result of everything in this crate.

@@ -6,9 +6,9 @@ mod keys;
 
 pub use config::{ServeConfig, TlsConfig};
 
-use crate::upstream::Upstreams;
+use crate::upstream::{Terms, Upstreams};
 use crate::{Engine, Error, Result};
-use larder_core::Registry;
+use larder_core::{Event, Registry};
 use larder_server::{
     Access, AccessSettings, Farewell, OnMiss, Parts, Server, Sink, Tls, TlsFiles, create_token_key,
 };
@@ -27,7 +27,7 @@ pub struct Serving {
     addresses: Vec<SocketAddr>,
     access: Arc<Access>,
     tls: Option<Arc<Tls>>,
-    upstreams: Option<Arc<Upstreams>>,
+    upstreams: Arc<Upstreams>,
     auditor: Arc<Auditor>,
     config: ServeConfig,
 }
@@ -54,10 +54,10 @@ impl Engine {
                 Some(Arc::new(opened.map_err(|source| Error::Tls { source: Box::new(source) })?))
             }
         };
-        let upstreams = match config.offline {
-            true => None,
-            false => Some(Upstreams::new(self, &config.upstreams)?),
-        };
+        let terms =
+            Terms { offline: config.offline, share: config.share, accounts: config.access.has_accounts() };
+        let upstreams = Upstreams::new(self, &config.upstreams, terms)?;
+        self.warn_of_withheld(&upstreams.withheld().await?);
         let options = AuditorOptions { when_full: WhenFull::DropAndCount, ..AuditorOptions::default() };
         let auditor = Auditor::start(self.store(), AuditLimits::default(), options)
             .map_err(|source| Error::Store { action: "cannot open the audit log".into(), source })?;
@@ -83,7 +83,7 @@ impl Engine {
         let parts = Parts {
             store: self.store().clone(),
             access: access.clone(),
-            on_miss: upstreams.clone().map(|upstreams| upstreams as Arc<dyn OnMiss>),
+            on_miss: Some(upstreams.clone() as Arc<dyn OnMiss>),
             sinks: std::iter::once(log)
                 .chain(self.config().audit.then(|| journal::sink(auditor.clone())))
                 .collect(),
@@ -104,6 +104,18 @@ impl Engine {
 }
 
 impl Engine {
+    fn warn_of_withheld(&self, registries: &[Registry]) {
+        if !registries.is_empty() {
+            let names: Vec<&str> = registries.iter().map(Registry::as_str).collect();
+            let message = format!(
+                "what the store has of {} is only for callers with an account: it is not known to be public, and there is \
+                 no upstream to ask; --share (serve.share: true) makes it readable for whoever the rules let",
+                names.join(", ")
+            );
+            (self.progress())(Event::Warning { message });
+        }
+    }
+
     /// The rules in force, and the key that signs tokens: one of this store if the configuration names none.
     fn access(&self, config: &ServeConfig, addresses: &[SocketAddr]) -> Result<AccessSettings> {
         let mut access = config.access(addresses)?;
@@ -176,10 +188,8 @@ impl Serving {
                 server.serve(listener, tls, leave).await
             });
         }
-        let housekeeping = self
-            .upstreams
-            .clone()
-            .map(|upstreams| tokio::spawn(async move { upstreams.housekeeping().await }));
+        let upstreams = self.upstreams.clone();
+        let housekeeping = tokio::spawn(async move { upstreams.housekeeping().await });
         leave.await;
         // Nobody listens any more if the last server has ended by itself.
         let _ = leaving.send(true);
@@ -187,12 +197,8 @@ impl Serving {
         while let Some(ended) = running.join_next().await {
             farewell.cut += ended.map_or(0, |ended| ended.cut);
         }
-        if let Some(housekeeping) = housekeeping {
-            housekeeping.abort();
-        }
-        if let Some(upstreams) = &self.upstreams {
-            upstreams.flush().await;
-        }
+        housekeeping.abort();
+        self.upstreams.flush().await;
         self.record("serve-stop");
         let auditor = self.auditor.clone();
         // What cannot be written by now is counted; there is nobody left to wait.

@@ -3,6 +3,9 @@
 //! What a tag stands for, and who may read what, is the upstream's word, believed for a configured time. While an upstream
 //! cannot be asked, what it said before goes on to hold: for tags, for public repositories, and for a bounded time for
 //! credentials that it accepted. "Cannot be asked" is never taken for "no" or for "there is no such thing".
+//!
+//! Every registry but `localhost` is covered: of one that has no upstream, what the store has is served to those who may
+//! read it in spite of that.
 
 mod absent;
 mod access;
@@ -17,9 +20,11 @@ mod manifests;
 mod settings;
 mod source;
 mod trouble;
+mod vouch;
 mod writer;
 
 pub use settings::{CredentialSource, UpstreamSettings, WELL_KNOWN};
+pub use vouch::Terms;
 
 use crate::{Engine, Error};
 use absent::Absent;
@@ -30,7 +35,7 @@ use flights::Flights;
 use housekeeping::{Pressure, Touched};
 use larder_core::{Descriptor, Digest, Event, Kind, Progress, Registry, RepositoryName, Tag};
 use larder_remote::Keychain;
-use larder_server::{Bringing, Caller, Found, OnMiss, Selector, Trouble, UpstreamState};
+use larder_server::{Bringing, Caller, Found, LOCAL, OnMiss, Selector, Trouble, UpstreamState};
 use larder_store::{Lease, Store};
 use lately::Lately;
 use learned::Learned;
@@ -51,7 +56,10 @@ struct Shared {
     engine: Engine,
     keychain: Arc<dyn Keychain>,
     progress: Progress,
+    terms: Terms,
     sources: HashMap<Registry, Arc<Source>>,
+    /// Stands for every registry that is not among the sources. Never asked.
+    nobody: Arc<Source>,
     access: Access,
     absent: Absent,
     /// What selectors stand for, heard while access was asked for.
@@ -69,21 +77,30 @@ const HEARD: usize = 4096;
 
 impl Upstreams {
     /// The upstreams of `settings`, by registry, and the well-known ones; settings for `*` hold for every well-known one
-    /// that has none. Talks to nobody.
+    /// that has none. Of all other registries the store is all there is. Talks to nobody.
     ///
     /// # Errors
     /// Settings that do not fit, unusable credential files and proxies.
-    pub fn new(engine: &Engine, settings: &BTreeMap<String, UpstreamSettings>) -> crate::Result<Arc<Self>> {
+    pub fn new(
+        engine: &Engine,
+        settings: &BTreeMap<String, UpstreamSettings>,
+        terms: Terms,
+    ) -> crate::Result<Arc<Self>> {
         let mut key = [0; 32];
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
             Error::File { action: "cannot read", path: "/dev/urandom".into(), source: error.into() }
         })?;
         let mut sources = HashMap::new();
-        for (registry, settings, url) in settings::resolve(settings)? {
+        for (registry, mut settings, url) in settings::resolve(settings)? {
+            settings.offline |= terms.offline;
             let source = Source::new(engine, registry.clone(), settings, url)?;
             sources.insert(registry, Arc::new(source));
         }
+        let local = Registry::new(LOCAL).expect("a host name");
+        let offline = UpstreamSettings { offline: true, ..UpstreamSettings::default() };
         let shared = Shared {
+            terms,
+            nobody: Arc::new(Source::new(engine, local, offline, None)?),
             engine: engine.clone(),
             keychain: engine.keychain()?,
             progress: engine.progress().clone(),
@@ -126,7 +143,7 @@ impl Upstreams {
 #[async_trait]
 impl OnMiss for Upstreams {
     fn covers(&self, registry: &Registry) -> bool {
-        self.shared.sources.contains_key(registry)
+        registry.as_str() != LOCAL
     }
 
     async fn authorize(
@@ -170,8 +187,8 @@ impl OnMiss for Upstreams {
     }
 
     fn states(&self) -> Vec<UpstreamState> {
-        let mut states: Vec<_> =
-            self.shared.sources.values().map(|source| source.health.state(&source.registry)).collect();
+        let asked = self.shared.sources.values().filter(|source| !source.settings.offline);
+        let mut states: Vec<_> = asked.map(|source| source.health.state(&source.registry)).collect();
         states.sort_by(|a, b| a.registry.cmp(&b.registry));
         states
     }
@@ -192,8 +209,14 @@ impl Shared {
 
     /// The upstream of a repository. Nobody else's host is ever contacted.
     fn source(&self, repository: &RepositoryName) -> Result<Arc<Source>, Trouble> {
-        let source = self.sources.get(repository.registry()).cloned();
-        source.ok_or_else(|| trouble::plain(Kind::NotFound, format!("{repository} has no upstream")))
+        if repository.registry().as_str() == LOCAL {
+            return Err(trouble::plain(Kind::NotFound, format!("{repository} has no upstream")));
+        }
+        Ok(self.source_of(repository.registry()))
+    }
+
+    fn source_of(&self, registry: &Registry) -> Arc<Source> {
+        self.sources.get(registry).unwrap_or(&self.nobody).clone()
     }
 
     async fn lease(&self) -> Result<Leased, Trouble> {

@@ -29,6 +29,9 @@ pub struct ServeConfig {
     pub upstreams: BTreeMap<String, UpstreamSettings>,
     /// Ask nobody: what the store has is all there is.
     pub offline: bool,
+    /// What the store has of registries whose upstream is not there to be asked is for whoever the rules let. Otherwise only
+    /// what is known to be public is, and the rest is for accounts.
+    pub share: bool,
     /// The registry that unqualified names belong to. With `docker.io` this is a mirror for Docker's engine.
     pub default_namespace: Option<String>,
     /// `https://HOST[:PORT]` as clients reach this server, where the `Host` of requests does not say it.
@@ -67,6 +70,7 @@ impl Default for ServeConfig {
             access: AccessSettings::default(),
             upstreams: BTreeMap::new(),
             offline: false,
+            share: false,
             default_namespace: None,
             public_url: None,
             max_blob: Bytes(server.blob_limit),

@@ -13,9 +13,10 @@ use super::lately::{Lately, is_within};
 use super::settings::CredentialSource;
 use super::source::{Refusal, Source};
 use super::trouble::{self, Word};
+use super::vouch::has_account;
 use larder_core::{Algorithm, Digest, Hasher, Kind, RepositoryName};
 use larder_remote::{Auth, Credential, Scope};
-use larder_server::{Caller, Login, Presented, Selector, Trouble};
+use larder_server::{Caller, Presented, Selector, Trouble};
 use std::sync::Arc;
 
 /// On whose behalf the upstream is asked.
@@ -93,7 +94,7 @@ impl Shared {
             self.touched.note(repository, selector);
         }
         if source.settings.offline {
-            return Ok(());
+            return self.vouched(&source, repository, caller).await;
         }
         let (now, ttl) = (self.now(), source.settings.access_ttl.0);
         let public = (Identity::Anonymous, repository.clone());
@@ -248,8 +249,7 @@ impl Shared {
             };
             return Ok(Who { identity: self.access.identity(presented), auth: Auth::Given(credential) });
         }
-        let has_account = caller.name.is_some() && caller.login != Login::Anonymous;
-        if wanted != CredentialSource::Client && (has_account || source.settings.share) {
+        if wanted != CredentialSource::Client && (has_account(caller) || source.settings.share) {
             let scope = Scope { registry: &source.credential_host, repository: repository.repository() };
             let found = self.keychain.credential(&scope).await;
             let found = found.map_err(|error| trouble::remote("the operator's credential", &error, false))?;

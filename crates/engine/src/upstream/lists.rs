@@ -44,6 +44,12 @@ impl Shared {
         caller: &Caller,
     ) -> Result<Option<Vec<Tag>>, Trouble> {
         let source = self.source(repository)?;
+        if source.settings.offline {
+            let place = repository.clone();
+            let known = self.on_disk(move |store| store.has_repository(&place)).await?;
+            let absent = || trouble::plain(Kind::NotFound, format!("{repository} is not in the store"));
+            return if known { Ok(None) } else { Err(absent()) };
+        }
         let (now, ttl) = (self.now(), source.settings.tag_ttl.0);
         if let Some(known) = self.lists.tags.get(repository, now, ttl) {
             return Ok(Some(known.to_vec()));

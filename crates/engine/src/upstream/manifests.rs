@@ -45,9 +45,9 @@ impl Shared {
         let absent =
             || trouble::plain(Kind::NotFound, format!("{repository} {selector} is not in the store"));
         if source.settings.offline {
-            let stale =
-                known.map(|known| Found { descriptor: known.descriptor, freshness: Freshness::Stale });
-            return stale.ok_or_else(absent);
+            let found =
+                known.map(|known| Found { descriptor: known.descriptor, freshness: Freshness::Fresh });
+            return found.ok_or_else(absent);
         }
         let mut who = match self.who(&source, repository, caller).await {
             Ok(who) => self.asker(&source, repository, who),

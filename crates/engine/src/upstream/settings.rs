@@ -3,6 +3,7 @@
 use crate::Error;
 use crate::quantity::{Bytes, Span};
 use larder_core::Registry;
+use larder_server::LOCAL;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,13 +13,14 @@ use url::Url;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct UpstreamSettings {
-    /// Whether there is an upstream at all. Off, the registry's repositories are only what was put into them.
+    /// Whether there is an upstream at all. Off, it is as if `offline`.
     pub enabled: bool,
     /// Where it is served; by default at its own host, with the mirrors and certificates of `certs.d`.
     pub url: Option<String>,
     /// Whose credentials are used.
     pub credentials: CredentialSource,
-    /// Whether callers who did not log in may read with the operator's credential.
+    /// Whether callers who did not log in may read with the operator's credential, and what the store has where there is no
+    /// upstream to ask.
     pub share: bool,
     /// How long a tag, or a list, is believed without asking again.
     pub tag_ttl: Span,
@@ -30,7 +32,8 @@ pub struct UpstreamSettings {
     pub stale_access: Span,
     /// How long an answer is waited for where an older one could be given instead.
     pub patience: Span,
-    /// Never asked: the store is all there is, and the roles of this server decide alone.
+    /// Never asked: the store is all there is. What is not known to be public is for accounts of this server only, unless
+    /// `share` says otherwise.
     pub offline: bool,
     /// The largest blob that is brought.
     pub max_blob: Bytes,
@@ -79,6 +82,7 @@ impl UpstreamSettings {
             None => (text.trim(), None),
         };
         let name = Registry::new(name).map_err(|error| error.to_string())?;
+        not_local(&name)?;
         if let Some(url) = url {
             server(url)?;
         }
@@ -104,7 +108,7 @@ pub const WELL_KNOWN: [&str; 10] = [
 /// The key whose settings hold for every well-known registry that is not named itself.
 const OTHERS: &str = "*";
 
-/// The upstreams in force: those configured, and the well-known ones.
+/// The upstreams in force: those configured, and the well-known ones. Those that are turned off are offline.
 pub(super) fn resolve(
     configured: &BTreeMap<String, UpstreamSettings>,
 ) -> crate::Result<Vec<(Registry, UpstreamSettings, Option<Url>)>> {
@@ -119,16 +123,27 @@ pub(super) fn resolve(
     }
     for (name, settings) in configured.iter().filter(|(name, _)| *name != OTHERS) {
         let registry = Registry::new(name).map_err(|error| invalid(error.to_string()))?;
+        not_local(&registry).map_err(&invalid)?;
         all.insert(registry, settings.clone());
     }
-    all.retain(|_, settings| settings.enabled);
     all.into_iter()
-        .map(|(registry, settings)| {
+        .map(|(registry, mut settings)| {
+            settings.offline |= !settings.enabled;
             let url = settings.url.as_deref().map(server).transpose();
             let url = url.map_err(|problem| invalid(format!("{registry}: {problem}")))?;
             Ok((registry, settings, url))
         })
         .collect()
+}
+
+/// What was pushed here is nobody else's.
+fn not_local(registry: &Registry) -> Result<(), String> {
+    if registry.as_str() == LOCAL {
+        return Err(format!(
+            "{LOCAL} is where pushed images are kept, and has no upstream; choose another name"
+        ));
+    }
+    Ok(())
 }
 
 /// A URL that a registry can be served at.
@@ -155,7 +170,8 @@ mod tests {
 
     fn resolved(json: serde_json::Value) -> Result<Vec<(String, UpstreamSettings)>, String> {
         let configured = serde_json::from_value(json).map_err(|error| error.to_string())?;
-        let all = resolve(&configured).map_err(|error| error.to_string())?;
+        let mut all = resolve(&configured).map_err(|error| error.to_string())?;
+        all.retain(|(_, settings, _)| !settings.offline);
         Ok(all.into_iter().map(|(name, settings, _)| (name.as_str().to_owned(), settings)).collect())
     }
 
@@ -180,6 +196,7 @@ mod tests {
             (serde_json::json!({"r.example": {"ulr": "x"}}), "ulr"),
             (serde_json::json!({"r.example": {"credentials": "mine"}}), "mine"),
             (serde_json::json!({"-": {}}), "host name"),
+            (serde_json::json!({"localhost": {}}), "pushed"),
             (serde_json::json!({"r.example": {"url": "r.example"}}), "not a URL"),
             (serde_json::json!({"r.example": {"url": "ftp://r.example"}}), "neither"),
             (serde_json::json!({"r.example": {"url": "https://u:hunter2@r.example"}}), "credentials"),
@@ -195,7 +212,14 @@ mod tests {
         let (name, settings) = UpstreamSettings::parse("Hub.example=http://127.0.0.1:5000").unwrap();
         assert_eq!((name.as_str(), settings.url.as_deref()), ("hub.example", Some("http://127.0.0.1:5000")));
         assert_eq!(UpstreamSettings::parse("r.example").unwrap().1, UpstreamSettings::default());
-        for bad in ["", "=http://a", "r.example=", "r.example=nothing", "a/b=http://x"] {
+        for bad in [
+            "",
+            "localhost=http://127.0.0.1:5000",
+            "=http://a",
+            "r.example=",
+            "r.example=nothing",
+            "a/b=http://x",
+        ] {
             assert!(UpstreamSettings::parse(bad).is_err(), "{bad}");
         }
     }

@@ -1,9 +1,9 @@
 //! Private images are nobody's but those whom the upstream lets read them, cached or not, by tag or by digest, up or down.
 
-use crate::world::{World, account, anonymous, presenting, selector};
+use crate::world::{World, account, anonymous, name, presenting, selector};
 use larder_core::{Digest, Kind};
-use larder_engine::CredentialSource;
-use larder_server::{Caller, Login, Selector};
+use larder_engine::{CredentialSource, Terms, UpstreamSettings};
+use larder_server::{Caller, Login, OnMiss as _, Selector};
 use larder_testkit::Access;
 use std::time::Duration;
 
@@ -104,6 +104,69 @@ async fn a_restart_while_the_upstream_is_down_serves_nothing_private() {
     cached.world = cached.world.restarted();
     for caller in [presenting("bob", "hunter2"), anonymous(), account()] {
         cached.is_refused(&caller, Kind::Unavailable).await;
+    }
+}
+
+/// Every way in which there is nobody to ask.
+fn nobody_to_ask(settings: &UpstreamSettings) -> Vec<(&'static str, Option<UpstreamSettings>, Terms)> {
+    let with = |change: fn(&mut UpstreamSettings)| {
+        let mut settings = settings.clone();
+        change(&mut settings);
+        Some(settings)
+    };
+    vec![
+        ("not configured", None, Terms::default()),
+        ("turned off", with(|settings| settings.enabled = false), Terms::default()),
+        ("offline", with(|settings| settings.offline = true), Terms::default()),
+        ("all offline", with(|_| {}), Terms { offline: true, ..Terms::default() }),
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_private_stays_so_when_there_is_nobody_to_ask() {
+    let mut cached = cached(guarded()).await;
+    let asked = cached.world.registry.requests().len();
+    for (how, settings, terms) in nobody_to_ask(&cached.world.settings()) {
+        println!("{how}");
+        cached.world.behind(settings.clone(), terms);
+        for stranger in [anonymous(), presenting("bob", "hunter2"), presenting("eve", "letmein")] {
+            cached.is_refused(&stranger, Kind::Denied).await;
+        }
+        // Whether it is there is nobody's business either.
+        let absent = cached.world.authorize("corp/none", None, &anonymous()).await.unwrap_err();
+        assert_eq!(absent.kind, Kind::Denied, "{how}");
+        assert_eq!(cached.world.upstreams.withheld().await.unwrap().len(), 1, "{how}");
+        // Whom the operator gave an account may, and everybody if the operator says so.
+        cached.is_served(&account()).await;
+        cached.world.behind(settings.clone(), Terms { share: true, ..terms });
+        cached.is_served(&anonymous()).await;
+        assert!(cached.world.upstreams.withheld().await.unwrap().is_empty(), "{how}");
+        if let Some(settings) = settings {
+            cached.world.behind(Some(UpstreamSettings { share: true, ..settings }), terms);
+            cached.is_served(&anonymous()).await;
+        }
+        cached.world.behind(None, Terms { accounts: true, ..Terms::default() });
+        let trouble = cached.world.authorize("corp/app", None, &anonymous()).await.unwrap_err();
+        assert!(trouble.wants_credential, "logging in helps where there are accounts");
+    }
+    assert_eq!(cached.world.registry.requests().len(), asked, "nobody was asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_public_is_served_when_there_is_nobody_to_ask() {
+    let mut world = World::new();
+    let image = world.image(1, "library/app", "1", 1000);
+    world.tag("library/app:1").await.unwrap();
+    world.blob("library/app", &image.layers[0].digest, &anonymous()).await.unwrap();
+    world.quiet().await;
+    for (how, settings, terms) in nobody_to_ask(&world.settings()) {
+        world.behind(settings, terms);
+        world.clock.advance(TTL);
+        let found = world.tag("library/app:1").await.unwrap();
+        assert_eq!(found.freshness, larder_server::Freshness::Fresh, "{how}");
+        world.blob("library/app", &image.layers[0].digest, &anonymous()).await.unwrap();
+        assert_eq!(world.upstreams.tags(&name("library/app"), &anonymous()).await.unwrap(), None, "{how}");
+        assert!(world.upstreams.withheld().await.unwrap().is_empty(), "{how}");
     }
 }
 
@@ -226,7 +289,7 @@ async fn a_manifest_that_names_what_is_private_does_not_open_it() {
             pull().await;
         }
         let store = world.engine.store();
-        let evil = crate::world::name("evil/app");
+        let evil = name("evil/app");
         for digest in [layer.0.digest, image.digest()] {
             assert!(store.contains(&digest).unwrap(), "it is there to be stolen");
             assert!(!store.holds(&evil, &digest).unwrap());
@@ -252,9 +315,7 @@ async fn what_is_attached_in_private_to_a_public_image_stays_private() {
     world.manifest("corp/app", &selector("1"), &bob).await.unwrap();
     world.manifest("corp/app", &selector(&note.digest().to_string()), &bob).await.unwrap();
     let store = world.engine.store();
-    let listed = |repository: &str| {
-        store.referrers_in(&crate::world::name(repository), &image.digest()).unwrap().len()
-    };
+    let listed = |repository: &str| store.referrers_in(&name(repository), &image.digest()).unwrap().len();
     assert_eq!((listed("corp/app"), listed("library/app")), (1, 0));
-    assert!(!store.holds(&crate::world::name("library/app"), &note.digest()).unwrap());
+    assert!(!store.holds(&name("library/app"), &note.digest()).unwrap());
 }

@@ -1,7 +1,7 @@
 //! In front of the distribution project's own registry.
 
 use larder_core::{Compression, Kind, RepositoryName, Secret};
-use larder_engine::{Config, Engine, Host, UpstreamSettings, Upstreams};
+use larder_engine::{Config, Engine, Host, Terms, UpstreamSettings, Upstreams};
 use larder_server::{Bringing, Caller, Freshness, OnMiss, Presented, Selector};
 use larder_testkit::{DockerRegistry, ImageBuilder};
 use std::collections::BTreeMap;
@@ -35,7 +35,7 @@ fn upstreams(registry: &DockerRegistry, home: &std::path::Path) -> (Engine, Arc<
     };
     let engine = Engine::open(config, host, larder_core::silent()).unwrap();
     let (name, settings) = UpstreamSettings::parse(&format!("hub.example={}", registry.url())).unwrap();
-    let upstreams = Upstreams::new(&engine, &BTreeMap::from([(name, settings)])).unwrap();
+    let upstreams = Upstreams::new(&engine, &BTreeMap::from([(name, settings)]), Terms::default()).unwrap();
     (engine, upstreams)
 }
 

@@ -1,7 +1,7 @@
 //! A registry, an engine with a clock that is set by hand, and upstreams over them.
 
 use larder_core::{Compression, Digest, Event, Reference, RepositoryName, Secret, Tag};
-use larder_engine::{Config, Engine, Host, RegistryConfig, Span, UpstreamSettings, Upstreams};
+use larder_engine::{Config, Engine, Host, RegistryConfig, Span, Terms, UpstreamSettings, Upstreams};
 use larder_server::{Bringing, Caller, Found, Login, OnMiss, Presented, Selector, Trouble};
 use larder_testkit::{FaultRegistry, Image, ImageBuilder};
 use std::collections::BTreeMap;
@@ -87,6 +87,16 @@ impl World {
             settings: self.settings,
             home: self.home,
         }
+    }
+
+    /// The same store behind other settings: `None` for none at all.
+    pub(crate) fn behind(&mut self, settings: Option<UpstreamSettings>, terms: Terms) {
+        let all = settings.map(|settings| (REGISTRY.to_owned(), settings)).into_iter().collect();
+        self.upstreams = Upstreams::new(&self.engine, &all, terms).unwrap();
+    }
+
+    pub(crate) fn settings(&self) -> UpstreamSettings {
+        self.settings.clone()
     }
 
     /// Another server on the same store, as another process would be.
@@ -193,7 +203,8 @@ fn open(config: Config, clock: &HandClock, warnings: &Arc<Mutex<Vec<String>>>) -
 }
 
 fn upstreams(engine: &Engine, settings: &UpstreamSettings) -> Arc<Upstreams> {
-    Upstreams::new(engine, &BTreeMap::from([(REGISTRY.to_owned(), settings.clone())])).unwrap()
+    let all = BTreeMap::from([(REGISTRY.to_owned(), settings.clone())]);
+    Upstreams::new(engine, &all, Terms::default()).unwrap()
 }
 
 pub(crate) fn name(repository: &str) -> RepositoryName {
