@@ -171,11 +171,11 @@ fn deleting_an_index_leaves_the_children_that_were_pushed_themselves() {
     let store = world.open();
     let lease = store.lease("push").unwrap();
     let a = repository("localhost/a");
-    let pushed = put_image(&store, &lease, &[b"x"]);
+    let pushed = push(&store, &lease, "localhost/a:amd64", &[b"x"]);
+    store.remove_name(&reference("localhost/a:amd64")).unwrap();
     let brought = put_image(&store, &lease, &[b"y"]);
-    store.hold(&a, &pushed.descriptor.digest, HeldKind::Manifest).unwrap();
     let index = index_of(&store, &lease, &[&pushed.descriptor, &brought.descriptor]);
-    store.set_pushed(&reference("localhost/a:1"), &index).unwrap();
+    store.set_name(&reference("localhost/a:1"), &index).unwrap();
     assert!(store.holds(&a, &brought.layers[0]).unwrap());
 
     store.release(&a, &index.digest).unwrap();
@@ -185,6 +185,31 @@ fn deleting_an_index_leaves_the_children_that_were_pushed_themselves() {
     collect(&store);
     assert!(store.missing(&pushed.digests()).unwrap().is_empty());
     assert_eq!(store.missing(&brought.digests()).unwrap().len(), 3);
+}
+
+/// Whoever pushes a manifest says what it names, and knows perhaps no more of it than the digest.
+#[test]
+fn a_pushed_manifest_opens_nothing_that_it_names() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("push").unwrap();
+    let b = repository("localhost/b");
+    let secret = push(&store, &lease, "localhost/a:1", &[b"secret"]);
+    let index = index_of(&store, &lease, &[&secret.descriptor]);
+    store.set_pushed(&reference("localhost/b:1"), &index).unwrap();
+    store.set_pushed(&reference("localhost/b:2"), &secret.descriptor).unwrap();
+    assert!(store.holds(&b, &index.digest).unwrap());
+    assert!(!store.holds(&b, &secret.layers[0]).unwrap() && !store.holds(&b, &secret.config).unwrap());
+    store.hold_below(&b, &index.digest).unwrap();
+    assert!(!store.holds(&b, &secret.layers[0]).unwrap(), "only what was readable there stays readable");
+
+    // What a name of the machine makes readable stays so for what was pushed over it.
+    let tagged = put_image(&store, &lease, &[b"tagged"]);
+    store.set_name(&reference("localhost/b:3"), &tagged.descriptor).unwrap();
+    store.hold_below(&b, &tagged.descriptor.digest).unwrap();
+    store.remove_name(&reference("localhost/b:3")).unwrap();
+    assert!(store.holds(&b, &tagged.layers[0]).unwrap());
+    assert!(!store.holds(&b, &tagged.descriptor.digest).unwrap());
 }
 
 #[test]
@@ -213,7 +238,7 @@ fn what_is_pushed_elsewhere_attaches_nothing_to_an_image() {
     let store = world.open();
     let lease = store.lease("push").unwrap();
     let (a, b) = (repository("localhost/a"), repository("localhost/b"));
-    let image = push(&store, &lease, "localhost/a:1", &[b"x"]);
+    let image = put_named(&store, "localhost/a:1", &[b"x"]);
     let subject = image.descriptor.digest;
     let signature = attach(&store, &lease, &image.descriptor, "application/x.signature");
     let listed = |of: &RepositoryName| store.referrers_in(of, &subject).unwrap();
