@@ -138,6 +138,11 @@ fn waiting_needs_no_thread() {
         (Context::from_waker(&near_waker), Context::from_waker(&far_waker));
     let available = |until, verified| Available { until, verified };
 
+    let gone = near.again();
+    assert!(gone.poll_available(0, &mut near_context).is_pending());
+    let waiting = Arc::strong_count(&near_bell);
+    drop(gone);
+    assert_eq!(Arc::strong_count(&near_bell), waiting - 1, "who went away waits no longer");
     assert!(near.poll_available(0, &mut near_context).is_pending());
     assert!(far.poll_available(500_000, &mut far_context).is_pending());
     ingest.write(&content[..400_000]).unwrap();

@@ -1,7 +1,7 @@
 //! Bytes that come before their digest is known.
 
-use crate::world::{World, never_mounted, noise};
-use larder_core::{Algorithm, Classify as _, Digest, Hasher, Kind, RepositoryName};
+use crate::world::{World, never_mounted, noise, put_json};
+use larder_core::{Algorithm, Classify as _, Descriptor, Digest, Hasher, Kind, MediaType, RepositoryName};
 use larder_store::{Error, GcPlan, HeldKind, OpenUpload, Store, Upload};
 use std::collections::HashSet;
 use std::fs;
@@ -176,6 +176,30 @@ fn what_is_there_already_is_taken_and_a_damaged_one_replaced() {
     assert_eq!(world.files("quarantine").len(), 1);
     let empty = store.create_upload(&repository()).unwrap().commit(&Digest::of(b""), &lease).unwrap();
     assert_eq!(empty.size(), 0);
+}
+
+#[test]
+fn a_manifest_says_what_uploaded_blobs_are() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("push").unwrap();
+    let send = |content: &[u8]| {
+        let mut upload = store.create_upload(&repository()).unwrap();
+        upload.write(content).unwrap();
+        upload.commit(&Digest::of(content), &lease).unwrap();
+    };
+    send(b"{}");
+    send(b"layer");
+    assert_eq!(store.stats().unwrap().layers, 0);
+    let manifest = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_MANIFEST,
+        "config": Descriptor::of(MediaType::OCI_CONFIG, b"{}"),
+        "layers": [Descriptor::of(MediaType::OCI_LAYER, b"layer")],
+    });
+    put_json(&store, &lease, &manifest);
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.manifests, stats.layers, stats.blobs), (1, 1, 3));
+    assert!(store.verify(&mut |_| {}).unwrap().is_clean());
 }
 
 #[test]
