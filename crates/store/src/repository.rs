@@ -333,7 +333,7 @@ pub(crate) fn hold_again(db: &Transaction<'_>, now: Nanos) -> rusqlite::Result<(
 
 /// Makes what was released readable again, from `digest` downwards.
 pub(crate) fn restore_below(db: &Transaction<'_>, repository: &str, digest: &Digest) -> rusqlite::Result<()> {
-    if !db.prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?.exists([repository])? {
+    if !has_released(db, repository)? {
         return Ok(());
     }
     let mut restore =
@@ -365,12 +365,19 @@ fn holds(db: &Connection, repository: &str, digest: &Digest) -> rusqlite::Result
     view.reaches(digest)
 }
 
+/// Whether anything was removed from a repository.
+fn has_released(db: &Connection, repository: &str) -> rusqlite::Result<bool> {
+    // The planner takes the primary key for as good, and reads everything that the repository ever held.
+    db.prepare_cached("SELECT 1 FROM held INDEXED BY held_removed WHERE repository = ?1 AND removed = 1")?
+        .exists([repository])
+}
+
 /// One repository.
 struct View<'a> {
     db: &'a Connection,
     repository: &'a str,
     standing: CachedStatement<'a>,
-    /// Whether anything was removed from it.
+    /// Whether anything was removed from it. Most questions are answered before this is worth a look.
     has_released: bool,
     /// Whether what a cached entry stands for leads on to what it names.
     follows_cached: bool,
@@ -395,10 +402,7 @@ impl<'a> View<'a> {
                  (SELECT min(pushed) FROM names WHERE digest = ?2 AND repository = ?1),
                  EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
         )?;
-        let has_released = db
-            .prepare_cached("SELECT 1 FROM held WHERE repository = ?1 AND removed = 1")?
-            .exists([repository])?;
-        Ok(Self { db, repository, standing, has_released, follows_cached: false })
+        Ok(Self { db, repository, standing, has_released: true, follows_cached: false })
     }
 
     /// Whether something in the repository leads to a digest.
@@ -406,6 +410,7 @@ impl<'a> View<'a> {
         // A layer may be shared by ten thousand images, and a repository may have ten thousand tags, but seldom both: look
         // from both ends in turns, each time a little farther, until one of them is through.
         let mut budget = 64;
+        self.has_released = has_released(self.db, self.repository)?;
         loop {
             if let Some(held) = self.look_up(digest, budget)? {
                 return Ok(held);
