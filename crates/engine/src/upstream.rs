@@ -10,6 +10,8 @@
 mod absent;
 mod access;
 mod blobs;
+mod describe;
+mod detour;
 mod flights;
 mod health;
 mod housekeeping;
@@ -111,7 +113,7 @@ impl Upstreams {
             learned: Learned::new(),
             flights: Flights::default(),
             lists: Lists::new(),
-            transfers: Transfers::default(),
+            transfers: Transfers::new(),
             touched: Touched::default(),
             pressure: Pressure::default(),
         };

@@ -3,27 +3,33 @@
 //! The transfer is a task of its own and goes on when nobody reads any more. An interrupted one is continued where it
 //! stopped. Bytes that do not hash to the name leave nothing behind, and everybody who read them gets an error at the end.
 //!
-//! A blob that another process is writing into the same store is waited for, and read when it is whole.
+//! Only those who ask the same registry share a transfer: what one registry sends is never shown to who asks another. A blob
+//! that is being written for another registry, or by another process, is waited for a while, and then brought aside.
 
 use super::access::{Identity, Who};
+use super::describe::unknown_type;
 use super::flights::Flights;
+use super::lately::Lately;
 use super::source::Source;
 use super::trouble::{self, Word};
 use super::writer::Writer;
 use super::{Shared, blocking};
-use larder_core::{Classify, Descriptor, Digest, Event, Kind, Manifest, MediaType, RepositoryName, Tier};
+use larder_core::{Classify, Descriptor, Digest, Event, Kind, MediaType, Registry, RepositoryName, Tier};
 use larder_remote::Repo;
 use larder_server::{Bringing, Caller, Trouble};
 use larder_store::{Begin, BlobKind, Follower, Ingest, Lease};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+type Lanes = Arc<Mutex<HashMap<(Registry, Digest), Lane>>>;
+
 /// The transfers under way.
-#[derive(Default)]
 pub(super) struct Transfers {
-    lanes: Arc<Mutex<HashMap<Digest, Lane>>>,
+    lanes: Lanes,
+    /// From whom the bytes come that an interrupted transfer left behind.
+    left: Lately<Digest, Registry>,
     proofs: Flights<(Identity, RepositoryName, Digest), Result<(), Trouble>>,
 }
 
@@ -44,7 +50,7 @@ enum Stage {
 }
 
 /// Frees the lane, also when the transfer panics.
-struct Landing(Arc<Mutex<HashMap<Digest, Lane>>>, Digest);
+struct Landing(Lanes, (Registry, Digest));
 
 impl Drop for Landing {
     fn drop(&mut self) {
@@ -53,11 +59,11 @@ impl Drop for Landing {
 }
 
 /// What one transfer is about.
-struct Order {
-    source: Arc<Source>,
-    repository: RepositoryName,
-    digest: Digest,
-    who: Who,
+pub(super) struct Order {
+    pub(super) source: Arc<Source>,
+    pub(super) repository: RepositoryName,
+    pub(super) digest: Digest,
+    pub(super) who: Who,
     /// The repository is known to have it.
     held: bool,
 }
@@ -69,10 +75,35 @@ const WITHHELD: u64 = 64 << 10;
 const ROUNDS: u32 = 3;
 /// How often a blob that another process writes is looked at.
 const BUSY_POLL: Duration = Duration::from_millis(50);
-/// Tags whose manifests are searched for what they say about a blob.
-const SEARCHED: usize = 32;
+/// How long it is waited for.
+const BUSY_PATIENCE: Duration = Duration::from_secs(10);
+/// Transfers that were interrupted, remembered at once.
+const LEFT: usize = 4096;
+
+/// Whose turn it is to write a blob.
+enum Turn {
+    Ours(Ingest),
+    /// It is here by now.
+    Done,
+    /// Somebody's for whom it is not worth waiting.
+    Theirs,
+}
 
 impl Transfers {
+    pub(super) fn new() -> Self {
+        Self { lanes: Lanes::default(), left: Lately::new(LEFT), proofs: Flights::default() }
+    }
+
+    /// Whether another registry claims another length: one of both is wrong, and what is wrong is not worth waiting for.
+    fn contradicted(&self, registry: &Registry, descriptor: &Descriptor) -> bool {
+        let lanes = self.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        lanes.iter().any(|((other, digest), lane)| {
+            other != registry
+                && *digest == descriptor.digest
+                && matches!(&*lane.stage.borrow(), Stage::Coming(_, size) if *size != descriptor.size)
+        })
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner).len()
@@ -107,7 +138,14 @@ impl Shared {
             let may_be_nobody = |trouble: &Trouble| {
                 trouble.kind == Kind::Denied && self.may_be_nobody(&source, repository, &order.who)
             };
-            if here {
+            // One that is here and not held yet may have come a moment ago: then its transfer is about to write that down.
+            let landing = if here { self.lane_of(&order) } else { None };
+            if here && landing.is_none() {
+                let place = repository.clone();
+                let wanted = *digest;
+                if self.on_disk(move |store| store.holds(&place, &wanted)).await? {
+                    return Ok(Bringing::Here);
+                }
                 // It came for another repository.
                 match self.prove(&order).await {
                     Ok(()) => return Ok(Bringing::Here),
@@ -118,10 +156,14 @@ impl Shared {
                     Err(trouble) => return Err(trouble),
                 }
             }
-            let (lane, leads) = self.board(&order);
+            let (lane, leads) = match landing {
+                Some(lane) => (lane, false),
+                None => self.board(&order),
+            };
             if !leads && !held && lane.repository != *repository {
                 self.prove(&order).await?;
             }
+            let elsewhere = lane.repository != *repository;
             match lane.opened().await {
                 Stage::Coming(follower, size) => {
                     return Ok(Bringing::Coming { follower: follower.again(), size });
@@ -131,6 +173,8 @@ impl Shared {
                 Stage::Failed(trouble) if !leads && matches!(trouble.kind, Kind::Denied | Kind::NotFound) => {
                     last = Some(trouble);
                 }
+                // What went wrong in another repository need not go wrong in this one.
+                Stage::Failed(trouble) if !leads && elsewhere => last = Some(trouble),
                 Stage::Failed(trouble) if may_be_nobody(&trouble) => {
                     (last, refused) = (Some(trouble), true);
                 }
@@ -155,16 +199,24 @@ impl Shared {
         self.on_disk(move |_| ingest.reset().map(|()| ingest)).await
     }
 
+    /// The transfer of the blob on the word of the same repository, if there is one.
+    fn lane_of(&self, order: &Order) -> Option<Lane> {
+        let lanes = self.transfers.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (order.source.registry.clone(), order.digest);
+        lanes.get(&key).filter(|lane| lane.repository == order.repository).cloned()
+    }
+
     /// Joins the transfer of a blob, or starts it; says which.
     fn board(self: &Arc<Self>, order: &Order) -> (Lane, bool) {
         let mut lanes = self.transfers.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(lane) = lanes.get(&order.digest) {
+        let key = (order.source.registry.clone(), order.digest);
+        if let Some(lane) = lanes.get(&key) {
             return (lane.clone(), false);
         }
         let (sender, stage) = watch::channel(Stage::Opening);
         let lane = Lane { repository: order.repository.clone(), stage };
-        lanes.insert(order.digest, lane.clone());
-        let landing = Landing(self.transfers.lanes.clone(), order.digest);
+        lanes.insert(key.clone(), lane.clone());
+        let landing = Landing(self.transfers.lanes.clone(), key);
         let order = Order {
             source: order.source.clone(),
             repository: order.repository.clone(),
@@ -200,12 +252,18 @@ impl Shared {
         }
         let mut again = descriptor.size <= WITHHELD;
         loop {
-            let Some(ingest) = self.begin(&descriptor, &lease).await? else {
+            let turn = self.begin(&order.source.registry, &descriptor, &lease).await?;
+            if matches!(turn, Turn::Done) {
                 // Somebody else brought it, on another word than ours.
                 return if order.held { Ok(()) } else { self.prove(order).await };
-            };
+            }
             let _slot = order.source.slot(descriptor.size).await;
-            match self.pump(order, &repo, &descriptor, ingest, stage).await {
+            let brought = match turn {
+                Turn::Done => Ok(()),
+                Turn::Ours(ingest) => self.pump(order, &repo, &descriptor, ingest, stage).await,
+                Turn::Theirs => self.detour(order, &repo, &descriptor, &lease).await,
+            };
+            match brought {
                 Ok(()) => break,
                 Err(trouble) if again && trouble.kind == Kind::Corrupt => {
                     self.warn(format!("fetched once more: {trouble}"));
@@ -229,6 +287,12 @@ impl Shared {
     ) -> Result<(), Trouble> {
         let what = format!("blob {} of {}", order.digest, order.repository);
         let mut kept = ingest.offset();
+        let left = self.transfers.left.get(&order.digest, self.now(), Duration::MAX);
+        if kept > 0 && left.is_some_and(|left| left != order.source.registry) {
+            // What another registry sent is not what this one's readers are shown.
+            ingest = self.emptied(ingest).await?;
+            kept = 0;
+        }
         if kept == descriptor.size && !order.held {
             // Nothing is asked for below, so nothing there proves that this repository has it.
             self.prove(order).await?;
@@ -281,6 +345,7 @@ impl Shared {
                 if trouble.kind == Kind::Corrupt {
                     drop(writer.discard().await);
                 } else {
+                    self.transfers.left.put(order.digest, order.source.registry.clone(), self.now());
                     writer.stop().await;
                 }
                 Err(trouble)
@@ -305,7 +370,7 @@ impl Shared {
     }
 
     /// Notes what a failure means for whoever asks next.
-    async fn refused(&self, order: &Order, what: &str, error: &larder_remote::Error) -> Trouble {
+    pub(super) async fn refused(&self, order: &Order, what: &str, error: &larder_remote::Error) -> Trouble {
         let refusal = order.source.refusal(what, &order.who, error);
         match refusal.word {
             Word::Denied => {
@@ -320,15 +385,27 @@ impl Shared {
         refusal.trouble
     }
 
-    /// The right to write the blob; `None` if it is here by now.
-    async fn begin(&self, descriptor: &Descriptor, lease: &Lease) -> Result<Option<Ingest>, Trouble> {
+    /// The right to write the blob.
+    async fn begin(
+        &self,
+        registry: &Registry,
+        descriptor: &Descriptor,
+        lease: &Lease,
+    ) -> Result<Turn, Trouble> {
+        let asked = Instant::now();
         loop {
             let (store, lease) = (self.store().clone(), lease.clone());
             let (digest, size) = (descriptor.digest, descriptor.size);
             let begun = blocking(move || store.begin(&digest, Some(size), &lease)).await?;
             match begun.map_err(|error| trouble::store(&error))? {
-                Begin::Exists(_) => return Ok(None),
-                Begin::Ingest(ingest) => return Ok(Some(ingest)),
+                Begin::Exists(_) => return Ok(Turn::Done),
+                Begin::Ingest(ingest) => return Ok(Turn::Ours(ingest)),
+                Begin::Busy
+                    if asked.elapsed() >= BUSY_PATIENCE
+                        || self.transfers.contradicted(registry, descriptor) =>
+                {
+                    return Ok(Turn::Theirs);
+                }
                 Begin::Busy => tokio::time::sleep(BUSY_POLL).await,
             }
         }
@@ -367,34 +444,6 @@ impl Shared {
         }
         proof
     }
-
-    /// What is known about a blob before it is fetched: what a manifest says, else what the upstream says.
-    async fn describe(&self, order: &Order, repo: &Repo) -> Result<Descriptor, Trouble> {
-        let digest = order.digest;
-        if let Some(known) = self.learned.about(&order.repository, &digest, self.now()) {
-            return Ok(known);
-        }
-        let (store, repository) = (self.store().clone(), order.repository.clone());
-        let found = blocking(move || search(&store, &repository, &digest)).await?;
-        if let Some(found) = found.map_err(|error| trouble::store(&error))? {
-            return Ok(found);
-        }
-        let what = format!("how large is {digest} of {}", order.repository);
-        match order.source.ask(&what, &order.who, None, repo.has_blob(&digest)).await {
-            Ok(Some(size)) => Ok(Descriptor::new(unknown_type(), digest, size)),
-            Ok(None) => {
-                let trouble = trouble::plain(Kind::NotFound, format!("{} has no {digest}", order.repository));
-                self.note_absent(&order.who, &order.repository, &digest.to_string(), &trouble);
-                Err(trouble)
-            }
-            Err(refusal) => {
-                if refusal.word == Word::Denied {
-                    self.deny(&(order.who.identity, order.repository.clone()), &refusal.trouble).await;
-                }
-                Err(refusal.trouble)
-            }
-        }
-    }
 }
 
 impl Lane {
@@ -407,33 +456,6 @@ impl Lane {
     }
 }
 
-/// What the stored manifests of a repository say about a blob.
-fn search(
-    store: &larder_store::Store,
-    repository: &RepositoryName,
-    digest: &Digest,
-) -> larder_store::Result<Option<Descriptor>> {
-    for tag in store.tags(repository, None, SEARCHED)? {
-        let cached = store.cached(repository, tag.as_str())?.map(|cached| cached.descriptor.digest);
-        let root = match cached {
-            Some(digest) => Some(digest),
-            None => store.name(&repository.tagged(tag))?.map(|name| name.descriptor.digest),
-        };
-        let Some(Ok(Some(document))) = root.map(|root| store.document(&root)) else { continue };
-        let mut documents = vec![document];
-        if let Manifest::Index(index) = documents[0].manifest() {
-            let below =
-                index.manifests.iter().take(SEARCHED).filter_map(|child| store.document(&child.digest).ok());
-            documents = below.flatten().collect();
-        }
-        let children = documents.iter().flat_map(|document| document.manifest().children());
-        if let Some(found) = children.into_iter().find(|child| child.digest == *digest) {
-            return Ok(Some(found.clone()));
-        }
-    }
-    Ok(None)
-}
-
 fn kind_of(media_type: &MediaType) -> BlobKind {
     if media_type.is_layer() {
         BlobKind::Layer
@@ -442,8 +464,4 @@ fn kind_of(media_type: &MediaType) -> BlobKind {
     } else {
         BlobKind::Other
     }
-}
-
-fn unknown_type() -> MediaType {
-    MediaType::new("application/octet-stream")
 }

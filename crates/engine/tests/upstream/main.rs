@@ -10,5 +10,6 @@ mod locked;
 mod manifests;
 mod private;
 mod real;
+mod strangers;
 mod trouble;
 mod world;
