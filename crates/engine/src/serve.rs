@@ -77,6 +77,7 @@ impl Engine {
             stall_timeout: config.stall_timeout.0,
             connections: config.max_connections,
             grace: config.grace.0,
+            via: Some(upstreams.via().to_owned()),
             private_metrics: config.private_metrics,
             ..larder_server::Settings::default()
         };

@@ -51,6 +51,7 @@ use std::time::SystemTime;
 /// The upstreams behind a server.
 pub struct Upstreams {
     shared: Arc<Shared>,
+    via: String,
 }
 
 /// What requests and the tasks they start have in common.
@@ -92,17 +93,19 @@ impl Upstreams {
         rustix::rand::getrandom(&mut key, rustix::rand::GetRandomFlags::empty()).map_err(|error| {
             Error::File { action: "cannot read", path: "/dev/urandom".into(), source: error.into() }
         })?;
+        let via = format!("larder-{}", &Digest::of(&key).to_string()["sha256:".len()..][..16]);
         let mut sources = HashMap::new();
         for (registry, mut settings, url) in settings::resolve(settings)? {
             settings.offline |= terms.offline;
-            let source = Source::new(engine, registry.clone(), settings, url)?;
+            let source = Source::new(engine, registry.clone(), settings, url, &via)?;
+            source.warn_of_plain_http(engine.progress());
             sources.insert(registry, Arc::new(source));
         }
         let local = Registry::new(LOCAL).expect("a host name");
         let offline = UpstreamSettings { offline: true, ..UpstreamSettings::default() };
         let shared = Shared {
             terms,
-            nobody: Arc::new(Source::new(engine, local, offline, None)?),
+            nobody: Arc::new(Source::new(engine, local, offline, None, &via)?),
             engine: engine.clone(),
             keychain: engine.keychain()?,
             progress: engine.progress().clone(),
@@ -117,7 +120,12 @@ impl Upstreams {
             touched: Touched::default(),
             pressure: Pressure::default(),
         };
-        Ok(Arc::new(Self { shared: Arc::new(shared) }))
+        Ok(Arc::new(Self { shared: Arc::new(shared), via }))
+    }
+
+    /// The name under which upstreams hear of this server, in `Via`. A request that carries it is one of its own.
+    pub fn via(&self) -> &str {
+        &self.via
     }
 
     /// Writes down what was used and keeps the quota of the configuration while serving; never ends. Requests do not wait

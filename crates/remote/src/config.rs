@@ -31,6 +31,8 @@ pub struct Proxy {
 pub struct Config {
     /// The `User-Agent` header.
     pub user_agent: String,
+    /// The `Via` header (RFC 9110 §7.6.3), for who asks on behalf of others: it is how a loop is noticed.
+    pub via: Option<String>,
     /// How long a connection may take to come about.
     pub connect_timeout: Duration,
     /// How long no byte may arrive before a connection is given up.
@@ -86,6 +88,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             user_agent: concat!("larder/", env!("CARGO_PKG_VERSION")).into(),
+            via: None,
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             min_rate: Some(1024),

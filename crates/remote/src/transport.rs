@@ -8,6 +8,7 @@ use crate::guard::{Guard, Refused, Resolver, Trust};
 use crate::hosts::{Tls, authorities, authority};
 use crate::{Config, Error, Result, redact};
 use larder_core::Secret;
+use reqwest::header::{HeaderMap, HeaderValue, VIA};
 use reqwest::{Certificate, Identity, NoProxy};
 use std::collections::HashMap;
 use std::path::Path;
@@ -121,6 +122,9 @@ impl Transport {
                 for proxy in make_proxies(proxy)? {
                     builder = builder.proxy(proxy);
                 }
+            }
+            if let Some(via) = self.config.via.as_deref().and_then(|via| HeaderValue::from_str(via).ok()) {
+                builder = builder.default_headers(HeaderMap::from_iter([(VIA, via)]));
             }
             if let Some(identity) = &identity {
                 builder = builder.identity(identity.clone());

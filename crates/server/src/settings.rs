@@ -29,6 +29,8 @@ pub struct Settings {
     pub grace: Duration,
     /// What the store may take, for metrics; enforced elsewhere.
     pub quota: Option<u64>,
+    /// The name under which this server appears in `Via` where it asks others. Requests that carry it come from itself.
+    pub via: Option<String>,
     /// Whether `/metrics` needs the right to administer.
     pub private_metrics: bool,
 }
@@ -47,6 +49,7 @@ impl Default for Settings {
             manifest_cache: 16 << 20,
             grace: Duration::from_secs(60),
             quota: None,
+            via: None,
             private_metrics: false,
         }
     }

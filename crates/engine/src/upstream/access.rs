@@ -241,7 +241,7 @@ impl Shared {
     ) -> Result<Who, Trouble> {
         let wanted = source.settings.credentials;
         if let Some(presented) = &caller.presented
-            && wanted != CredentialSource::Own
+            && source.takes_presented()
         {
             let credential = match presented.clone() {
                 Presented::Basic { username, password } => Credential::Basic { username, password },

@@ -2,16 +2,16 @@
 
 use super::access::{Identity, Who};
 use super::health::Health;
-use super::settings::UpstreamSettings;
+use super::settings::{CredentialSource, UpstreamSettings};
 use super::trouble::{self, Word};
 use crate::{Engine, Error, Span, keychain};
-use larder_core::{Classify, Kind, Registry, RepositoryName};
+use larder_core::{Classify, Event, Kind, Progress, Registry, RepositoryName};
 use larder_remote::{Auth, Client, Repo};
 use larder_server::Trouble;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use url::Url;
+use url::{Host, Url};
 
 pub(super) struct Source {
     pub(super) registry: Registry,
@@ -19,6 +19,8 @@ pub(super) struct Source {
     pub(super) health: Health,
     /// Whose credentials the registry's own host takes.
     pub(super) credential_host: Registry,
+    /// Whether credentials that callers present may travel there.
+    confidential: bool,
     /// Of its own, so that one upstream in trouble does not use up the retries of the others.
     client: Client,
     attempts: u32,
@@ -54,8 +56,11 @@ impl Source {
         registry: Registry,
         settings: UpstreamSettings,
         url: Option<Url>,
+        via: &str,
     ) -> crate::Result<Self> {
         let mut config = keychain::client_config(engine.config(), engine.host(), engine.progress().clone())?;
+        config.via = Some(format!("1.1 {via}"));
+        let confidential = url.as_ref().is_none_or(is_confidential);
         let mut credential_host = registry.clone();
         if let Some(url) = url {
             let host = url.host_str().unwrap_or_default();
@@ -74,6 +79,7 @@ impl Source {
             settings,
             health: Health::default(),
             credential_host,
+            confidential,
             client,
             attempts: engine.config().attempts,
             clock: engine.host().clock.clone(),
@@ -81,6 +87,23 @@ impl Source {
             large: Semaphore::new(jobs),
             small: Semaphore::new(jobs * SMALL_PER_LARGE),
         })
+    }
+
+    /// Whether what callers present is passed on.
+    pub(super) fn takes_presented(&self) -> bool {
+        self.settings.credentials != CredentialSource::Own && self.confidential
+    }
+
+    /// Says so if what callers present is not passed on although it is configured.
+    pub(super) fn warn_of_plain_http(&self, progress: &Progress) {
+        if self.settings.credentials != CredentialSource::Own && !self.confidential && !self.settings.offline
+        {
+            let message = format!(
+                "{} is reached over plain http outside of this network: credentials of clients are not passed on",
+                self.registry
+            );
+            progress(Event::Warning { message });
+        }
     }
 
     /// A repository for moving blobs, with the patience that is configured.
@@ -153,5 +176,41 @@ impl Source {
             Word::Denied | Word::NotFound => self.health.spoke(),
         }
         Refusal { word, trouble: trouble::remote(what, error, who.identity == Identity::Anonymous) }
+    }
+}
+
+/// Whether nobody on the way reads along: over TLS, or not farther than the own network.
+fn is_confidential(url: &Url) -> bool {
+    match url.host() {
+        _ if url.scheme() == "https" => true,
+        Some(Host::Ipv4(address)) => address.is_loopback() || address.is_private() || address.is_link_local(),
+        Some(Host::Ipv6(address)) => {
+            address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
+        }
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_clients_present_is_not_sent_in_clear_over_other_networks() {
+        for (url, expected) in [
+            ("https://registry.example", true),
+            ("http://registry.example", false),
+            ("http://8.8.8.8:5000", false),
+            ("http://[2001:db8::1]:5000", false),
+            ("http://127.0.0.1:5000", true),
+            ("http://10.0.0.7:5000", true),
+            ("http://[::1]:5000", true),
+            ("http://[fd00::1]", true),
+            ("http://localhost:5000", true),
+            ("http://localhost.example", false),
+        ] {
+            assert_eq!(is_confidential(&url.parse().unwrap()), expected, "{url}");
+        }
     }
 }
