@@ -29,7 +29,6 @@ pub struct Serving {
     tls: Option<Arc<Tls>>,
     upstreams: Arc<Upstreams>,
     auditor: Arc<Auditor>,
-    config: ServeConfig,
 }
 
 impl Engine {
@@ -99,7 +98,6 @@ impl Engine {
             tls,
             upstreams,
             auditor,
-            config: config.clone(),
         })
     }
 }
@@ -141,13 +139,18 @@ impl Serving {
         self.tls.is_some()
     }
 
-    /// Reads certificates and accounts again. What cannot be read stays as it was.
-    pub fn reload(&self) -> Result<()> {
-        if let Some(tls) = &self.tls {
-            let now = (self.engine.host().clock)();
-            tls.reload(now).map_err(|source| Error::Tls { source: Box::new(source) })?;
-        }
-        let access = self.engine.access(&self.config, &self.addresses)?;
+    /// Reads certificates again. `false`: there are none. What cannot be read stays as it was.
+    pub fn reload_certificates(&self) -> Result<bool> {
+        let Some(tls) = &self.tls else { return Ok(false) };
+        let now = (self.engine.host().clock)();
+        tls.reload(now).map_err(|source| Error::Tls { source: Box::new(source) })?;
+        Ok(true)
+    }
+
+    /// Reads accounts again, and takes over the rules of `config`; the rest of it needs a restart. If there is something wrong
+    /// in them, all stay as they were.
+    pub fn reload_access(&self, config: &ServeConfig) -> Result<()> {
+        let access = self.engine.access(config, &self.addresses)?;
         self.access.reload(access).map_err(|source| Error::Access { source: Box::new(source) })
     }
 

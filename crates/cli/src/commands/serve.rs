@@ -5,6 +5,7 @@ use crate::invocation::{self, Invocation};
 use crate::journal::{Journal, LogFormat};
 use crate::problem::Usage;
 use anyhow::Result;
+use larder_core::Registry;
 use larder_engine::{ServeConfig, Serving, TlsConfig, UpstreamSettings};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Clients pull what the store has, and through it what docker.io, quay.io, ghcr.io, registry.k8s.io and the other
 /// well-known registries have: HOST/docker.io/library/nginx, or with ?ns=docker.io as containerd's mirrors ask. Each blob
 /// is fetched once, however many ask. What is pushed is kept as localhost/NAME. Registries that are not configured are
-/// never contacted. On SIGHUP certificates and accounts are read again; SIGTERM lets transfers finish.
+/// never contacted. On SIGHUP certificates, accounts and rules are read again; SIGTERM lets transfers finish.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"))]
 pub(crate) struct Args {
@@ -31,6 +32,11 @@ pub(crate) struct Args {
     /// Ask no upstream; the store is all there is
     #[arg(long, conflicts_with = "upstream")]
     offline: bool,
+
+    /// Whoever the rules let may read what the store has of registries that cannot be asked: without it, only what is known
+    /// to be public, and the rest with an account
+    #[arg(long)]
+    share: bool,
 
     /// The registry that names without one belong to; docker.io makes this a mirror for Docker's engine
     #[arg(long, value_name = "REGISTRY")]
@@ -83,7 +89,12 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let runtime = invocation::runtime(workers)?;
     let serving = runtime.block_on(engine.prepare_to_serve(&config, journal.sink()))?;
     announce(&serving, invocation)?;
-    let cut = runtime.block_on(serve(Arc::new(serving), &journal))?;
+    let again = || -> Result<ServeConfig> {
+        let mut config = invocation.settings()?.config.serve;
+        args.apply(&mut config)?;
+        Ok(config)
+    };
+    let cut = runtime.block_on(serve(Arc::new(serving), &journal, &again))?;
     runtime.shutdown_background();
     if cut > 0 {
         invocation.terminal.warn(&format!("{cut} connections were cut: they were not done in time"));
@@ -91,7 +102,11 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-async fn serve(serving: Arc<Serving>, journal: &Journal) -> Result<usize> {
+async fn serve(
+    serving: Arc<Serving>,
+    journal: &Journal,
+    again: &dyn Fn() -> Result<ServeConfig>,
+) -> Result<usize> {
     let mut interrupts = signal(SignalKind::interrupt())?;
     let mut terminations = signal(SignalKind::terminate())?;
     let mut hangups = signal(SignalKind::hangup())?;
@@ -102,18 +117,25 @@ async fn serve(serving: Arc<Serving>, journal: &Journal) -> Result<usize> {
     };
     let mut look = tokio::time::interval(LOOK);
     let mut known: Vec<String> = Vec::new();
-    let reloaded = |outcome: larder_engine::Result<bool>| match outcome {
+    let reloaded = |what: &str, outcome: Result<bool>| match outcome {
         Ok(false) => {}
-        Ok(true) => journal.note("certificates and accounts were read again"),
-        Err(error) => journal.warn(&larder_core::report(&error)),
+        Ok(true) => journal.note(&format!("{what} were read again")),
+        Err(error) => {
+            journal.warn(&format!("{what} stay as they were: {}", larder_core::report(error.as_ref())))
+        }
     };
     loop {
         tokio::select! {
             _ = interrupts.recv() => break,
             _ = terminations.recv() => break,
-            _ = hangups.recv() => reloaded(serving.reload().map(|()| true)),
+            _ = hangups.recv() => {
+                // One that cannot be read does not keep the other from being read.
+                reloaded("certificates", serving.reload_certificates().map_err(Into::into));
+                let rules = again().and_then(|config| Ok(serving.reload_access(&config)?));
+                reloaded("accounts and rules", rules.map(|()| true));
+            }
             _ = look.tick() => {
-                reloaded(serving.refresh());
+                reloaded("certificates", serving.refresh().map_err(Into::into));
                 let problems = serving.problems();
                 problems.iter().filter(|problem| !known.contains(problem)).for_each(|problem| journal.warn(problem));
                 known = problems;
@@ -139,14 +161,46 @@ fn announce(serving: &Serving, invocation: &Invocation) -> Result<()> {
 }
 
 impl Args {
+    /// Tells what is wrong by the name of the flag.
+    fn check(&self) -> Result<()> {
+        let wrong = |flag: &str, text: &str, problem: &str, hint: &str| {
+            Err(Usage::new(format!("{flag} {text}: {problem}")).hint(hint).into())
+        };
+        for text in &self.listen {
+            if text.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+                let hint = "write 127.0.0.1:5000 for this machine only, :5000 for every address";
+                return wrong("--listen", text, "this is not ADDRESS:PORT", hint);
+            }
+        }
+        for text in &self.anonymous {
+            if !["pull", "push", "delete"].contains(&text.as_str()) {
+                return wrong("--anonymous", text, "there is no such action", "write pull, push or delete");
+            }
+        }
+        if let Some(text) = &self.default_namespace
+            && let Err(error) = Registry::new(text)
+        {
+            let hint = "write the host of a registry, for example docker.io";
+            return wrong("--default-namespace", text, &error.to_string(), hint);
+        }
+        if let Some(file) = self.htpasswd.as_ref().filter(|file| file.is_dir()) {
+            let hint = format!("`htpasswd -Bc {} NAME` creates a file", file.join("users").display());
+            return wrong("--htpasswd", &file.display().to_string(), "this is a directory", &hint);
+        }
+        Ok(())
+    }
+
     /// Flags win over the file.
     fn apply(&self, config: &mut ServeConfig) -> Result<()> {
+        self.check()?;
         if !self.listen.is_empty() {
             config.listen.clone_from(&self.listen);
         }
         for text in &self.upstream {
             let (name, settings) = UpstreamSettings::parse(text).map_err(|problem| {
-                Usage::new(format!("--upstream {text}: {problem}"))
+                // What stands behind the name may have a password in it.
+                let name = text.split_once('=').map_or(text.as_str(), |(name, _)| name);
+                Usage::new(format!("--upstream {name}: {problem}"))
                     .hint("write NAME=URL, for example registry.example=https://10.0.0.7:5000")
             })?;
             match config.upstreams.get_mut(&name) {
@@ -155,6 +209,7 @@ impl Args {
             }
         }
         config.offline |= self.offline;
+        config.share |= self.share;
         if self.default_namespace.is_some() {
             config.default_namespace.clone_from(&self.default_namespace);
         }

@@ -2,6 +2,7 @@
 //! not installed.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on stops where it is")]
 
+mod again;
 mod audit;
 mod clients;
 mod conformance;
