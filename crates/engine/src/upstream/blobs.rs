@@ -141,11 +141,6 @@ impl Shared {
             // One that is here and not held yet may have come a moment ago: then its transfer is about to write that down.
             let landing = if here { self.lane_of(&order) } else { None };
             if here && landing.is_none() {
-                let place = repository.clone();
-                let wanted = *digest;
-                if self.on_disk(move |store| store.holds(&place, &wanted)).await? {
-                    return Ok(Bringing::Here);
-                }
                 // It came for another repository.
                 match self.prove(&order).await {
                     Ok(()) => return Ok(Bringing::Here),
@@ -413,6 +408,11 @@ impl Shared {
 
     /// Asks whether this repository has a blob that is in the store, and writes it down.
     async fn prove(&self, order: &Order) -> Result<(), Trouble> {
+        // Written down meanwhile, by a transfer that was about to land when this was looked up.
+        let (place, wanted) = (order.repository.clone(), order.digest);
+        if self.on_disk(move |store| store.holds(&place, &wanted)).await? {
+            return Ok(());
+        }
         let repo = order.source.desk(&order.repository, &order.who.auth);
         let what = format!("does {} have {}", order.repository, order.digest);
         let (source, who, digest) = (order.source.clone(), order.who.clone(), order.digest);

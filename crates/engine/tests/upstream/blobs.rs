@@ -1,10 +1,11 @@
 //! Blobs are brought once and read along.
 
 use crate::world::{World, anonymous, name, selector};
-use larder_core::{Descriptor, Digest};
+use larder_core::{Compression, Descriptor, Digest};
 use larder_server::{Bringing, OnMiss};
-use larder_testkit::{Fault, Rule, eventually_async};
+use larder_testkit::{Fault, ImageBuilder, Rule, eventually_async};
 use std::io::Read as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 const LAYER: usize = 300_000;
@@ -18,7 +19,7 @@ async fn five_hundred_callers_cause_one_request() {
     let content = image.blobs.iter().find(|(descriptor, _)| descriptor.digest == layer).unwrap().1.clone();
     // Slow enough for all of them to find it under way.
     world.registry.fault(Rule::blob(&layer).fault(Fault::Throttle(4_000_000)));
-    let world = std::sync::Arc::new(world);
+    let world = Arc::new(world);
     let callers: Vec<_> = (0..500)
         .map(|_| {
             let world = world.clone();
@@ -34,6 +35,31 @@ async fn five_hundred_callers_cause_one_request() {
     // And from then on none.
     assert!(world.blob("library/app", &layer, &anonymous()).await.unwrap() == content);
     assert_eq!(world.registry.count("*", &format!("*{layer}")), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_while_a_blob_lands_asks_nobody_either() {
+    let world = World::with(|_| {}, |config| config.idle_timeout = "1m".parse().unwrap());
+    let image = ImageBuilder::new(18).random_layers(40, 2000, Compression::None).build();
+    image.push(&world.registry, "library/app", Some("1"));
+    world.tag("library/app:1").await.unwrap();
+    let world = Arc::new(world);
+    let mut callers = Vec::new();
+    for layer in &image.layers {
+        for late in 0..20 {
+            let (world, digest) = (world.clone(), layer.digest);
+            callers.push(tokio::spawn(async move {
+                tokio::time::sleep(Duration::from_millis(late * 2)).await;
+                world.blob("library/app", &digest, &anonymous()).await.map(drop)
+            }));
+        }
+    }
+    for caller in callers {
+        caller.await.unwrap().unwrap();
+    }
+    for layer in &image.layers {
+        assert_eq!(world.registry.count("*", &format!("*{}", layer.digest)), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -106,7 +132,7 @@ async fn wrong_bytes_break_every_reader_and_leave_nothing() {
     world.tag("library/app:1").await.unwrap();
     let layer = image.layers[0].digest;
     let spoiled = world.registry.fault(Rule::blob(&layer).fault(Fault::WrongByte(150_000)));
-    let world = std::sync::Arc::new(world);
+    let world = Arc::new(world);
     let readers: Vec<_> = (0..10)
         .map(|_| {
             let world = world.clone();
@@ -255,7 +281,7 @@ async fn a_blob_that_somebody_else_writes_is_waited_for() {
     let begun = store.begin(&descriptor.digest, Some(descriptor.size), &lease).unwrap();
     let larder_store::Begin::Ingest(mut ingest) = begun else { panic!("nobody writes it") };
     ingest.replay(&mut |_| {}).unwrap();
-    let world = std::sync::Arc::new(world);
+    let world = Arc::new(world);
     let digest: Digest = descriptor.digest;
     let waiting = tokio::spawn({
         let world = world.clone();
