@@ -219,7 +219,7 @@ enum Kept {
     /// The repository lacks this.
     Missing(Digest),
     /// What is there has another size than the manifest says.
-    Wrong(Descriptor, u64),
+    Wrong(Box<Descriptor>, u64),
     /// The client's conditions do not hold.
     Unacceptable,
 }
@@ -252,7 +252,7 @@ impl Push {
             let held = store.holds(repository, &child.digest)?;
             match store.blob(&child.digest)?.filter(|_| held) {
                 Some(blob) if blob.size() != child.size => {
-                    return Ok(Kept::Wrong(child.clone(), blob.size()));
+                    return Ok(Kept::Wrong(Box::new(child.clone()), blob.size()));
                 }
                 Some(_) => {}
                 None if is_needed(document.manifest(), child) => return Ok(Kept::Missing(child.digest)),
