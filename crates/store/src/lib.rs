@@ -32,6 +32,7 @@ mod store;
 mod upload;
 mod verdict;
 mod verify;
+mod view;
 mod wal;
 
 pub use audit::{

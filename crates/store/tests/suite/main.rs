@@ -5,6 +5,8 @@ mod audit;
 #[cfg(test)]
 mod audit_tampering;
 #[cfg(test)]
+mod cached;
+#[cfg(test)]
 mod collection;
 #[cfg(test)]
 mod crash;
