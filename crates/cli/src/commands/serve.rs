@@ -121,7 +121,7 @@ async fn serve(
         Ok(false) => {}
         Ok(true) => journal.note(&format!("{what} were read again")),
         Err(error) => {
-            journal.warn(&format!("{what} stay as they were: {}", larder_core::report(error.as_ref())))
+            journal.warn(&format!("{what} stay as they were: {}", larder_core::report(error.as_ref())));
         }
     };
     loop {

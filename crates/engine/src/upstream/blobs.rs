@@ -82,7 +82,7 @@ const LEFT: usize = 4096;
 
 /// Whose turn it is to write a blob.
 enum Turn {
-    Ours(Ingest),
+    Ours(Box<Ingest>),
     /// It is here by now.
     Done,
     /// Somebody's for whom it is not worth waiting.
@@ -255,7 +255,7 @@ impl Shared {
             let _slot = order.source.slot(descriptor.size).await;
             let brought = match turn {
                 Turn::Done => Ok(()),
-                Turn::Ours(ingest) => self.pump(order, &repo, &descriptor, ingest, stage).await,
+                Turn::Ours(ingest) => self.pump(order, &repo, &descriptor, *ingest, stage).await,
                 Turn::Theirs => self.detour(order, &repo, &descriptor, &lease).await,
             };
             match brought {
@@ -394,7 +394,7 @@ impl Shared {
             let begun = blocking(move || store.begin(&digest, Some(size), &lease)).await?;
             match begun.map_err(|error| trouble::store(&error))? {
                 Begin::Exists(_) => return Ok(Turn::Done),
-                Begin::Ingest(ingest) => return Ok(Turn::Ours(ingest)),
+                Begin::Ingest(ingest) => return Ok(Turn::Ours(Box::new(ingest))),
                 Begin::Busy
                     if asked.elapsed() >= BUSY_PATIENCE
                         || self.transfers.contradicted(registry, descriptor) =>

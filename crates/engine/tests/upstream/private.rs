@@ -127,7 +127,6 @@ async fn what_is_private_stays_so_when_there_is_nobody_to_ask() {
     let mut cached = cached(guarded()).await;
     let asked = cached.world.registry.requests().len();
     for (how, settings, terms) in nobody_to_ask(&cached.world.settings()) {
-        println!("{how}");
         cached.world.behind(settings.clone(), terms);
         for stranger in [anonymous(), presenting("bob", "hunter2"), presenting("eve", "letmein")] {
             cached.is_refused(&stranger, Kind::Denied).await;
