@@ -124,3 +124,64 @@ fn word(bytes: &[u8], at: usize) -> Option<u32> {
 const HEAD: usize = 32;
 /// Bytes of a frame before its page.
 const FRAME: usize = 24;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAGE: usize = 512;
+
+    /// A log of frames, each with a page number and what it says about the end of a transaction.
+    fn log(frames: &[(u32, u32)]) -> Vec<u8> {
+        let mut log = Vec::new();
+        for word in [0x377f_0683, 3_007_000, PAGE as u32, 0, 7, 0xdead_beef] {
+            log.extend(u32::to_be_bytes(word));
+        }
+        let head = Head { big_endian: true, page: PAGE, salt: [7, 0xdead_beef], sum: [0, 0] };
+        let mut sum = head.add([0, 0], &log);
+        log.extend(sum.map(u32::to_be_bytes).concat());
+        for (number, commit) in frames {
+            let start = [*number, *commit].map(u32::to_be_bytes).concat();
+            let page: Vec<u8> = (0..PAGE).map(|at| (at as u32 * number) as u8).collect();
+            sum = head.add(head.add(sum, &start), &page);
+            log.extend(start);
+            log.extend(head.salt.map(u32::to_be_bytes).concat());
+            log.extend(sum.map(u32::to_be_bytes).concat());
+            log.extend(page);
+        }
+        log
+    }
+
+    #[test]
+    fn no_bit_of_a_committed_transaction_can_change_unnoticed() {
+        // The number of pages is a power of two: one bit decides whether the transaction ended.
+        let sound = log(&[(1, 0), (2, 16), (3, 0), (4, 16)]);
+        assert_eq!(problem(&sound), None);
+        for bit in 0..sound.len() * 8 {
+            // The version and the number of checkpoints are covered by the checksum of the head like everything else.
+            let mut damaged = sound.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            assert!(problem(&damaged).is_some(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn what_a_killed_process_leaves_is_no_damage() {
+        let committed = log(&[(1, 0), (2, 2)]);
+        let killed = log(&[(1, 0), (2, 2), (3, 0), (4, 0), (5, 0)]);
+        assert_eq!(problem(&killed), None, "a transaction that did not end");
+        assert_eq!(problem(&killed[..killed.len() - 100]), None, "nor its last write");
+        // The next transaction was shorter.
+        let mut next = log(&[(1, 0), (2, 2), (9, 3)]);
+        next.extend(&killed[next.len()..]);
+        assert_eq!(problem(&next), None);
+        // Frames of an earlier round of the same file.
+        let mut earlier = killed[committed.len()..].to_vec();
+        for frame in earlier.chunks_mut(FRAME + PAGE) {
+            frame[8..16].copy_from_slice(&[0, 0, 0, 6, 1, 2, 3, 4]);
+            frame[7] = 1;
+        }
+        assert_eq!(problem(&[committed, earlier].concat()), None);
+        assert_eq!(problem(&[]), None);
+    }
+}
