@@ -57,9 +57,11 @@ enum Standing {
 
 impl<'a> View<'a> {
     fn of(db: &'a Connection, repository: &'a str) -> rusqlite::Result<Self> {
+        // This is asked with nearly every request. With `min` or `LIMIT` in it, SQLite would prepare it anew each time.
         let standing = db.prepare_cached(
             "SELECT (SELECT kind + ?3 * removed FROM held WHERE repository = ?1 AND digest = ?2),
-                 (SELECT min(pushed) FROM names WHERE digest = ?2 AND repository = ?1),
+                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1 AND pushed = 0),
+                 EXISTS (SELECT 1 FROM names WHERE digest = ?2 AND repository = ?1),
                  EXISTS (SELECT 1 FROM cached WHERE digest = ?2 AND repository = ?1)",
         )?;
         Ok(Self { db, repository, standing, has_released: true, follows_cached: false })
@@ -84,14 +86,13 @@ impl<'a> View<'a> {
 
     fn standing(&mut self, digest: &Digest) -> rusqlite::Result<Standing> {
         let key = params![self.repository, Key::from(digest), REMOVED];
-        let (held, pushed, cached): (Option<u8>, Option<bool>, bool) =
-            self.standing.query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-        Ok(match (held, pushed, cached) {
-            (Some(REMOVED..), ..) => Standing::Released,
-            (_, Some(false), _) => Standing::Root,
-            (.., true) if self.follows_cached => Standing::Root,
-            (Some(_), ..) | (_, Some(true), _) | (.., true) => Standing::Held,
-            (None, None, false) => Standing::Unknown,
+        let (held, given, named, cached): (Option<u8>, bool, bool, bool) =
+            self.standing.query_row(key, |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+        Ok(match held {
+            Some(REMOVED..) => Standing::Released,
+            _ if given || cached && self.follows_cached => Standing::Root,
+            None if !named && !cached => Standing::Unknown,
+            _ => Standing::Held,
         })
     }
 
@@ -192,3 +193,25 @@ impl Walk {
 
 /// More than every kind.
 const REMOVED: u8 = 16;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{checksum, schema};
+    use rusqlite::StatementStatus;
+
+    #[test]
+    fn the_question_is_prepared_once() {
+        let mut db = Connection::open_in_memory().unwrap();
+        checksum::register(&db).unwrap();
+        let change = db.transaction().unwrap();
+        schema::declare(&change).unwrap();
+        change.commit().unwrap();
+        for text in [b"one", b"two", b"two"] {
+            assert!(!holds(&db, "localhost/app", &Digest::of(text)).unwrap());
+        }
+        let view = View::of(&db, "localhost/app").unwrap();
+        assert_eq!(view.standing.get_status(StatementStatus::RePrepare), 0);
+        assert_eq!(view.standing.get_status(StatementStatus::Run), 3);
+    }
+}
