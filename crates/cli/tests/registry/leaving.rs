@@ -2,7 +2,7 @@
 
 use crate::raw::{noise, push_blob};
 use larder_core::Digest;
-use larder_testkit::{Certificate, Flaw, Home, Process, eventually, tools};
+use larder_testkit::{Certificate, Flaw, Home, Process, RawRequest, eventually, tools};
 use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -32,6 +32,10 @@ fn a_transfer_under_way_is_finished() {
     .unwrap();
     push.write_all(&small[..100_000]).unwrap();
     let idle = TcpStream::connect(server.address()).unwrap();
+    // The push is under way once nobody else may write to its upload.
+    eventually("the push is under way", Duration::from_secs(30), || {
+        (RawRequest::get(&url).send().status == 409).then_some(())
+    });
 
     server.signal(Signal::TERM).unwrap();
     eventually("it takes no new connections", Duration::from_secs(10), || {
