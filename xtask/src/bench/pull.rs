@@ -281,7 +281,7 @@ impl Bench {
 }
 
 /// The command that makes these figures again; where something lies on this machine is nobody's business.
-fn command_line(words: impl Iterator<Item = String>) -> String {
+pub(super) fn command_line(words: impl Iterator<Item = String>) -> String {
     let mut shown: Vec<String> = Vec::new();
     for word in words.filter(|word| !["--inside", "--optimized"].contains(&word.as_str())) {
         let (option, value) = word.split_once('=').unwrap_or((&word, ""));

@@ -12,6 +12,7 @@ mod through;
 pub(super) use floor::{Arguments as FloorArguments, run as floor};
 
 use super::disk::{self, Disk};
+use super::pull::command_line;
 use super::{directory, report};
 use crate::larder::{Larder, Profile};
 use crate::marker::{Mode, settle_part};
@@ -130,11 +131,13 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     };
 
     let facts = format!(
-        "`cargo xtask bench serve` at commit {}; {}; load before the run {load}; {}; every server on the same fresh ext4 with \
+        "`cargo xtask {}` at commit {}; {}; load before the run {load}{}; {}; every server on the same fresh ext4 with \
          a journal in a loop file on {}; {} rounds of {} s for each figure, servers in turn; medians.\n",
+        command_line(std::env::args().skip(1)),
         report::commit(),
         report::machine(),
-        program::version("docker-registry"),
+        preference(),
+        program::version("docker-registry").replace("github.com/docker/distribution ", ""),
         disk::kind(&scratch),
         arguments.rounds.max(1),
         arguments.seconds,
@@ -145,6 +148,17 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
         settle_part(&root().join("docs/benchmarks.md"), "serve", &body, Mode::Write)?;
     }
     Ok(())
+}
+
+/// Whether the kernel prefers this run to other work of the machine (sched(7), "The autogroup feature").
+fn preference() -> String {
+    let text = std::fs::read_to_string("/proc/self/autogroup").unwrap_or_default();
+    match text.trim().rsplit_once(' ') {
+        Some((_, nice)) if nice != "0" => {
+            format!(", with this run before all other work (autogroup nice {nice})")
+        }
+        _ => String::new(),
+    }
 }
 
 fn fill(content: &Content, larder: &Larder, registry: &std::path::Path) -> Result<()> {
