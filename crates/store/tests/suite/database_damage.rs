@@ -295,6 +295,51 @@ fn a_changed_row_is_found_in_every_table_and_made_again() {
 }
 
 #[test]
+fn other_tables_and_another_head_are_found_and_put_right() {
+    let world = World::new();
+    drop(populate(&world));
+    let files = Files::read(&world);
+    for change in [
+        "DROP INDEX names_by_digest",
+        "DROP TABLE verdicts",
+        "CREATE TABLE stranger (x)",
+        "CREATE INDEX stranger ON blobs (used)",
+        "PRAGMA application_id = 1",
+        "PRAGMA journal_mode = DELETE",
+        "DELETE FROM facts WHERE key = 'layout'",
+    ] {
+        files.restore("", |_| {});
+        world.sql(true).execute_batch(change).unwrap();
+        assert!(repair(&world, change), "{change}");
+    }
+}
+
+/// What a document is may be said by another one only.
+#[test]
+fn documents_are_what_their_parents_call_them_when_the_database_is_lost() {
+    let world = World::new();
+    let store = world.open();
+    let lease = store.lease("test").unwrap();
+    let raw = br#"{"schemaVersion":2, "manifests":[]}"#.to_vec();
+    let inner = larder_core::Document::parse(raw, Some(&MediaType::DOCKER_INDEX)).unwrap();
+    store.put_document(&inner, &lease).unwrap();
+    let outer = serde_json::json!({
+        "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": [inner.descriptor()],
+    });
+    let outer = put_json(&store, &lease, &outer);
+    store.set_name(&reference("nested:1"), &outer.descriptor()).unwrap();
+    store.flush().unwrap();
+    drop(lease);
+    drop(store);
+    fs::remove_file(world.home.join("larder.db")).unwrap();
+    let (store, repaired) = Store::repair(&world.home, world.options("first")).unwrap();
+    assert_eq!(repaired, Repaired::Rebuilt { aside: None });
+    let found = store.document(&inner.digest()).unwrap().unwrap();
+    assert_eq!(found.media_type(), &MediaType::DOCKER_INDEX);
+    assert!(verify(&store).is_clean());
+}
+
+#[test]
 fn a_damaged_name_is_an_error_and_never_another_image() {
     let world = World::new();
     let store = populate(&world);
