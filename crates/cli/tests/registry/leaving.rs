@@ -1,11 +1,12 @@
 //! A server that is told to go, or to read its certificates again.
 
-use crate::raw::{noise, push_blob};
+use crate::raw::{files, noise, push_blob};
 use larder_core::Digest;
-use larder_testkit::{Certificate, Flaw, Home, Process, RawRequest, eventually, tools};
+use larder_testkit::{Certificate, Flaw, Home, Process, eventually, tools};
 use rustix::process::Signal;
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::Duration;
 
 #[test]
@@ -32,9 +33,10 @@ fn a_transfer_under_way_is_finished() {
     .unwrap();
     push.write_all(&small[..100_000]).unwrap();
     let idle = TcpStream::connect(server.address()).unwrap();
-    // The push is under way once nobody else may write to its upload.
+    // The push is under way once it has locked its upload. (Asking the server about the upload would lock it, too.)
+    let upload = files(&home.store().join("uploads"))[0].metadata().unwrap().ino();
     eventually("the push is under way", Duration::from_secs(30), || {
-        (RawRequest::get(&url).send().status == 409).then_some(())
+        std::fs::read_to_string("/proc/locks").unwrap().contains(&format!(":{upload} ")).then_some(())
     });
 
     server.signal(Signal::TERM).unwrap();
