@@ -32,14 +32,28 @@ impl Engine {
                 action: format!("cannot list what is attached to {subject}"),
                 source,
             };
-            let listed = repo.referrers(&subject, None).await.map_err(failed)?;
-            found.extend(listed.into_iter().map(|descriptor| (descriptor, None)));
-            for tag in SUFFIXES.iter().filter_map(|suffix| tag(&subject, suffix)) {
-                match repo.resolve(tag.as_str()).await {
-                    Ok(descriptor) => found.push((descriptor, Some(scope.reference.with_tag(tag)))),
-                    Err(error) if error.kind() == Kind::NotFound => {}
-                    Err(error) => return Err(failed(error)),
+            // All questions at once: each costs a way to the registry and back.
+            let resolve = |tag: Option<Tag>| {
+                let repo = &repo;
+                async move {
+                    let Some(tag) = tag else { return Ok(None) };
+                    match repo.resolve(tag.as_str()).await {
+                        Ok(descriptor) => Ok(Some((descriptor, Some(scope.reference.with_tag(tag))))),
+                        Err(error) if error.kind() == Kind::NotFound => Ok(None),
+                        Err(error) => Err(error),
+                    }
                 }
+            };
+            let [signatures, attestations, bills] = SUFFIXES.map(|suffix| tag(&subject, suffix));
+            let (listed, signatures, attestations, bills) = tokio::join!(
+                repo.referrers(&subject, None),
+                resolve(signatures),
+                resolve(attestations),
+                resolve(bills)
+            );
+            found.extend(listed.map_err(failed)?.into_iter().map(|descriptor| (descriptor, None)));
+            for tagged in [signatures, attestations, bills] {
+                found.extend(tagged.map_err(failed)?);
             }
             for (descriptor, name) in found {
                 if known.len() > LIMIT {

@@ -1,5 +1,6 @@
 //! One configuration for everything. Zero configuration is complete: every key has a default.
 
+use crate::misfit;
 use crate::quantity::{Bytes, Span};
 use crate::serve::ServeConfig;
 use larder_core::Secret;
@@ -207,7 +208,7 @@ impl Config {
             for (name, value) in &layer.values {
                 let single = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
                 if let Err(error) = serde_json::from_value::<Self>(single) {
-                    return Err(format!("{}: {name}: {error}", layer.origin));
+                    return Err(format!("{}: {name}: {}", layer.origin, misfit::plain(&error.to_string())));
                 }
                 origins.insert(name.clone(), layer.origin.clone());
                 merged.insert(name.clone(), value.clone());

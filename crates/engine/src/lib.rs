@@ -18,6 +18,7 @@ mod inspect;
 mod keychain;
 mod list;
 mod login;
+mod misfit;
 mod mount;
 mod place;
 mod pull;

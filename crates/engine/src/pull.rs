@@ -194,15 +194,29 @@ impl Engine {
         let started = Instant::now();
         let lease = self.lease("pull")?;
         let scope = self.scope(reference, request.auth.clone(), &lease)?;
-        let (root, _) = self.fetcher()?.resolve(&scope).await?;
         let selection = match &request.selection {
             Some(selection) => selection.clone(),
             None => self.default_selection()?,
         };
         let attached = request.attached.unwrap_or(self.config().attached);
+        let fetcher = self.fetcher()?;
+        let (resolved, news) = tokio::join!(fetcher.resolve(&scope), async {
+            match attached && !request.dry_run {
+                true => self.attached_since(&scope, &selection).await,
+                false => Ok(None),
+            }
+        });
+        let (root, _) = resolved?;
         if let Some(mut pulled) = self.up_to_date(reference, &root, &selection)? {
             if !request.dry_run {
                 self.confirm(reference)?;
+            }
+            if let Some(news) = news? {
+                self.admit(&news)?;
+                self.name_attached(&news)?;
+                pulled.attached = news.attached;
+                pulled.downloaded = news.downloaded;
+                pulled.up_to_date = news.downloaded == 0;
             }
             pulled.elapsed = started.elapsed();
             return Ok(pulled);
@@ -231,9 +245,7 @@ impl Engine {
             plan.downloaded += moved? + extra.downloaded;
             plan.attached = extra.attached;
             self.admit(&plan)?;
-            for (name, descriptor) in &extra.tags {
-                self.name(name, descriptor)?;
-            }
+            self.name_attached(&extra)?;
             self.name(reference, &root)?;
         }
         let documents: u64 = plan.documents.iter().map(|document| document.raw().len() as u64).sum();
@@ -249,6 +261,33 @@ impl Engine {
             up_to_date: false,
             elapsed: started.elapsed(),
         })
+    }
+
+    /// What is attached now to an image that is here: signatures are made after images. Only where the registry is asked about
+    /// the tag anyway, and at the same time.
+    async fn attached_since(&self, scope: &Scope, selection: &Selection) -> Result<Option<Plan>> {
+        let reference = &scope.reference;
+        if reference.digest().is_some() || !self.config().tag_ttl.0.is_zero() {
+            return Ok(None);
+        }
+        let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
+        let Some(name) = self.store().name(reference).map_err(failed)? else { return Ok(None) };
+        // What is damaged or lost is pulled as if it were new, with what is attached to it.
+        let Ok(graph) = self.graph(&name.descriptor.digest, selection) else { return Ok(None) };
+        let here = Plan { documents: graph.documents, ..Plan::default() };
+        self.attached(scope, &here).await.map(Some)
+    }
+
+    /// Names what is attached by tag, where that is news.
+    fn name_attached(&self, attached: &Plan) -> Result<()> {
+        for (name, descriptor) in &attached.tags {
+            let failed = |source| Error::Store { action: format!("cannot look up {name}"), source };
+            let known = self.store().name(name).map_err(failed)?;
+            if known.is_none_or(|known| known.descriptor.digest != descriptor.digest) {
+                self.name(name, descriptor)?;
+            }
+        }
+        Ok(())
     }
 
     /// The report of an image that is whole already, under the same name, at the same digest.

@@ -70,6 +70,34 @@ fn docker_archives_both_ways() {
 }
 
 #[test]
+fn what_is_attached_later_comes_with_the_next_pull() {
+    let registry = FaultRegistry::start();
+    let image = image(48);
+    image.push(&registry, "app", Some("1"));
+    let home = Home::new().unwrap();
+    let source = registry.reference("app:1").to_string();
+    let pull = |wanted: bool| {
+        let larder = home.larder(["pull", "-o", "json", &source]).env("LARDER_ATTACHED", wanted.to_string());
+        let report = larder.run().success().json().unwrap();
+        let pulled = &report["images"][0]["pulled"];
+        (pulled["attached"].as_u64().unwrap(), pulled["up_to_date"].as_bool().unwrap())
+    };
+    assert_eq!(pull(true), (0, false));
+    assert_eq!(pull(true), (0, true));
+    let bill = Image::referrer(&image.descriptor, "application/spdx+json", "{\"spdx\":1}");
+    bill.push(&registry, "app", None);
+    let signature = Image::cosign_signature(&image.descriptor, "c2ln");
+    signature.push(&registry, "app", Some(&signature_tag(&image.digest())));
+    assert_eq!(pull(false), (0, true));
+    assert_eq!(pull(true), (2, false));
+    assert_eq!(pull(true), (2, true));
+    home.run(["gc"]).success();
+    for digest in [bill.digest(), signature.digest()] {
+        assert!(home.store().join("blobs/sha256").join(digest.hex()).exists(), "{digest} was collected");
+    }
+}
+
+#[test]
 fn signatures_and_other_referrers_travel_along() {
     let (from, to) = (FaultRegistry::start(), FaultRegistry::start());
     let image = image(43);
