@@ -1,7 +1,8 @@
 //! When to try again.
 
 use crate::{Config, Error, Result};
-use larder_core::{Classify, Event, report};
+use larder_core::{Classify, Event};
+use std::error::Error as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -90,7 +91,7 @@ impl Attempts {
             return Err(error);
         }
         let delay = self.delay(&error);
-        (self.config.progress)(Event::Retrying { what: what.to_owned(), reason: report(&error), delay });
+        (self.config.progress)(Event::Retrying { what: what.to_owned(), reason: reason(&error), delay });
         if !delay.is_zero() {
             tokio::time::sleep(delay).await;
         }
@@ -108,6 +109,18 @@ impl Attempts {
         // Between half and the whole, so that clients that failed together do not come back together.
         doubled.min(self.config.backoff_max).mul_f64(0.5 + self.patience.fraction() / 2.0)
     }
+}
+
+/// What went wrong, in our words, and its first cause. What the libraries in between call it tells nobody more.
+fn reason(error: &Error) -> String {
+    let mut cause = error.source();
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    let Some(cause) = cause else { return error.to_string() };
+    let cause = cause.to_string();
+    let words = cause.split_once(" (os error").map_or(&*cause, |(words, _)| words);
+    format!("{error}: {words}")
 }
 
 /// Reads `Retry-After` (RFC 9110 §10.2.3): seconds, or a date. Fractions are tolerated; nonsense is no answer.

@@ -42,6 +42,27 @@ async fn bursts_of_errors_pass() {
 }
 
 #[tokio::test]
+async fn a_retry_gives_one_plain_reason() {
+    let server = after(1, manifest_reply(&image("x")).reset(0)).await;
+    let (watching, events) = watched(config());
+    server.repo(watching, Auth::Anonymous).manifest("1.0").await.unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (watching, other) = watched(Config { attempts: 2, ..config() });
+    let client = Client::new(watching).unwrap();
+    let registry = larder_core::Registry::new(&nobody.to_string()).unwrap();
+    let repo = client.repository(&registry, &repository("app"), Auth::Anonymous);
+    assert!(repo.manifest("1.0").await.is_err());
+    for (events, ours) in [(events, "interrupted"), (other, "cannot connect")] {
+        let events = events.lock().unwrap();
+        let [Event::Retrying { reason, .. }] = &events[..] else { panic!("{events:?}") };
+        let (_, rest) = reason.split_once(ours).unwrap_or_else(|| panic!("{reason}"));
+        // Our words, and one cause.
+        assert_eq!(rest.matches(": ").count(), 1, "{reason}");
+        assert!(!reason.contains("os error") && !reason.contains("error sending request"), "{reason}");
+    }
+}
+
+#[tokio::test]
 async fn retry_after_is_obeyed_and_capped() {
     // The clock of the test stands still at a known date.
     let clock = Arc::new(|| UNIX_EPOCH + Duration::from_secs(784_111_777));
