@@ -314,6 +314,53 @@ fn other_tables_and_another_head_are_found_and_put_right() {
     }
 }
 
+#[test]
+fn names_that_were_only_in_a_lost_log_come_back_from_the_index() {
+    let world = World::new();
+    let store = populate(&world);
+    world.sql(true).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    put_named(&store, "late:1", &[b"late"]);
+    store.flush().unwrap();
+    drop(store);
+    let log = world.home.join("larder.db-wal");
+    let mut content = fs::read(&log).unwrap();
+    content[40] ^= 1;
+    fs::write(&log, content).unwrap();
+    let _ = fs::remove_file(world.home.join("larder.db-shm"));
+    let store = world.open();
+    assert!(store.name(&reference("late:1")).unwrap().is_none(), "SQLite says nothing");
+    let report = verify(&store);
+    assert!(matches!(&report.damage[0].what, Damaged::File(path) if *path == log), "{report:?}");
+    assert!(store.restore(&log).unwrap());
+    let late = store.name(&reference("late:1")).unwrap().unwrap();
+    assert!(store.document(&late.descriptor.digest).unwrap().is_some());
+    assert!(verify(&store).is_clean());
+}
+
+#[test]
+fn a_head_that_forbids_writing_and_lost_blobs_without_names_are_damage() {
+    let world = World::new();
+    drop(populate(&world));
+    world.sql(true).execute_batch("PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+    let database = world.home.join("larder.db");
+    let mut content = fs::read(&database).unwrap();
+    content[18] = 6;
+    fs::write(&database, content).unwrap();
+    let error = Store::open(&world.home, world.options("first")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    assert!(repair(&world, "a head that forbids writing"));
+
+    let world = World::new();
+    let lease = world.open().lease("test").unwrap();
+    world.open().put(b"blob", BlobKind::Other, &lease).unwrap();
+    drop(lease);
+    fs::remove_file(world.home.join("larder.db")).unwrap();
+    let error = Store::open(&world.home, world.options("first")).unwrap_err();
+    assert_eq!(error.kind(), Kind::Corrupt, "{error}");
+    let (store, _) = Store::repair(&world.home, world.options("first")).unwrap();
+    assert!(store.contains(&Digest::of(b"blob")).unwrap());
+}
+
 /// What a document is may be said by another one only.
 #[test]
 fn documents_are_what_their_parents_call_them_when_the_database_is_lost() {
