@@ -104,7 +104,7 @@ impl Default for Config {
             max_layer: Bytes(64 << 30),
             max_ratio: 1000,
             max_entries: 2_000_000,
-            max_metadata: Bytes(112 << 20),
+            max_metadata: Bytes(128 << 20),
             registries: BTreeMap::new(),
             serve: ServeConfig::default(),
         }
@@ -168,7 +168,7 @@ pub const KEYS: &[Key] = &[
     key("max_entries", "most entries in one layer that are accepted"),
     key(
         "max_metadata",
-        "most memory that the names and attributes of one image may take: 80 bytes and the name for a file",
+        "most memory that the names and attributes of one image may take: some 75 bytes and the name for a file",
     ),
 ];
 

@@ -30,7 +30,7 @@ impl Default for Limits {
             path: 4096,
             xattr_bytes: 256 << 10,
             pax_bytes: 1 << 20,
-            metadata_bytes: 112 << 20,
+            metadata_bytes: 128 << 20,
             window_log: 27,
         }
     }
