@@ -94,8 +94,11 @@ async fn run(
     if let Some(own) = &shared.settings.via
         && head.headers.get_all(header::VIA).iter().any(|via| via.to_str().is_ok_and(|via| via.contains(own)))
     {
-        let refusal = Refusal::new(StatusCode::LOOP_DETECTED, "UNSUPPORTED", "this registry stands in front of itself");
-        return Err(refusal.because("an upstream leads back to this server: its url is an address of this server"));
+        let refusal =
+            Refusal::new(StatusCode::LOOP_DETECTED, "UNSUPPORTED", "this registry stands in front of itself");
+        return Err(
+            refusal.because("an upstream leads back to this server: its url is an address of this server")
+        );
     }
     let target = target(shared, &route, &query)?;
     record.repository = target.as_ref().map(|target| target.name.clone());

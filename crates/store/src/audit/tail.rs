@@ -314,7 +314,8 @@ impl Tail {
         let start = Point { offset: length, link: end };
         let head = Head { file: number, written: start, durable: start, boot: self.boot };
         let mut known = Known { raw: head.raw(), head, file };
-        self.write(&mut known, &buffer, link, true)?;
+        // Into the file that it is about, however full that is: what was cut off ends there.
+        self.put(&mut known, &buffer, link, true)?;
         Ok(known)
     }
 
@@ -324,6 +325,11 @@ impl Tail {
         if start > 0 && !lines.is_empty() && start.saturating_add(lines.len() as u64) > self.limit {
             self.rotate(known)?;
         }
+        self.put(known, lines, link, durable)
+    }
+
+    /// Like [`Tail::write`], into the file as it is.
+    fn put(&self, known: &mut Known, lines: &[u8], link: Link, durable: bool) -> Result<()> {
         let path = self.path(known.head.file);
         let start = known.head.written.offset;
         let mut head = known.head.clone();

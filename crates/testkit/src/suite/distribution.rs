@@ -178,7 +178,7 @@ mod tests {
         for case in cases() {
             assert!(seen.insert(case.id), "{} twice", case.id);
             assert!(
-                case.id.contains('/') && !case.section.is_empty() && case.sentence.len() > 15,
+                case.id.contains('/') && !case.section.is_empty() && case.sentence.len() > 10,
                 "{case:?}"
             );
         }
