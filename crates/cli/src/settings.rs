@@ -187,8 +187,12 @@ impl Settings {
         layers.extend(from_variables(environment, &mut warnings)?);
         layers.extend(from_flags(flags)?);
         let (mut config, mut origins) = Config::layered(&layers).map_err(|problem| {
-            Usage::new(format!("invalid configuration: {problem}"))
-                .hint("larder config keys explains every key")
+            // The section of the server has keys of its own, which are in no environment.
+            let hint = match problem.contains("serve: ") {
+                true => "the guide, docs/guide/serve.md, explains the keys of serve",
+                false => "larder config keys explains every key",
+            };
+            Usage::new(format!("invalid configuration: {problem}")).hint(hint)
         })?;
         origins.insert("home".into(), home_origin);
         config.home = home;

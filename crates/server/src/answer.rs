@@ -1,7 +1,7 @@
 //! Answers, good and bad.
 
 use crate::body::Body;
-use crate::{Freshness, Refused, Trouble};
+use crate::{Freshness, Login, Refused, Trouble};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
@@ -24,6 +24,8 @@ pub(crate) struct Note {
     pub(crate) freshness: Option<Freshness>,
     pub(crate) received: u64,
     pub(crate) reason: Option<String>,
+    /// Who it turned out to be, where the request itself says so.
+    pub(crate) login: Option<(Login, Option<String>)>,
 }
 
 impl Answer {

@@ -37,7 +37,7 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     let outcome = Box::pin(run(&shared, &peer, head, body, &mut ledger.record)).await;
     let mut answer = outcome.unwrap_or_else(Refusal::into_answer);
 
-    let Note { digest, before, freshness, received, reason } = std::mem::take(&mut answer.note);
+    let Note { digest, before, freshness, received, reason, login } = std::mem::take(&mut answer.note);
     let record = &mut ledger.record;
     record.status = answer.status.as_u16();
     record.digest = digest.or(record.digest);
@@ -45,6 +45,9 @@ pub(crate) async fn answer(shared: Arc<Shared>, peer: Peer, request: Request<Inc
     record.freshness = freshness;
     record.received = received;
     record.reason = reason;
+    if let Some((login, caller)) = login {
+        (record.login, record.caller) = (login, caller);
+    }
     if let Ok(id) = HeaderValue::from_str(&record.id) {
         answer.headers.insert(REQUEST_ID, id);
     }
@@ -100,6 +103,10 @@ async fn run(
             refusal.because("an upstream leads back to this server: its url is an address of this server")
         );
     }
+    // RFC 9112 §3.2: one, and not several that whoever stands in front of us may choose from.
+    if head.version == http::Version::HTTP_11 && head.headers.get_all(header::HOST).iter().count() != 1 {
+        return Err(Refusal::invalid("UNSUPPORTED", "a request has one Host header"));
+    }
     let target = target(shared, &route, &query)?;
     record.repository = target.as_ref().map(|target| target.name.clone());
     if let Route::Repository { what, .. } = &route {
@@ -109,7 +116,8 @@ async fn run(
     let origin = origin(shared, peer, &head.headers);
     let asked = Asked {
         repository: target.as_ref().map(|target| &target.name),
-        path: target.as_ref().map(|target| target.path.as_str()),
+        // With a namespace the path alone is the name of something else, and opens nothing that a token names.
+        path: target.as_ref().filter(|_| query.value("ns").is_none()).map(|target| target.path.as_str()),
         action: record.action.unwrap_or(Action::Admin),
     };
     let caller = identify(shared, peer, &head.headers, &asked, &origin, record).await?;

@@ -56,8 +56,12 @@ impl Server {
                     let watcher = graceful.watcher();
                     let (shared, tls) = (shared.clone(), tls.clone());
                     tokio::spawn(async move {
-                        let peer =
-                            Peer { address: address.ip(), certificate: None, secure: false, stretches: None };
+                        let peer = Peer {
+                            address: address.ip().to_canonical(),
+                            certificate: None,
+                            secure: false,
+                            stretches: None,
+                        };
                         let early = entry.early.clone();
                         let evicted = entry.evicted.clone();
                         tokio::select! {

@@ -2,6 +2,7 @@
 
 use crate::answer::{Answer, FILTERS_APPLIED, Outcome, Refusal};
 use crate::call::{Call, Target, digest};
+use crate::route::encode;
 use crate::{Action, Asked, Decision, Freshness};
 use http::header;
 use larder_core::{Descriptor, RepositoryName};
@@ -69,7 +70,7 @@ pub(crate) async fn catalog(call: &Call) -> Outcome {
     let next = page.cut(&mut found);
     let mut answer = Answer::ok();
     if let Some(last) = next {
-        let link = format!("</v2/_catalog?n={}&last={last}>; rel=\"next\"", page.size);
+        let link = format!("</v2/_catalog?n={}&last={}>; rel=\"next\"", page.size, encode(&last));
         answer = answer.header(header::LINK, link);
     }
     let shown: Vec<&str> = found.iter().map(|name| call.shared.naming.written(name)).collect();
@@ -102,7 +103,8 @@ pub(crate) async fn referrers(call: &Call, target: &Target, text: &str) -> Outco
         found.retain(|descriptor| descriptor.digest.to_string().as_str() > last);
     }
     if let Some(last) = cut(&mut found) {
-        let filter = call.query.value("artifactType").map(|wanted| format!("&artifactType={wanted}"));
+        let filter =
+            call.query.value("artifactType").map(|wanted| format!("&artifactType={}", encode(wanted)));
         let rest = format!("referrers/{subject}?last={last}{}", filter.unwrap_or_default());
         answer = answer.header(header::LINK, format!("<{}>; rel=\"next\"", call.link(target, &rest)));
     }
@@ -152,9 +154,11 @@ fn page(call: &Call) -> Result<Page, Box<Refusal>> {
     let size = match call.query.value("n") {
         None => PAGE,
         Some(text) => {
-            let number: u64 =
-                text.parse().map_err(|_| Refusal::invalid("UNSUPPORTED", "n is not a number of entries"))?;
-            usize::try_from(number).unwrap_or(usize::MAX).min(PAGE)
+            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+                return Err(Refusal::invalid("UNSUPPORTED", "n is not a number of entries"));
+            }
+            // Larger than any list is still a number.
+            text.parse().unwrap_or(usize::MAX).min(PAGE)
         }
     };
     Ok(Page { size, last: call.query.value("last").filter(|last| !last.is_empty()).map(str::to_owned) })

@@ -77,13 +77,24 @@ pub(crate) async fn token(call: &mut Call) -> Outcome {
     let asked = Asked { repository: None, path: None, action: Action::Pull };
     let refused =
         |refused: Refused| Refusal::refused(&refused, || unauthorized(&call.shared, &asked, &call.origin));
-    let text = if form.is_empty() { call.raw_query.as_str() } else { form.as_str() };
+    let is_form = call.method == http::Method::POST;
+    let text = if is_form { form.as_str() } else { call.raw_query.as_str() };
     let request = TokenRequest::parse(text).map_err(refused)?;
     let access = &call.shared.access;
-    let caller = access.identify_form(&request, &call.caller).await.map_err(refused)?;
+    // A password has no place in a URL, which ends up in logs: only a form may bring one.
+    let caller = match is_form {
+        true => access.identify_form(&request, &call.caller).await.map_err(|why| {
+            let login = (why.login(), why.account().map(str::to_owned));
+            let mut refusal = refused(why);
+            refusal.note.login = Some(login);
+            refusal
+        })?,
+        false => call.caller.clone(),
+    };
     let naming = &call.shared.naming;
     let token = access.token(&request, &caller, |name| naming.resolve(name, None)).map_err(refused)?;
-    Ok(Answer::ok().private().body("application/json", token.to_json()))
+    let answer = Answer::ok().private().body("application/json", token.to_json());
+    Ok(answer.noting(|note| note.login = Some((caller.login, caller.name))))
 }
 
 /// `GET /token/keys`: a JSON Web Key Set (RFC 7517).

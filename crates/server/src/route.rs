@@ -211,6 +211,19 @@ impl Query {
     }
 }
 
+/// Percent-encodes a value for a query (RFC 3986 §2.1).
+pub(crate) fn encode(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/:".contains(&byte) {
+            encoded.push(char::from(byte));
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
 /// Percent-decodes (RFC 3986 §2.1). A control character has no place in anything we know.
 fn decode(text: &str) -> Option<String> {
     if !text.contains('%') {
@@ -282,6 +295,13 @@ mod tests {
         {
             assert_eq!(parse(&Method::GET, path), None, "{path}");
         }
+    }
+
+    #[test]
+    fn what_is_encoded_comes_back() {
+        let text = "application/vnd.x+json; a=\"b\"&c é";
+        let query = Query::parse(&format!("t={}", encode(text))).unwrap();
+        assert_eq!(query.value("t"), Some(text));
     }
 
     #[test]

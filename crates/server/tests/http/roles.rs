@@ -283,6 +283,42 @@ fn a_catalog_shows_what_its_reader_may_pull() {
     );
 }
 
+/// A token by form says in the records whose it is; a password in a URL is not taken at all.
+#[test]
+fn tokens_are_for_whom_the_form_names_and_never_for_a_url() {
+    let directory = tempfile::tempdir().unwrap();
+    let (accounts, key) = (directory.path().join("accounts"), directory.path().join("key.pem"));
+    std::fs::write(&accounts, format!("alice:{}\n", bcrypt::hash("secret", 4).unwrap())).unwrap();
+    larder_server::create_token_key(&key).unwrap();
+    let house = House::with(
+        Settings::default(),
+        serde_json::json!({
+            "htpasswd": accounts,
+            "tokens": {"issuer": "larder", "service": "here", "key": key},
+            "rules": [{"repositories": ["team/**"], "users": ["alice"], "allow": ["pull"]}],
+        }),
+    );
+    let form =
+        "grant_type=password&service=here&scope=repository:team/app:pull&username=alice&password=secret";
+    let post = |form: &str| house.send("POST", "/token").body(form).send();
+    let token = post(form);
+    assert_eq!(token.status, 200);
+    assert_eq!(post(&form.replace("=secret", "=wrong")).status, 401);
+    let by_url = house.get(&format!("/token?{form}"));
+    let of_nobody: serde_json::Value = serde_json::from_slice(&by_url.body).unwrap();
+    let bearer = |value: &serde_json::Value| format!("Bearer {}", value["token"].as_str().unwrap());
+    let tags = |path: &str, token: &str| house.send("GET", path).header("Authorization", token).send().status;
+    assert_eq!(tags("/v2/team/app/tags/list", &bearer(&of_nobody)), 401);
+    let of_alice: serde_json::Value = serde_json::from_slice(&token.body).unwrap();
+    assert_eq!(tags("/v2/team/app/tags/list", &bearer(&of_alice)), 404);
+    // The same path in another namespace is another repository.
+    assert_ne!(tags("/v2/team/app/tags/list?ns=elsewhere.example", &bearer(&of_alice)), 404);
+    let records = house.records.lock().unwrap();
+    let of: Vec<_> =
+        records.iter().filter(|r| r.route == "token").map(|r| (r.status, r.caller.as_deref())).collect();
+    assert_eq!(of[..2], [(200, Some("alice")), (401, Some("alice"))]);
+}
+
 fn basic(name: &str) -> String {
     use base64::Engine as _;
     format!("Basic {}", base64::prelude::BASE64_STANDARD.encode(format!("{name}:secret")))
