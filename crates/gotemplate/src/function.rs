@@ -1,0 +1,105 @@
+//! What a function of the language is, and how it is called.
+
+use crate::value::{Map, Text, Value};
+
+/// A function as the table of all functions has it. The evaluator checks number and types of arguments before it calls `run`, with
+/// Go's words for what is wrong, so that `run` finds what `parameters` promise.
+pub struct Function {
+    pub name: &'static str,
+    /// Fixed parameters, in order.
+    pub parameters: &'static [Parameter],
+    /// The type of all further arguments; `None` if there may be none.
+    pub variadic: Option<Parameter>,
+    pub run: fn(&mut Arguments<'_>) -> Result<Value, Fault>,
+}
+
+/// Go's type of a parameter, and with it which values may be passed and how they are converted (text/template, `validateType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Parameter {
+    /// `interface {}`: anything, also nil.
+    Any,
+    /// `string`
+    Text,
+    /// `int`: any Go `int`; no other integer type.
+    Int,
+    /// `int64`
+    Int64,
+    /// `float64`
+    Float,
+    /// `bool`
+    Bool,
+    /// `map[string]interface {}`
+    Map,
+    /// `[]interface {}`
+    List,
+    /// `time.Time`
+    Time,
+}
+
+/// The arguments of one call, and the run it belongs to.
+pub struct Arguments<'a> {
+    pub values: Vec<Value>,
+    pub run: &'a mut dyn Run,
+}
+
+/// What a function may ask of the run that calls it. The evaluator implements it.
+pub trait Run {
+    /// Executes another template of the set, as `include` does; counts towards the limit of nesting.
+    fn include(&mut self, name: &str, data: &Value) -> Result<Text, Fault>;
+    /// Parses and executes `text` in a copy of the set, as `tpl` does.
+    fn tpl(&mut self, text: &Text, data: &Value) -> Result<Text, Fault>;
+    /// Takes `bytes` from the budget of the run; an error once it is spent.
+    fn charge(&mut self, bytes: usize) -> Result<(), Fault>;
+    /// Seconds and nanoseconds since 1970 of the one moment this run takes place in.
+    fn now(&self) -> (i64, u32);
+    /// The next bytes of the seeded stream.
+    fn random(&mut self, bytes: &mut [u8]);
+    /// `required` and `fail`, if the run goes on in spite of them: the message is recorded, and what stands for the value is
+    /// returned. `None` where they end the run, as in Helm.
+    fn tolerate(&mut self, message: &str) -> Option<Value>;
+}
+
+/// Why a function could not do it. The evaluator adds template, line, column and the name of the function, as Go does.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Fault {
+    pub message: String,
+    /// Whether this is a limit of the run, which no tolerance may pass over.
+    pub limit: bool,
+}
+
+impl Fault {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), limit: false }
+    }
+
+    /// A limit of the run was reached.
+    pub fn limit(message: impl Into<String>) -> Self {
+        Self { message: message.into(), limit: true }
+    }
+}
+
+impl Arguments<'_> {
+    /// Argument `index`; nil if it was not given.
+    pub fn value(&self, index: usize) -> Value {
+        self.values.get(index).cloned().unwrap_or_default()
+    }
+
+    /// Argument `index`, which the signature says is a text.
+    pub fn text(&self, index: usize) -> Text {
+        self.value(index).as_text().cloned().expect("the signature says text, and arguments are checked")
+    }
+
+    /// Argument `index`, which the signature says is a map.
+    pub fn map(&self, index: usize) -> Map {
+        self.value(index).as_map().cloned().expect("the signature says map, and arguments are checked")
+    }
+
+    /// Argument `index`, which the signature says is an integer.
+    pub fn int(&self, index: usize) -> i64 {
+        match self.value(index) {
+            Value::Int(number, _) => number,
+            _ => unreachable!("the signature says integer, and arguments are checked"),
+        }
+    }
+}

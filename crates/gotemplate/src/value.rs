@@ -1,0 +1,338 @@
+//! Values as Go's templates see them.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+
+/// A value. Cloning costs a reference count: texts, lists and maps are shared.
+#[derive(Clone, Default)]
+pub enum Value {
+    /// `nil`: an interface that holds nothing; what a missing key of a map is.
+    #[default]
+    Nil,
+    Bool(bool),
+    /// Any integer of Go; `Uint64` above `i64::MAX` is stored as its two's complement.
+    Int(i64, IntKind),
+    Float(f64),
+    Text(Text),
+    List(List),
+    Map(Map),
+    /// A Go struct or a value with methods: a time, a version, `.Capabilities`, `.Files`.
+    Object(Rc<dyn Object>),
+}
+
+/// Which of Go's integer types a number has; `typeOf` shows it and `printf` depends on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum IntKind {
+    Int,
+    Int8,
+    Int16,
+    Int32,
+    Int64,
+    Uint,
+    Uint8,
+    Uint16,
+    Uint32,
+    Uint64,
+}
+
+/// A Go string: bytes, usually UTF-8 (`b64dec` and `.Files.Get` give others).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Text(Rc<[u8]>);
+
+/// The element type of a list or a map, as `typeOf` and `join` see it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Element {
+    /// `interface {}`
+    #[default]
+    Any,
+    /// `string`
+    Text,
+    /// `int`
+    Int,
+    /// `uint8`: a `[]byte`
+    Byte,
+}
+
+/// A slice: shared and never changed in place (no function of Sprig or Helm does).
+#[derive(Clone, Default)]
+pub struct List {
+    pub element: Element,
+    items: Rc<Vec<Value>>,
+}
+
+/// A map with text keys, sorted bytewise, shared by reference: a change is seen through every clone.
+#[derive(Clone, Default)]
+pub struct Map {
+    pub element: Element,
+    entries: Rc<RefCell<BTreeMap<Text, Value>>>,
+}
+
+/// A Go struct or a type with methods.
+pub trait Object {
+    /// Go's name of the type, as `typeOf` prints it: `time.Time`, `*semver.Version`.
+    fn type_name(&self) -> &str;
+    /// Go's kind, as `kindOf` prints it: `struct`, `ptr`, `map`.
+    fn kind(&self) -> &'static str {
+        "struct"
+    }
+    /// A field or a method of that name, called with `arguments` (none for a field). `None` if there is no such thing.
+    fn get(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, crate::Fault>>;
+    /// As `fmt.Print` shows it.
+    fn print(&self) -> String;
+    /// As `toYaml` and `toJson` see it.
+    fn plain(&self) -> Value {
+        Value::from(self.print())
+    }
+    /// What `range` goes over, if it can.
+    fn entries(&self) -> Option<Vec<(Value, Value)>> {
+        None
+    }
+    /// As `if` and `empty` see it.
+    fn is_true(&self) -> bool {
+        true
+    }
+    /// For functions that need the Rust type back.
+    fn as_any(&self) -> &dyn std::any::Any;
+}
+
+impl Text {
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The text, with U+FFFD where bytes are not UTF-8.
+    pub fn to_str(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+impl List {
+    pub fn new(items: Vec<Value>) -> Self {
+        Self { element: Element::Any, items: Rc::new(items) }
+    }
+
+    /// A list whose Go type is not `[]interface {}`.
+    pub fn typed(element: Element, items: Vec<Value>) -> Self {
+        Self { element, items: Rc::new(items) }
+    }
+
+    pub fn items(&self) -> &[Value] {
+        &self.items
+    }
+}
+
+impl Map {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A map whose Go type is not `map[string]interface {}`.
+    pub fn typed(element: Element) -> Self {
+        Self { element, ..Self::default() }
+    }
+
+    pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Value> {
+        self.entries.borrow().get(key.as_ref()).cloned()
+    }
+
+    pub fn contains(&self, key: impl AsRef<[u8]>) -> bool {
+        self.entries.borrow().contains_key(key.as_ref())
+    }
+
+    /// Changes the map for everybody who shares it.
+    pub fn set(&self, key: impl Into<Text>, value: Value) {
+        self.entries.borrow_mut().insert(key.into(), value);
+    }
+
+    pub fn remove(&self, key: impl AsRef<[u8]>) -> Option<Value> {
+        self.entries.borrow_mut().remove(key.as_ref())
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.borrow().len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.entries.borrow().is_empty()
+    }
+
+    /// The entries as they are now, sorted by key; later changes are not seen.
+    pub fn entries(&self) -> Vec<(Text, Value)> {
+        self.entries.borrow().iter().map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Whether both are one map, not only equal ones.
+    pub fn is(&self, other: &Self) -> bool {
+        Rc::ptr_eq(&self.entries, &other.entries)
+    }
+
+    /// A map of its own with the same values; values that are maps stay shared.
+    pub fn copy(&self) -> Self {
+        Self { element: self.element, entries: Rc::new(RefCell::new(self.entries.borrow().clone())) }
+    }
+}
+
+impl Value {
+    /// An `int`.
+    pub fn int(number: i64) -> Self {
+        Self::Int(number, IntKind::Int)
+    }
+
+    /// An `int64`, which is what Sprig's arithmetic gives.
+    pub fn int64(number: i64) -> Self {
+        Self::Int(number, IntKind::Int64)
+    }
+
+    pub fn text(text: impl Into<Text>) -> Self {
+        Self::Text(text.into())
+    }
+
+    pub fn list(items: Vec<Self>) -> Self {
+        Self::List(List::new(items))
+    }
+
+    pub fn as_map(&self) -> Option<&Map> {
+        match self {
+            Self::Map(map) => Some(map),
+            _ => None,
+        }
+    }
+
+    pub fn as_list(&self) -> Option<&List> {
+        match self {
+            Self::List(list) => Some(list),
+            _ => None,
+        }
+    }
+
+    pub fn as_text(&self) -> Option<&Text> {
+        match self {
+            Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    pub fn is_nil(&self) -> bool {
+        matches!(self, Self::Nil)
+    }
+
+    /// Go's truth: not `false`, zero, an empty text, list or map, or `nil` (text/template, `IsTrue`).
+    pub fn is_true(&self) -> bool {
+        match self {
+            Self::Nil => false,
+            Self::Bool(value) => *value,
+            Self::Int(value, _) => *value != 0,
+            Self::Float(value) => *value != 0.0,
+            Self::Text(text) => !text.is_empty(),
+            Self::List(list) => !list.items.is_empty(),
+            Self::Map(map) => !map.is_empty(),
+            Self::Object(object) => object.is_true(),
+        }
+    }
+}
+
+impl std::borrow::Borrow<[u8]> for Text {
+    fn borrow(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(Rc::from(text.as_bytes()))
+    }
+}
+
+impl From<String> for Text {
+    fn from(text: String) -> Self {
+        Self(Rc::from(text.into_bytes()))
+    }
+}
+
+impl From<Vec<u8>> for Text {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(Rc::from(bytes))
+    }
+}
+
+impl From<&[u8]> for Text {
+    fn from(bytes: &[u8]) -> Self {
+        Self(Rc::from(bytes))
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.to_str())
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.to_str(), f)
+    }
+}
+
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Self::Bool(value)
+    }
+}
+
+impl From<f64> for Value {
+    fn from(value: f64) -> Self {
+        Self::Float(value)
+    }
+}
+
+impl From<&str> for Value {
+    fn from(text: &str) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<String> for Value {
+    fn from(text: String) -> Self {
+        Self::Text(text.into())
+    }
+}
+
+impl From<Text> for Value {
+    fn from(text: Text) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<List> for Value {
+    fn from(list: List) -> Self {
+        Self::List(list)
+    }
+}
+
+impl From<Map> for Value {
+    fn from(map: Map) -> Self {
+        Self::Map(map)
+    }
+}
+
+impl FromIterator<(Text, Value)> for Map {
+    fn from_iter<I: IntoIterator<Item = (Text, Value)>>(entries: I) -> Self {
+        Self { element: Element::Any, entries: Rc::new(RefCell::new(entries.into_iter().collect())) }
+    }
+}
