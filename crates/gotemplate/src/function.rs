@@ -34,6 +34,10 @@ pub enum Parameter {
     List,
     /// `time.Time`
     Time,
+    /// `uint32`: a constant that fits.
+    Uint32,
+    /// A Go struct of that name (`Object::type_name`): `sprig.certificate`.
+    Object(&'static str),
 }
 
 /// The arguments of one call, and the run it belongs to.

@@ -1,5 +1,6 @@
 //! Values as Go's templates see them.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -53,6 +54,8 @@ pub enum Element {
     Int,
     /// `uint8`: a `[]byte`
     Byte,
+    /// `[]interface {}`: what `chunk` gives
+    List,
 }
 
 /// A slice: shared and never changed in place (no function of Sprig or Helm does).
@@ -60,6 +63,7 @@ pub enum Element {
 pub struct List {
     pub element: Element,
     items: Rc<Vec<Value>>,
+    null: bool,
 }
 
 /// A map with text keys, sorted bytewise, shared by reference: a change is seen through every clone.
@@ -97,13 +101,31 @@ pub trait Object {
     fn as_any(&self) -> &dyn std::any::Any;
 }
 
+impl IntKind {
+    /// Go's name of the type.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Int => "int",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
+            Self::Int64 => "int64",
+            Self::Uint => "uint",
+            Self::Uint8 => "uint8",
+            Self::Uint16 => "uint16",
+            Self::Uint32 => "uint32",
+            Self::Uint64 => "uint64",
+        }
+    }
+}
+
 impl Text {
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
     /// The text, with U+FFFD where bytes are not UTF-8.
-    pub fn to_str(&self) -> std::borrow::Cow<'_, str> {
+    pub fn to_str(&self) -> Cow<'_, str> {
         String::from_utf8_lossy(&self.0)
     }
 
@@ -118,12 +140,22 @@ impl Text {
 
 impl List {
     pub fn new(items: Vec<Value>) -> Self {
-        Self { element: Element::Any, items: Rc::new(items) }
+        Self { element: Element::Any, items: Rc::new(items), null: false }
     }
 
     /// A list whose Go type is not `[]interface {}`.
     pub fn typed(element: Element, items: Vec<Value>) -> Self {
-        Self { element, items: Rc::new(items) }
+        Self { element, items: Rc::new(items), null: false }
+    }
+
+    /// A nil slice: empty and still of a type. `concat` of nothing gives one; `toJson` and `toYaml` write it as `null`.
+    pub fn null(element: Element) -> Self {
+        Self { element, items: Rc::default(), null: true }
+    }
+
+    /// Whether this is a nil slice.
+    pub fn is_null(&self) -> bool {
+        self.null
     }
 
     pub fn items(&self) -> &[Value] {
@@ -224,6 +256,46 @@ impl Value {
 
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)
+    }
+
+    /// Go's name of the type, as `%T` and `typeOf` print it; `<nil>` for nil.
+    pub fn type_name(&self) -> Cow<'_, str> {
+        Cow::Borrowed(match self {
+            Self::Nil => "<nil>",
+            Self::Bool(_) => "bool",
+            Self::Int(_, kind) => kind.name(),
+            Self::Float(_) => "float64",
+            Self::Text(_) => "string",
+            Self::List(list) => match list.element {
+                Element::Any => "[]interface {}",
+                Element::Text => "[]string",
+                Element::Int => "[]int",
+                Element::Byte => "[]uint8",
+                Element::List => "[][]interface {}",
+            },
+            Self::Map(map) => match map.element {
+                Element::Any => "map[string]interface {}",
+                Element::Text => "map[string]string",
+                Element::Int => "map[string]int",
+                Element::Byte => "map[string]uint8",
+                Element::List => "map[string][]interface {}",
+            },
+            Self::Object(object) => object.type_name(),
+        })
+    }
+
+    /// Go's kind (`reflect.Kind`), as `kindOf` prints it; `invalid` for nil.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Nil => "invalid",
+            Self::Bool(_) => "bool",
+            Self::Int(_, kind) => kind.name(),
+            Self::Float(_) => "float64",
+            Self::Text(_) => "string",
+            Self::List(_) => "slice",
+            Self::Map(_) => "map",
+            Self::Object(object) => object.kind(),
+        }
     }
 
     /// Go's truth: not `false`, zero, an empty text, list or map, or `nil` (text/template, `IsTrue`).
