@@ -358,7 +358,22 @@ impl Classify for Error {
             Self::Connect { host, .. } => vec![format!(
                 "check that {host} is up and reachable from here; a mirror may be configured in certs.d/{host}/hosts.toml"
             )],
-            Self::Tls { host, certs_dir, .. } => {
+            Self::Tls { host, certs_dir, source } => {
+                // The TLS library is not linked here by name, so its words have to do.
+                let words = larder_core::report(source).to_ascii_lowercase();
+                if words.contains("expired") {
+                    return vec![format!(
+                        "the certificate of {host} is no longer valid: who runs {host} has to renew it; or the clock here is wrong"
+                    )];
+                } else if words.contains("not valid yet") || words.contains("notvalidyet") {
+                    return vec![format!(
+                        "the certificate of {host} is not valid yet, or the clock here is wrong"
+                    )];
+                } else if words.contains("not valid for name") || words.contains("notvalidforname") {
+                    return vec![format!(
+                        "the certificate of {host} is for another name: use the name that it is for, or check who answers there"
+                    )];
+                }
                 let dir =
                     certs_dir.as_ref().map_or_else(|| "certs.d".into(), |dir| dir.display().to_string());
                 vec![

@@ -12,3 +12,4 @@ mod push;
 mod registry;
 mod retry;
 mod server;
+mod tls;
