@@ -183,6 +183,15 @@ impl OnMiss for Upstreams {
         self.shared.blob(repository, digest, caller).await
     }
 
+    async fn blob_size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        caller: &Caller,
+    ) -> Result<u64, Trouble> {
+        self.shared.blob_size(repository, digest, caller).await
+    }
+
     async fn tags(&self, repository: &RepositoryName, caller: &Caller) -> Result<Option<Vec<Tag>>, Trouble> {
         self.shared.tags(repository, caller).await
     }

@@ -44,7 +44,7 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
         answer.status = StatusCode::PARTIAL_CONTENT;
         answer = answer.header(header::CONTENT_RANGE, format!("bytes {start}-{}/{size}", end - 1));
     }
-    if !call.is_head() {
+    if let Some(source) = source {
         answer.body = Body::file(source, start, end, call.stretches.clone());
     }
     Ok(answer)
@@ -63,7 +63,8 @@ pub(crate) async fn delete(call: &Call, target: &Target, text: &str) -> Outcome 
 
 /// A blob that may be read here.
 struct Found {
-    source: Source,
+    /// `None` for `HEAD`, which needs none and must not have one fetched.
+    source: Option<Source>,
     size: u64,
     freshness: Option<Freshness>,
 }
@@ -73,40 +74,46 @@ async fn find(call: &Call, target: &Target, digest: &Digest) -> Result<Found, Bo
     let upstream = shared.upstream(&target.name);
     if shared.store.holds(&target.name, digest)? {
         let freshness = upstream.map(|_| Freshness::Fresh);
-        match stored(call, digest) {
-            Ok(Some((source, size))) => return Ok(Found { source, size, freshness }),
+        match stored(call, digest).await {
+            Ok(Some(found)) => return Ok(Found { freshness, ..found }),
             // A damaged blob was set aside; where it came from it can be had again.
             Err(refusal) if upstream.is_none() => return Err(refusal),
             Ok(None) | Err(_) => {}
         }
     }
     let Some(upstream) = upstream else { return Err(unknown(digest)) };
-    let bringing = upstream.blob(&target.name, digest, &call.caller).await;
     let freshness = Some(Freshness::Fetched);
-    match bringing.map_err(|trouble| call.refuse(&trouble, target, "BLOB_UNKNOWN"))? {
+    let refuse = |trouble| call.refuse(&trouble, target, "BLOB_UNKNOWN");
+    if call.is_head() {
+        let size = upstream.blob_size(&target.name, digest, &call.caller).await.map_err(refuse)?;
+        return Ok(Found { source: None, size, freshness: Some(Freshness::Confirmed) });
+    }
+    match upstream.blob(&target.name, digest, &call.caller).await.map_err(refuse)? {
         Bringing::Here => {
-            let found = stored(call, digest)?;
-            found.map(|(source, size)| Found { source, size, freshness }).ok_or_else(|| unknown(digest))
+            let found = stored(call, digest).await?;
+            found.map(|found| Found { freshness, ..found }).ok_or_else(|| unknown(digest))
         }
         Bringing::Coming { follower, size } => {
             let source = Source::coming(follower).map_err(|error| {
                 Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "UNKNOWN", "the storage failed")
                     .because(error.to_string())
             })?;
-            Ok(Found { source, size, freshness })
+            Ok(Found { source: Some(source), size, freshness })
         }
     }
 }
 
-fn stored(call: &Call, digest: &Digest) -> Result<Option<(Source, u64)>, Box<Refusal>> {
+async fn stored(call: &Call, digest: &Digest) -> Result<Option<Found>, Box<Refusal>> {
     let shared = &call.shared;
     let opened = shared.store.blob(digest).and_then(|blob| {
         let Some(blob) = blob else { return Ok(None) };
-        shared.proofs.open(&blob).map(|source| Some((source, blob.size())))
+        let source = if call.is_head() { None } else { Some(shared.proofs.open(&blob)?) };
+        Ok(Some(Found { source, size: blob.size(), freshness: None }))
     });
     if let Err(larder_store::Error::Damaged { .. }) = &opened {
         // Best effort: what counts is that it is not served.
-        let _ = shared.store.quarantine(digest);
+        let (store, digest) = (shared.store.clone(), *digest);
+        let _ = blocking(move || store.quarantine(&digest)).await;
     }
     Ok(opened?)
 }

@@ -227,7 +227,8 @@ impl Drop for Entry {
     }
 }
 
-/// The head of a request, and what of a body is read at once.
-const READ_BUFFER: usize = 256 << 10;
+/// The head of a request, and what of a body is read at once. Times the number of connections, this is what clients that
+/// never finish a head can hold.
+const READ_BUFFER: usize = 64 << 10;
 const HEAD_LIMIT: usize = 64 << 10;
 const HOUSEKEEPING: Duration = Duration::from_secs(2);

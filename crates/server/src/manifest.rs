@@ -16,11 +16,11 @@ pub(crate) async fn get(call: &Call, target: &Target, text: &str) -> Outcome {
     let selector = selector(text)?;
     call.authorize(target, Some(&selector), "MANIFEST_UNKNOWN").await?;
     let (digest, mut freshness) = resolve(call, target, &selector).await?;
-    let mut document = stored(call, target, &digest)?;
+    let mut document = stored(call, target, &digest).await?;
     if document.is_none() && call.shared.upstream(&target.name).is_some() {
         // It was damaged, or a collection came in between: by its digest it can be had again.
         freshness = resolve(call, target, &Selector::Digest(digest)).await?.1;
-        document = stored(call, target, &digest)?;
+        document = stored(call, target, &digest).await?;
     }
     let Some(document) = document else { return Err(unknown(&selector)) };
     call.shared.uses.note(digest);
@@ -153,11 +153,12 @@ pub(crate) fn refuse_foreign(target: &Target) -> Result<(), Box<Refusal>> {
 }
 
 /// What the store has. A damaged manifest is set aside where it can be had again, and never served.
-fn stored(call: &Call, target: &Target, digest: &Digest) -> Result<Option<Document>, Box<Refusal>> {
+async fn stored(call: &Call, target: &Target, digest: &Digest) -> Result<Option<Document>, Box<Refusal>> {
     match call.shared.documents.read(digest) {
         Err(error) if error.kind() == Kind::Corrupt && call.shared.upstream(&target.name).is_some() => {
             // If it cannot be moved, the upstream's bytes replace it.
-            let _ = call.shared.store.quarantine(digest);
+            let (store, digest) = (call.shared.store.clone(), *digest);
+            let _ = blocking(move || store.quarantine(&digest)).await;
             Ok(None)
         }
         document => Ok(document?),
@@ -174,7 +175,7 @@ async fn resolve(
     let upstream = shared.upstream(&target.name);
     if let Selector::Digest(digest) = selector
         && store.holds(&target.name, digest)?
-        && stored(call, target, digest)?.is_some()
+        && stored(call, target, digest).await?.is_some()
     {
         return Ok((*digest, upstream.map(|_| Freshness::Fresh)));
     }

@@ -41,6 +41,14 @@ pub trait OnMiss: Send + Sync {
         caller: &Caller,
     ) -> Result<Bringing, Trouble>;
 
+    /// How long a blob is that the store does not have. Brings nothing.
+    async fn blob_size(
+        &self,
+        repository: &RepositoryName,
+        digest: &Digest,
+        caller: &Caller,
+    ) -> Result<u64, Trouble>;
+
     /// All tags upstream, sorted. `None`: it could not be asked; what the store knows has to do.
     async fn tags(&self, repository: &RepositoryName, caller: &Caller) -> Result<Option<Vec<Tag>>, Trouble>;
 

@@ -180,6 +180,41 @@ impl Shared {
         Err(last.unwrap_or_else(|| trouble::lost("bringing a blob")))
     }
 
+    /// [`larder_server::OnMiss::blob_size`]. A question costs no download.
+    pub(super) async fn blob_size(
+        self: &Arc<Self>,
+        repository: &RepositoryName,
+        digest: &Digest,
+        caller: &Caller,
+    ) -> Result<u64, Trouble> {
+        let source = self.source(repository)?;
+        if source.settings.offline {
+            let message = format!("{repository}@{digest} is not in the store");
+            return Err(trouble::plain(Kind::NotFound, message));
+        }
+        let who = self.who(&source, repository, caller).await?;
+        let who = self.asker(&source, repository, who);
+        self.known_absent(&source, &who, repository, &digest.to_string())?;
+        let order = |who| Order {
+            source: source.clone(),
+            repository: repository.clone(),
+            digest: *digest,
+            who,
+            held: false,
+        };
+        let first = order(who);
+        let asked = self.ask_size(&first, &source.desk(repository, &first.who.auth)).await;
+        match asked {
+            Err(trouble)
+                if trouble.kind == Kind::Denied && self.may_be_nobody(&source, repository, &first.who) =>
+            {
+                let nobody = order(Who::nobody());
+                self.ask_size(&nobody, &source.desk(repository, &nobody.who.auth)).await
+            }
+            asked => asked,
+        }
+    }
+
     /// Whether the store has it whole. One that is visibly damaged is fetched again.
     async fn is_here(&self, digest: &Digest) -> Result<bool, Trouble> {
         let digest = *digest;

@@ -22,9 +22,15 @@ impl Shared {
         if let Some(found) = self.on_disk(move |store| search(store, &repository, &digest)).await? {
             return Ok(found);
         }
+        self.ask_size(order, repo).await.map(|size| Descriptor::new(unknown_type(), digest, size))
+    }
+
+    /// What the upstream says about the size of a blob, which is also its word that the repository has it.
+    pub(super) async fn ask_size(&self, order: &Order, repo: &Repo) -> Result<u64, Trouble> {
+        let digest = order.digest;
         let what = format!("how large is {digest} of {}", order.repository);
         match order.source.ask(&what, &order.who, None, repo.has_blob(&digest)).await {
-            Ok(Some(size)) => Ok(Descriptor::new(unknown_type(), digest, size)),
+            Ok(Some(size)) => Ok(size),
             Ok(None) => {
                 let trouble = trouble::plain(Kind::NotFound, format!("{} has no {digest}", order.repository));
                 self.note_absent(&order.who, &order.repository, &digest.to_string(), &trouble);

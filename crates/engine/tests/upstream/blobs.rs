@@ -296,3 +296,26 @@ async fn a_blob_that_somebody_else_writes_is_waited_for() {
     assert!(waiting.await.unwrap().unwrap() == *content);
     assert_eq!(world.registry.count("GET", &format!("*{digest}")), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn asking_how_long_a_blob_is_brings_nothing() {
+    let world = World::new();
+    let image = world.image(31, "library/app", "1", LAYER);
+    world.tag("library/app:1").await.unwrap();
+    let layer = &image.layers[0];
+    let repository = name("library/app");
+    let size = world.upstreams.blob_size(&repository, &layer.digest, &anonymous()).await.unwrap();
+    let descriptor = &image.blobs.iter().find(|(known, _)| known.digest == layer.digest).unwrap().0;
+    assert_eq!(size, descriptor.size);
+    world.quiet().await;
+    assert_eq!(world.registry.bytes_sent(&layer.digest), 0);
+    assert_eq!(world.registry.count("GET", &format!("*{}", layer.digest)), 0);
+
+    let unknown = Digest::of(b"nobody has this");
+    let trouble = world.upstreams.blob_size(&repository, &unknown, &anonymous()).await.unwrap_err();
+    assert_eq!(trouble.kind, larder_core::Kind::NotFound);
+    // And that is remembered.
+    let asked = world.registry.count("*", &format!("*{unknown}"));
+    world.upstreams.blob_size(&repository, &unknown, &anonymous()).await.unwrap_err();
+    assert_eq!(world.registry.count("*", &format!("*{unknown}")), asked);
+}
