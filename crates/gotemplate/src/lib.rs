@@ -5,6 +5,7 @@
 
 mod function;
 mod value;
+pub mod yaml;
 
 pub use function::{Arguments, Fault, Function, Parameter, Run};
 pub use value::{Element, IntKind, List, Map, Object, Text, Value};

@@ -1,0 +1,296 @@
+//! From events to nodes: anchors, aliases, merge keys and limits.
+
+use super::Error;
+use super::documents::Limits;
+use super::node::{Node, NodeKind, Scalar, Style};
+use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use std::collections::HashMap;
+
+/// Reads documents one by one.
+pub(super) struct Builder {
+    limits: Limits,
+}
+
+/// The first document of a text.
+pub(super) struct Read {
+    /// `None` if there is none.
+    pub(super) document: Result<Option<Node>, Error>,
+    /// Bytes that belong to it.
+    pub(super) used: usize,
+}
+
+impl Builder {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+
+    /// Reads the first document of `text`, whose first line is `line`. After an error all of the text is used up, except that a
+    /// document in JSON may be followed by another one without a separator.
+    pub(super) fn read(&self, text: &str, line: u32) -> Read {
+        let mut document = Document::new(&self.limits, line);
+        let mut options = granit_parser::Options::default();
+        options.set_emit_comments(false);
+        options.block_nesting_limit = self.limits.depth;
+        options.flow_nesting_limit = self.limits.depth;
+        let mut parser = Parser::new_from_str_with_options(text, options);
+        let mut json_end = None;
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok(event) => event,
+                Err(error) => {
+                    if let (Some(end), Some(root)) = (json_end, document.root.take()) {
+                        return Read { document: Ok(Some(root)), used: end };
+                    }
+                    return Read { document: Err(document.syntax(&error)), used: text.len() };
+                }
+            };
+            let ends = matches!(event, Event::DocumentEnd);
+            let closes = matches!(event, Event::MappingEnd | Event::SequenceEnd);
+            if let Err(error) = document.take(event, &span) {
+                return Read { document: Err(error), used: text.len() };
+            }
+            let end = span.end.byte_offset().unwrap_or(text.len());
+            if closes && document.root.is_some() && text[..end].ends_with(['}', ']']) {
+                json_end = Some(end);
+            }
+            if ends && document.root.is_some() {
+                // Another document without a separator can only follow `...`.
+                let used = if text[end..].trim().is_empty() { text.len() } else { end };
+                return Read { document: Ok(document.root.take()), used };
+            }
+        }
+        Read { document: Ok(document.root.take()), used: text.len() }
+    }
+}
+
+/// One document while it is being read.
+struct Document<'a> {
+    limits: &'a Limits,
+    /// What is added to the lines of the parser, which counts from 1.
+    line: u32,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    root: Option<Node>,
+    nodes: usize,
+    bytes: usize,
+}
+
+/// A list or a map that is not at its end.
+struct Open {
+    line: u32,
+    column: u32,
+    anchor: usize,
+    items: Items,
+}
+
+enum Items {
+    List(Vec<Node>),
+    Map { entries: Vec<(Node, Node)>, key: Option<Node>, merges: bool },
+}
+
+impl<'a> Document<'a> {
+    fn new(limits: &'a Limits, line: u32) -> Self {
+        Self { limits, line, open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 }
+    }
+
+    fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Error> {
+        let (line, column) = self.place(span);
+        match event {
+            Event::Scalar(text, style, anchor, tag) => {
+                let scalar = Scalar {
+                    text: text.into_owned(),
+                    style: style_of(style),
+                    tag: tag.as_deref().map(full_tag),
+                };
+                let node = Node { line, column, kind: NodeKind::Scalar(scalar) };
+                self.node(node, anchor)
+            }
+            Event::SequenceStart(_, anchor, _) => self.begin(line, column, anchor, Items::List(Vec::new())),
+            Event::MappingStart(_, anchor, _) => {
+                let items = Items::Map { entries: Vec::new(), key: None, merges: false };
+                self.begin(line, column, anchor, items)
+            }
+            Event::SequenceEnd | Event::MappingEnd => self.end(),
+            Event::Alias(id) => {
+                let Some(node) = self.anchors.get(&id) else {
+                    let open = self.open.iter().any(|open| open.anchor == id);
+                    return Err(if open {
+                        Error::AnchorLoop { line }
+                    } else {
+                        Error::UnknownAnchor { line }
+                    });
+                };
+                // Charged before it is copied: aliases of aliases grow exponentially.
+                let (nodes, bytes) = size(node);
+                self.charge(nodes, bytes, line)?;
+                match self.anchors.get(&id).cloned() {
+                    Some(node) => self.put(node),
+                    None => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn begin(&mut self, line: u32, column: u32, anchor: usize, items: Items) -> Result<(), Error> {
+        if self.open.len() >= self.limits.depth {
+            return Err(Error::Limit { line, limit: self.limits.depth, what: "levels" });
+        }
+        self.charge(1, 0, line)?;
+        self.open.push(Open { line, column, anchor, items });
+        Ok(())
+    }
+
+    fn end(&mut self) -> Result<(), Error> {
+        let Some(open) = self.open.pop() else {
+            return Ok(());
+        };
+        let kind = match open.items {
+            Items::List(items) => NodeKind::List(items),
+            Items::Map { entries, merges: false, .. } => NodeKind::Map(entries),
+            Items::Map { entries, .. } => NodeKind::Map(merge(entries)?),
+        };
+        let node = Node { line: open.line, column: open.column, kind };
+        self.remember(&node, open.anchor)?;
+        self.put(node)
+    }
+
+    /// A complete node with its own anchor.
+    fn node(&mut self, node: Node, anchor: usize) -> Result<(), Error> {
+        let bytes = node.as_scalar().map_or(0, |scalar| scalar.text.len());
+        self.charge(1, bytes, node.line)?;
+        self.remember(&node, anchor)?;
+        self.put(node)
+    }
+
+    fn remember(&mut self, node: &Node, anchor: usize) -> Result<(), Error> {
+        if anchor > 0 {
+            let (nodes, bytes) = size(node);
+            self.charge(nodes, bytes, node.line)?;
+            self.anchors.insert(anchor, node.clone());
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, node: Node) -> Result<(), Error> {
+        match self.open.last_mut().map(|open| &mut open.items) {
+            None => self.root = Some(node),
+            Some(Items::List(items)) => items.push(node),
+            Some(Items::Map { entries, key, merges }) => match key.take() {
+                None => {
+                    *merges |= node.as_scalar().is_some_and(Scalar::is_merge);
+                    *key = Some(node);
+                }
+                Some(key) => entries.push((key, node)),
+            },
+        }
+        Ok(())
+    }
+
+    fn charge(&mut self, nodes: usize, bytes: usize, line: u32) -> Result<(), Error> {
+        self.nodes = self.nodes.saturating_add(nodes);
+        self.bytes = self.bytes.saturating_add(bytes);
+        if self.nodes > self.limits.nodes {
+            return Err(Error::Limit { line, limit: self.limits.nodes, what: "nodes" });
+        }
+        if self.bytes > self.limits.bytes {
+            return Err(Error::Limit { line, limit: self.limits.bytes, what: "bytes" });
+        }
+        Ok(())
+    }
+
+    fn place(&self, span: &Span) -> (u32, u32) {
+        let line = u32::try_from(span.start.line()).unwrap_or(u32::MAX).saturating_sub(1);
+        let column = u32::try_from(span.start.col()).unwrap_or(u32::MAX);
+        (self.line.saturating_add(line), column.saturating_add(1))
+    }
+
+    fn syntax(&self, error: &granit_parser::ScanError) -> Error {
+        let line = u32::try_from(error.marker().line()).unwrap_or(u32::MAX).saturating_sub(1);
+        let line = self.line.saturating_add(line);
+        let column = u32::try_from(error.marker().col()).unwrap_or(u32::MAX).saturating_add(1);
+        if matches!(error.kind(), granit_parser::ErrorKind::UnknownAnchor) {
+            return Error::UnknownAnchor { line };
+        }
+        Error::Syntax { line, column, reason: error.info() }
+    }
+}
+
+/// Nodes and bytes of text.
+fn size(node: &Node) -> (usize, usize) {
+    match &node.kind {
+        NodeKind::Scalar(scalar) => (1, scalar.text.len()),
+        NodeKind::List(items) => items.iter().map(size).fold((1, 0), |(a, b), (c, d)| (a + c, b + d)),
+        NodeKind::Map(entries) => entries.iter().fold((1, 0), |(nodes, bytes), (key, value)| {
+            let (key, value) = (size(key), size(value));
+            (nodes + key.0 + value.0, bytes + key.1 + value.1)
+        }),
+    }
+}
+
+/// Resolves `<<` as go-yaml 2 does: in the order of the document, so that a key before `<<` is overwritten by it. Of a list of maps
+/// the earlier ones win.
+fn merge(entries: Vec<(Node, Node)>) -> Result<Vec<(Node, Node)>, Error> {
+    let mut merged = Merged { entries: Vec::with_capacity(entries.len()), places: HashMap::new() };
+    for (key, value) in entries {
+        if !key.as_scalar().is_some_and(Scalar::is_merge) {
+            merged.set(key, value);
+            continue;
+        }
+        let line = value.line;
+        match value.kind {
+            NodeKind::Map(inner) => merged.set_all(inner),
+            NodeKind::List(items) => {
+                for item in items.into_iter().rev() {
+                    match item.kind {
+                        NodeKind::Map(inner) => merged.set_all(inner),
+                        _ => return Err(Error::Merge { line: item.line }),
+                    }
+                }
+            }
+            NodeKind::Scalar(_) => return Err(Error::Merge { line }),
+        }
+    }
+    Ok(merged.entries)
+}
+
+struct Merged {
+    entries: Vec<(Node, Node)>,
+    places: HashMap<String, usize>,
+}
+
+impl Merged {
+    fn set_all(&mut self, entries: Vec<(Node, Node)>) {
+        for (key, value) in entries {
+            self.set(key, value);
+        }
+    }
+
+    fn set(&mut self, key: Node, value: Node) {
+        let Some(name) = key.as_scalar().map(|scalar| scalar.text.clone()) else {
+            self.entries.push((key, value));
+            return;
+        };
+        match self.places.get(&name) {
+            Some(place) => self.entries[*place].1 = value,
+            None => {
+                self.places.insert(name, self.entries.len());
+                self.entries.push((key, value));
+            }
+        }
+    }
+}
+
+fn style_of(style: ScalarStyle) -> Style {
+    match style {
+        ScalarStyle::SingleQuoted => Style::SingleQuoted,
+        ScalarStyle::DoubleQuoted => Style::DoubleQuoted,
+        ScalarStyle::Literal => Style::Literal,
+        ScalarStyle::Folded => Style::Folded,
+        _ => Style::Plain,
+    }
+}
+
+fn full_tag(tag: &Tag) -> Box<str> {
+    format!("{}{}", tag.handle(), tag.suffix()).into_boxed_str()
+}
