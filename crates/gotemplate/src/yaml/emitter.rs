@@ -84,7 +84,7 @@ fn number_text(number: f64) -> Result<String, Error> {
         return Ok(float::general(number));
     }
     // The shortest digits, filled up with zeros, as JSON has them: with them a number can come to lie outside of 64 bits.
-    let digits = format!("{number}");
+    let digits = float::whole(number);
     if digits.parse::<i64>().is_ok() || digits.parse::<u64>().is_ok() {
         return Ok(if number == 0.0 { "0".to_owned() } else { digits });
     }
@@ -111,12 +111,13 @@ fn json_round(text: &Text) -> Result<String, Error> {
     Ok(if text.contains('\u{85}') { fold_next_lines(&text) } else { text })
 }
 
-/// A key as [`json_round`]; go-yaml does not find a `:` behind more than 1024 characters.
+/// A key as [`json_round`]; go-yaml does not find a `:` behind more than 1024 characters or in another line.
 fn json_key(key: &Text) -> Result<String, Error> {
     let text = json_round(key)?;
-    if text.len() > MAX_KEY / 6 {
-        let characters: usize = json_text(key.as_bytes()).chars().map(json_width).sum();
-        if characters + 2 > MAX_KEY {
+    if text.len() > MAX_KEY / 6 || key.as_bytes().windows(2).any(|pair| pair == "\u{85}".as_bytes()) {
+        let text = json_text(key.as_bytes());
+        let characters: usize = text.chars().map(json_width).sum();
+        if characters + 2 > MAX_KEY || text.contains('\u{85}') {
             return Err(Error::Syntax {
                 line: 1,
                 column: 1,

@@ -2,23 +2,44 @@
 
 /// `FormatFloat(value, 'g', -1, 64)` of a finite number.
 pub(super) fn general(value: f64) -> String {
-    arrange(&format!("{value:e}"))
+    arrange(&shortest(value), 6)
 }
 
 /// `FormatFloat(value, 'g', -1, 32)` of a finite number.
 pub(super) fn general_32(value: f64) -> String {
-    arrange(&format!("{:e}", value as f32))
+    let value = value as f32;
+    let digits = format!("{value:e}");
+    let even = format!("{value:.*e}", precision(&digits));
+    arrange(if even.parse() == Ok(value) { &even } else { &digits }, 6)
 }
 
-/// From Rust's shortest `d.ddde±x` to Go's `%g`: an exponent below -4 or from 6 on is written, with two digits at least.
-fn arrange(scientific: &str) -> String {
+/// `FormatFloat(value, 'f', -1, 64)` of a finite whole number.
+pub(super) fn whole(value: f64) -> String {
+    arrange(&shortest(value), i32::MAX)
+}
+
+/// The fewest digits that give the same number again, as `d.ddde±x`. Of two that are equally near, Rust takes the greater one, Go
+/// the even one, as Rust does for a given number of digits.
+fn shortest(value: f64) -> String {
+    let digits = format!("{value:e}");
+    let even = format!("{value:.*e}", precision(&digits));
+    if even.parse() == Ok(value) { even } else { digits }
+}
+
+fn precision(scientific: &str) -> usize {
+    let mantissa = scientific.split('e').next().unwrap_or_default();
+    mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len())
+}
+
+/// From `d.ddde±x` to Go's `%g`: an exponent below -4 or from `limit` on is written, with two digits at least.
+fn arrange(scientific: &str, limit: i32) -> String {
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((scientific, "0"));
     let exponent: i32 = exponent.parse().unwrap_or_default();
     let (sign, mantissa) = match mantissa.strip_prefix('-') {
         Some(rest) => ("-", rest),
         None => ("", mantissa),
     };
-    if !(-4..6).contains(&exponent) {
+    if !(-4..limit).contains(&exponent) {
         let direction = if exponent < 0 { '-' } else { '+' };
         return format!("{sign}{mantissa}e{direction}{:02}", exponent.unsigned_abs());
     }
@@ -35,7 +56,7 @@ fn arrange(scientific: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{general, general_32};
+    use super::{general, general_32, whole};
 
     #[test]
     fn exponents_begin_where_go_begins_them() {
@@ -51,9 +72,11 @@ mod tests {
             (1e100, "1e+100"),
             (100_000.0, "100000"),
             (1_000_000.0, "1e+06"),
+            (-775_905_808_070_696.25, "-7.759058080706962e+14"),
         ] {
             assert_eq!(general(value), text);
         }
+        assert_eq!(whole(1_234_567_890_123_456_789.0), "1234567890123456800");
         assert_eq!(general_32(0.1), "0.1");
         assert_eq!(general_32(16_777_217.0), "1.6777216e+07");
     }

@@ -2,7 +2,8 @@
 
 use std::cmp::Ordering;
 
-/// Sorts entries by key. The order is not transitive for numbers beyond 64 bits, which is why the sort is one that copes.
+/// Sorts entries by key. The order is not transitive (`08` < `0b` < `1?` < `08`): Go's result then changes from run to run, and the
+/// sort must be one that copes.
 pub(super) fn sort<T>(entries: Vec<(String, T)>) -> Vec<(String, T)> {
     let entries = entries.into_iter().map(|(key, value)| (key.chars().collect(), (key, value))).collect();
     merge_sort(entries).into_iter().map(|(_, entry)| entry).collect()
@@ -38,12 +39,25 @@ fn less(a: &[char], b: &[char]) -> bool {
     a.len() < b.len()
 }
 
+/// The number at `at`. Digits of other scripts count as how far they are from `0`, as in the original.
 fn number(text: &[char], at: usize, start: i64) -> (i64, usize) {
-    let digits = text[at..].iter().map_while(|character| character.to_digit(10));
-    let (value, count) = digits.fold((start, 0), |(value, count), digit| {
-        (value.wrapping_mul(10).wrapping_add(i64::from(digit)), count + 1)
-    });
-    (value, at + count)
+    let mut value = start;
+    let mut end = at;
+    while let Some(character) = text.get(end).filter(|character| is_digit(**character)) {
+        value = value.wrapping_mul(10).wrapping_add(i64::from(u32::from(*character)) - i64::from(b'0'));
+        end += 1;
+    }
+    (value, end)
+}
+
+/// `unicode.IsDigit`: decimal digits of any script.
+fn is_digit(character: char) -> bool {
+    if character.is_ascii() {
+        return character.is_ascii_digit();
+    }
+    let code = u32::from(character);
+    let block = ZEROS.partition_point(|zero| *zero <= code);
+    block > 0 && code - ZEROS[block - 1] < 10
 }
 
 type Keyed<T> = (Vec<char>, T);
@@ -68,6 +82,17 @@ fn merge_sort<T>(mut entries: Vec<Keyed<T>>) -> Vec<Keyed<T>> {
         }
     }
 }
+
+/// The zeros of all scripts (Unicode, category Nd); nine digits follow each.
+#[rustfmt::skip] // a table
+const ZEROS: [u32; 66] = [
+    0x0030, 0x0660, 0x06f0, 0x07c0, 0x0966, 0x09e6, 0x0a66, 0x0ae6, 0x0b66, 0x0be6, 0x0c66, 0x0ce6, 0x0d66, 0x0de6,
+    0x0e50, 0x0ed0, 0x0f20, 0x1040, 0x1090, 0x17e0, 0x1810, 0x1946, 0x19d0, 0x1a80, 0x1a90, 0x1b50, 0x1bb0, 0x1c40,
+    0x1c50, 0xa620, 0xa8d0, 0xa900, 0xa9d0, 0xa9f0, 0xaa50, 0xabf0, 0xff10, 0x104a0, 0x10d30, 0x11066, 0x110f0,
+    0x11136, 0x111d0, 0x112f0, 0x11450, 0x114d0, 0x11650, 0x116c0, 0x11730, 0x118e0, 0x11950, 0x11c50, 0x11d50,
+    0x11da0, 0x16a60, 0x16ac0, 0x16b50, 0x1d7ce, 0x1d7d8, 0x1d7e2, 0x1d7ec, 0x1d7f6, 0x1e140, 0x1e2f0, 0x1e950,
+    0x1fbf0,
+];
 
 #[cfg(test)]
 mod tests {

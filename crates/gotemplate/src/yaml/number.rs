@@ -21,13 +21,25 @@ pub(super) fn number(text: &str) -> Option<Resolved> {
     i64::from_str_radix(&format!("-{rest}"), 2).ok().map(Resolved::Int)
 }
 
-/// `ParseFloat`: a decimal number, in range.
+/// `ParseFloat`: a decimal number, in range; underscores may stand between digits.
 pub(super) fn float(text: &str) -> Option<f64> {
-    let shape = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-');
+    let shape = |byte: u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'e' | b'E' | b'+' | b'-' | b'_');
     if !text.bytes().all(shape) {
         return None;
     }
-    text.parse::<f64>().ok().filter(|value| value.is_finite())
+    let digit = |text: &str, last: bool| {
+        let byte = if last { text.bytes().last() } else { text.bytes().next() };
+        byte.is_some_and(|byte| byte.is_ascii_digit())
+    };
+    let mut parts = text.split('_');
+    let mut before = parts.next()?;
+    for part in parts {
+        if !digit(before, true) || !digit(part, false) {
+            return None;
+        }
+        before = part;
+    }
+    text.replace('_', "").parse::<f64>().ok().filter(|value| value.is_finite())
 }
 
 /// `ParseInt`, then `ParseUint`. Without a base, `0x`, `0o`, `0b` and a leading `0` say which.

@@ -17,7 +17,11 @@ pub(super) fn is_timestamp(text: &str) -> bool {
     match rest.split_first() {
         None => true,
         Some((b'T' | b't', time)) => clock(time).is_some_and(is_zone),
-        Some((b' ', time)) => clock(time).is_some_and(<[u8]>::is_empty),
+        Some((b' ', time)) => {
+            // Any number of blanks stands for one.
+            let blanks = time.iter().take_while(|byte| **byte == b' ').count();
+            clock(&time[blanks..]).is_some_and(<[u8]>::is_empty)
+        }
         Some(_) => false,
     }
 }
@@ -95,7 +99,7 @@ mod tests {
             "2001-1-1",
             "2000-02-29",
             "2001-12-14t21:59:43.10-05:00",
-            "2001-12-14 21:59:43.1",
+            "2001-12-14  21:59:43.1",
             "2001-12-14T1:2:3Z",
         ] {
             assert!(is_timestamp(text), "{text}");
