@@ -4,6 +4,7 @@
 //! Maps are shared as Go's are: what `set` changes is seen by everybody who has the map.
 
 mod function;
+pub mod semver;
 mod value;
 pub mod yaml;
 

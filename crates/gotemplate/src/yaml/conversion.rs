@@ -38,6 +38,22 @@ pub fn to_value(node: &Node) -> Result<Value, Error> {
     }
 }
 
+/// What a Go field of type `string` gets: of a number or a boolean its text, as `sigs.k8s.io/yaml` writes it. `None` for a list, a
+/// map, or what is no scalar of JSON; null is the empty text.
+pub fn to_text(node: &Node) -> Option<String> {
+    let scalar = node.as_scalar()?;
+    Some(match scalar.resolve().ok()? {
+        Resolved::Nil => String::new(),
+        Resolved::Bool(value) => value.to_string(),
+        Resolved::Int(number) => number.to_string(),
+        Resolved::Uint(number) => number.to_string(),
+        Resolved::Float(number) if number.is_finite() => float::general(number),
+        Resolved::Float(number) => not_finite(number, ["+Inf", "-Inf", "NaN"]),
+        Resolved::Text | Resolved::Timestamp => scalar.text.clone(),
+        Resolved::Binary(bytes) => json_text(&bytes),
+    })
+}
+
 fn scalar_value(scalar: &Scalar, line: u32) -> Result<Value, Error> {
     Ok(match resolve(scalar, line)? {
         Resolved::Nil => Value::Nil,

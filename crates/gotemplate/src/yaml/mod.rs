@@ -18,7 +18,7 @@ mod scalar;
 mod timestamp;
 mod writer;
 
-pub use conversion::{parse, parse_with, to_value};
+pub use conversion::{parse, parse_with, to_text, to_value};
 pub use documents::{Documents, Limits, documents};
 pub use emitter::emit;
 pub use error::Error;
