@@ -3,6 +3,7 @@
 use super::Error;
 use super::documents::Limits;
 use super::node::{Node, NodeKind, Scalar, Style};
+use super::repair::repair;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
 use std::collections::HashMap;
 
@@ -27,9 +28,28 @@ impl Builder {
     /// Reads the first document of `text`, whose first line is `line`. After an error all of the text is used up, except that a
     /// document in JSON may be followed by another one without a separator.
     pub(super) fn read(&self, text: &str, line: u32) -> Read {
+        let read = self.read_as_it_is(text, line);
+        if !matches!(read.document, Err(Error::Syntax { .. })) {
+            return read;
+        }
+        let Some(repaired) = repair(text) else {
+            return read;
+        };
+        let second = self.read_as_it_is(&repaired, line);
+        match second.document {
+            Ok(document) if second.used == repaired.len() => {
+                Read { document: Ok(document), used: text.len() }
+            }
+            // Which byte of the text that is cannot be said.
+            _ => read,
+        }
+    }
+
+    fn read_as_it_is(&self, text: &str, line: u32) -> Read {
         let mut document = Document::new(&self.limits, line);
         let mut options = granit_parser::Options::default();
         options.set_emit_comments(false);
+        options.emit_unresolved_aliases = true;
         options.block_nesting_limit = self.limits.depth;
         options.flow_nesting_limit = self.limits.depth;
         let mut parser = Parser::new_from_str_with_options(text, options);
@@ -56,10 +76,36 @@ impl Builder {
             if ends && document.root.is_some() {
                 // Another document without a separator can only follow `...`.
                 let used = if text[end..].trim().is_empty() { text.len() } else { end };
-                return Read { document: Ok(document.root.take()), used };
+                return Read { document: Ok(document.finish(&text[..used])), used };
             }
         }
-        Read { document: Ok(document.root.take()), used: text.len() }
+        Read { document: Ok(document.finish(text)), used: text.len() }
+    }
+}
+
+/// A block scalar whose last line has no line end has none in its text either; the parser adds one.
+fn unterminate(node: &mut Node, last_line: &str) {
+    match &mut node.kind {
+        NodeKind::List(items) => {
+            if let Some(last) = items.last_mut() {
+                unterminate(last, last_line);
+            }
+        }
+        NodeKind::Map(entries) => {
+            if let Some((_, last)) = entries.last_mut() {
+                unterminate(last, last_line);
+            }
+        }
+        NodeKind::Scalar(scalar) if matches!(scalar.style, Style::Literal | Style::Folded) => {
+            let ends = scalar
+                .text
+                .strip_suffix('\n')
+                .is_some_and(|text| text.ends_with(last_line.trim_start_matches(' ')));
+            if ends {
+                scalar.text.pop();
+            }
+        }
+        NodeKind::Scalar(_) => {}
     }
 }
 
@@ -93,10 +139,23 @@ impl<'a> Document<'a> {
         Self { limits, line, open: Vec::new(), anchors: HashMap::new(), root: None, nodes: 0, bytes: 0 }
     }
 
+    /// The root. `text` is all of the document.
+    fn finish(&mut self, text: &str) -> Option<Node> {
+        let mut root = self.root.take()?;
+        let last_line = text.rsplit('\n').next().unwrap_or_default();
+        if !last_line.trim().is_empty() {
+            unterminate(&mut root, last_line);
+        }
+        Some(root)
+    }
+
     fn take(&mut self, event: Event<'_>, span: &Span) -> Result<(), Error> {
         let (line, column) = self.place(span);
         match event {
             Event::Scalar(text, style, anchor, tag) => {
+                // Where nothing is written the parser says `~`.
+                let nothing = style == ScalarStyle::Plain && span.start.index() == span.end.index();
+                let text = if nothing { "".into() } else { text };
                 let scalar = Scalar {
                     text: text.into_owned(),
                     style: style_of(style),
@@ -113,12 +172,7 @@ impl<'a> Document<'a> {
             Event::SequenceEnd | Event::MappingEnd => self.end(),
             Event::Alias(id) => {
                 let Some(node) = self.anchors.get(&id) else {
-                    let open = self.open.iter().any(|open| open.anchor == id);
-                    return Err(if open {
-                        Error::AnchorLoop { line }
-                    } else {
-                        Error::UnknownAnchor { line }
-                    });
+                    return Err(Error::AnchorLoop { line });
                 };
                 // Charged before it is copied: aliases of aliases grow exponentially.
                 let (nodes, bytes) = size(node);
@@ -128,6 +182,7 @@ impl<'a> Document<'a> {
                     None => Ok(()),
                 }
             }
+            Event::UnresolvedAlias(name) => Err(Error::UnknownAnchor { line, name: name.into_owned() }),
             _ => Ok(()),
         }
     }
@@ -209,9 +264,6 @@ impl<'a> Document<'a> {
         let line = u32::try_from(error.marker().line()).unwrap_or(u32::MAX).saturating_sub(1);
         let line = self.line.saturating_add(line);
         let column = u32::try_from(error.marker().col()).unwrap_or(u32::MAX).saturating_add(1);
-        if matches!(error.kind(), granit_parser::ErrorKind::UnknownAnchor) {
-            return Error::UnknownAnchor { line };
-        }
         Error::Syntax { line, column, reason: error.info() }
     }
 }

@@ -143,6 +143,7 @@ enum Content {
 
 fn content_of(line: &[u8], before: Option<Content>) -> Option<Content> {
     match (line.first(), before) {
+        (Some(b'.'), _) if line.starts_with(b"...") => None,
         (_, Some(Content::Other)) => before,
         (Some(b'%'), _) => Some(Content::Directive),
         (Some(b'#' | b'\n' | b'\r'), _) => before,

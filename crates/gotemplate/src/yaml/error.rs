@@ -14,8 +14,8 @@ pub enum Error {
     #[error("control characters are not allowed")]
     ControlCharacter { line: u32 },
     /// An alias without an anchor before it.
-    #[error("line {line}: unknown anchor referenced")]
-    UnknownAnchor { line: u32 },
+    #[error("line {line}: unknown anchor '{name}' referenced")]
+    UnknownAnchor { line: u32, name: String },
     /// An anchor whose value contains its own alias.
     #[error("line {line}: anchor value contains itself")]
     AnchorLoop { line: u32 },
@@ -47,7 +47,7 @@ impl Error {
             Self::Syntax { line, .. }
             | Self::Encoding { line }
             | Self::ControlCharacter { line }
-            | Self::UnknownAnchor { line }
+            | Self::UnknownAnchor { line, .. }
             | Self::AnchorLoop { line }
             | Self::Merge { line }
             | Self::Key { line }

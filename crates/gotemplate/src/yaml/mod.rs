@@ -2,8 +2,9 @@
 //!
 //! - [`documents`] reads a stream into [`Node`]s that know their lines; [`parse`] and [`to_value`] give what Go's
 //!   `yaml.Unmarshal` into an `interface {}` gives; [`emit`] is `yaml.Marshal`, byte for byte.
-//! - The grammar is that of `granit-parser`, which is YAML 1.2. Differences from go-yaml that remain: NEL, LS and PS are no line
-//!   breaks for it, and it is stricter with tabs as indentation. Scalars are resolved here, by go-yaml's rules.
+//! - The grammar is that of `granit-parser`, which is YAML 1.2; scalars are resolved here, by go-yaml's rules. Differences that
+//!   remain: NEL, LS and PS are no line breaks; directives, names of anchors and escapes that go-yaml refuses are read; it is an
+//!   error where go-yaml stops before the error, since the first document seems to be at its end.
 
 mod builder;
 mod conversion;
@@ -14,6 +15,7 @@ mod float;
 mod key_order;
 mod node;
 mod number;
+mod repair;
 mod scalar;
 mod timestamp;
 mod writer;
