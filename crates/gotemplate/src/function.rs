@@ -58,6 +58,8 @@ pub trait Run {
     fn now(&self) -> (i64, u32);
     /// The next bytes of the seeded stream.
     fn random(&mut self, bytes: &mut [u8]);
+    /// What a cluster has: API version, kind, namespace and name, as `lookup` asks. `None` if there is no cluster to ask.
+    fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault>;
     /// `required` and `fail`, if the run goes on in spite of them: the message is recorded, and what stands for the value is
     /// returned. `None` where they end the run, as in Helm.
     fn tolerate(&mut self, message: &str) -> Option<Value>;

@@ -3,10 +3,33 @@
 //! Values are Go's, with Go's types, because templates can see them (`typeOf`, `kindIs`, `eq 1 1.0` is an error).
 //! Maps are shared as Go's are: what `set` changes is seen by everybody who has the map.
 
+mod builtin;
+mod call;
+mod error;
+mod evaluator;
+mod float;
 mod function;
+mod helm;
+mod lexer;
+mod node;
+mod number;
+mod parser;
+mod print;
+mod printf;
+mod quote;
+mod random;
+mod run;
+mod rune;
 pub mod semver;
+mod stack;
+mod table;
+mod templates;
 mod value;
 pub mod yaml;
 
+pub use error::{Error, Place};
 pub use function::{Arguments, Fault, Function, Parameter, Run};
+pub use run::{Diagnostic, Limits, Lookup, Output, RunOptions};
+pub use table::{Table, go, helm};
+pub use templates::Templates;
 pub use value::{Element, IntKind, List, Map, Object, Text, Value};

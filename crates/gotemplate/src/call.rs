@@ -1,0 +1,495 @@
+//! Commands, operands and calls (text/template, `exec.go`: `evalCommand` to `validateType`).
+
+use crate::evaluator::{Evaluated, Evaluator, Frame, Seen};
+use crate::function::{Arguments, Fault, Parameter};
+use crate::node::{At, Callee, Command, Number, Operand};
+use crate::table::Special;
+use crate::value::{Element, List, Map, Text, Value};
+
+/// The arguments of a call as they are written, and what came down the pipeline, which is the last argument.
+struct Given<'t> {
+    arguments: &'t [Operand],
+    last: Option<Value>,
+}
+
+impl Given<'_> {
+    const NOTHING: Self = Given { arguments: &[], last: None };
+
+    fn len(&self) -> usize {
+        self.arguments.len() + usize::from(self.last.is_some())
+    }
+}
+
+impl Evaluator<'_> {
+    /// The value of a command; `last` is the value of the command before it.
+    pub(crate) fn command<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        command: &'t Command,
+        last: Option<Value>,
+    ) -> Evaluated<Seen> {
+        let (first, arguments) =
+            command.arguments.split_first().expect("the parser lets no command be empty");
+        let given = Given { arguments, last };
+        match first {
+            Operand::Field(_, fields) => {
+                frame.at = At::Operand(first);
+                self.fields(frame, dot, dot, fields, given)
+            }
+            Operand::Chain(..) => self.chain(frame, dot, first, given),
+            Operand::Function(_, callee) => {
+                frame.at = At::Operand(first);
+                self.call(frame, dot, *callee, At::Command(command), given)
+            }
+            Operand::Pipe(pipe) => {
+                self.no_function(frame, first, &given)?;
+                self.pipeline(frame, dot, pipe)
+            }
+            Operand::Variable(..) => self.variable_fields(frame, dot, first, given),
+            _ => {
+                frame.at = At::Operand(first);
+                self.no_function(frame, first, &given)?;
+                match first {
+                    Operand::Nil(_) => self.fail(frame, "nil is not a command"),
+                    _ => self.constant(frame, dot, first),
+                }
+            }
+        }
+    }
+
+    fn no_function(&self, frame: &Frame<'_>, operand: &Operand, given: &Given<'_>) -> Evaluated<()> {
+        if given.len() == 0 {
+            return Ok(());
+        }
+        self.fail(frame, format!("can't give argument to non-function {}", operand.show()))
+    }
+
+    /// What needs no call: a constant or dot.
+    fn constant(&self, frame: &Frame<'_>, dot: &Seen, operand: &Operand) -> Evaluated<Seen> {
+        let value = match operand {
+            Operand::Bool(_, value) => Value::Bool(*value),
+            Operand::Dot(_) => return Ok(dot.clone()),
+            Operand::Number(_, number) => self.ideal(frame, number)?,
+            Operand::Text(_, literal) => literal.value.clone(),
+            _ => return self.fail(frame, format!("can't evaluate command {}", operand.show())),
+        };
+        Ok(Seen::plain(value))
+    }
+
+    /// A number where nothing says what type it should have: its syntax decides.
+    fn ideal(&self, frame: &Frame<'_>, number: &Number) -> Evaluated<Value> {
+        let text = &number.text;
+        if number.complex.is_some() {
+            return self.fail(frame, format!("complex numbers are not supported: {text}"));
+        }
+        let hexadecimal =
+            text.len() > 2 && text.starts_with('0') && matches!(text.as_bytes()[1], b'x' | b'X');
+        let is_hexadecimal_int = hexadecimal && !text.contains(['p', 'P']);
+        let is_rune = text.starts_with('\'');
+        match (number.float, number.int) {
+            (Some(float), _)
+                if !is_hexadecimal_int && !is_rune && text.contains(['.', 'e', 'E', 'p', 'P']) =>
+            {
+                Ok(Value::Float(float))
+            }
+            (_, Some(int)) => Ok(Value::int(int)),
+            _ => self.fail(frame, format!("{text} overflows int")),
+        }
+    }
+
+    fn chain<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        operand: &'t Operand,
+        given: Given<'t>,
+    ) -> Evaluated<Seen> {
+        frame.at = At::Operand(operand);
+        let Operand::Chain(_, chain) = operand else { unreachable!("only chains are given") };
+        if let Operand::Nil(_) = chain.of {
+            return self.fail(frame, format!("indirection through explicit nil in {}", operand.show()));
+        }
+        let receiver = self.seen(frame, dot, &chain.of)?;
+        self.fields(frame, dot, &receiver, &chain.fields, given)
+    }
+
+    fn variable_fields<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        operand: &'t Operand,
+        given: Given<'t>,
+    ) -> Evaluated<Seen> {
+        frame.at = At::Operand(operand);
+        let Operand::Variable(_, variable) = operand else { unreachable!("only variables are given") };
+        let Some(slot) = variable.slot else {
+            return self.fail(frame, format!("undefined variable: {}", variable.name));
+        };
+        if variable.fields.is_empty() {
+            self.no_function(frame, operand, &given)?;
+            return Ok(self.variable(frame, slot).clone());
+        }
+        let receiver = self.variable(frame, slot).clone();
+        self.fields(frame, dot, &receiver, &variable.fields, given)
+    }
+
+    /// `.X.Y.Z` of a receiver; if the last is a method it gets the arguments.
+    fn fields<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        receiver: &Seen,
+        names: &'t [Text],
+        given: Given<'t>,
+    ) -> Evaluated<Seen> {
+        let (last, names) = names.split_last().expect("the parser makes no chain without fields");
+        let mut seen: Option<Seen> = None;
+        for name in names {
+            seen = Some(self.field(frame, dot, seen.as_ref().unwrap_or(receiver), name, Given::NOTHING)?);
+        }
+        self.field(frame, dot, seen.as_ref().unwrap_or(receiver), last, given)
+    }
+
+    fn field<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        receiver: &Seen,
+        name: &'t Text,
+        given: Given<'t>,
+    ) -> Evaluated<Seen> {
+        match &receiver.value {
+            Value::Nil if receiver.boxed => {
+                self.fail(frame, format!("nil pointer evaluating interface {{}}.{name}"))
+            }
+            Value::Nil => Ok(Seen::default()),
+            Value::Map(map) => {
+                if given.len() > 0 {
+                    return self.fail(frame, format!("{name} is not a method but has arguments"));
+                }
+                Ok(match map.get(name) {
+                    Some(value) => Seen { value, boxed: map.element == Element::Any },
+                    None => missing(map),
+                })
+            }
+            Value::Object(object) => {
+                let at = frame.at;
+                let mut values = Vec::with_capacity(given.len());
+                for argument in given.arguments {
+                    values.push(self.argument(frame, dot, Some(Parameter::Any), argument)?);
+                }
+                values.extend(given.last);
+                frame.at = at;
+                match object.get(&name.to_str(), &values) {
+                    Some(Ok(value)) => Ok(Seen::plain(value)),
+                    Some(Err(fault)) => self.fault(frame, prefixed(fault, &name.to_str())),
+                    None => self.no_field(frame, receiver, name),
+                }
+            }
+            _ => self.no_field(frame, receiver, name),
+        }
+    }
+
+    fn no_field<T>(&self, frame: &Frame<'_>, receiver: &Seen, name: &Text) -> Evaluated<T> {
+        self.fail(frame, format!("can't evaluate field {name} in type {}", receiver.type_name()))
+    }
+
+    fn call<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        callee: Callee,
+        whole: At<'t>,
+        given: Given<'t>,
+    ) -> Evaluated<Seen> {
+        let function = callee.function;
+        let (fixed, count) = (function.parameters.len(), given.len());
+        if function.variadic.is_some() {
+            if count < fixed {
+                let got = given.arguments.len();
+                let name = function.name;
+                return self.fail(
+                    frame,
+                    format!("wrong number of args for {name}: want at least {fixed} got {got}"),
+                );
+            }
+        } else if count != fixed {
+            let name = function.name;
+            return self.fail(frame, format!("wrong number of args for {name}: want {fixed} got {count}"));
+        }
+        match callee.special {
+            Special::And => return self.short_circuit(frame, dot, given, false),
+            Special::Or => return self.short_circuit(frame, dot, given, true),
+            Special::Not => {
+                let value = self.only(frame, dot, given)?;
+                return Ok(Seen::plain(Value::Bool(!value.value.is_true())));
+            }
+            Special::Len => {
+                let value = self.only(frame, dot, given)?;
+                return match length(&value) {
+                    Ok(length) => Ok(Seen::plain(length)),
+                    Err(message) => {
+                        frame.at = whole;
+                        self.fail(frame, format!("error calling len: {message}"))
+                    }
+                };
+            }
+            Special::None | Special::Call => {}
+        }
+        let mut values = self.spare.pop().unwrap_or_default();
+        for (index, argument) in given.arguments.iter().enumerate() {
+            let parameter = function.parameters.get(index).copied().or(function.variadic);
+            values.push(self.argument(frame, dot, parameter, argument)?);
+        }
+        if let Some(last) = given.last {
+            let parameter = function.parameters.get(values.len()).copied().or(function.variadic);
+            values.push(self.validate(frame, Seen::plain(last), parameter)?);
+        }
+        if callee.special == Special::Call {
+            frame.at = whole;
+            let name = given.arguments.first().map_or_else(|| "<unknown>".to_owned(), Operand::show);
+            let message = match &values[0] {
+                Value::Nil => "call of nil".to_owned(),
+                value => format!("non-function {name} of type {}", value.type_name()),
+            };
+            return self.fail(frame, format!("error calling call: {message}"));
+        }
+        self.run(frame, callee, whole, values)
+    }
+
+    fn run<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        callee: Callee,
+        whole: At<'t>,
+        values: Vec<Value>,
+    ) -> Evaluated<Seen> {
+        let mut arguments = Arguments { values, run: self };
+        let result = (callee.function.run)(&mut arguments);
+        let mut values = arguments.values;
+        values.clear();
+        self.spare.push(values);
+        match result {
+            Ok(value) => {
+                if self.has_unlocated() {
+                    frame.at = whole;
+                    self.locate(frame);
+                }
+                if let Value::Text(text) = &value {
+                    self.charge_at(frame, text.len())?;
+                }
+                let boxed = value.is_nil();
+                Ok(Seen { value, boxed })
+            }
+            Err(fault) => {
+                frame.at = whole;
+                self.fault(frame, prefixed(fault, callee.function.name))
+            }
+        }
+    }
+
+    /// `and` and `or`: the first operand that decides, or the last.
+    fn short_circuit<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        given: Given<'t>,
+        decides: bool,
+    ) -> Evaluated<Seen> {
+        let mut value = Seen::default();
+        for argument in given.arguments {
+            frame.at = At::Operand(argument);
+            value = self.any(frame, dot, argument)?;
+            if value.value.is_true() == decides {
+                return Ok(value);
+            }
+        }
+        Ok(given.last.map_or(value, Seen::plain))
+    }
+
+    /// The one argument of a call, as reflection sees it.
+    fn only<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, given: Given<'t>) -> Evaluated<Seen> {
+        match (given.arguments, given.last) {
+            ([argument, ..], _) => {
+                frame.at = At::Operand(argument);
+                self.any(frame, dot, argument)
+            }
+            ([], last) => Ok(Seen::plain(last.unwrap_or_default())),
+        }
+    }
+
+    /// An argument whose type is `reflect.Value`, which may be anything.
+    fn any<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, operand: &'t Operand) -> Evaluated<Seen> {
+        match operand {
+            Operand::Nil(_) => Ok(Seen::default()),
+            _ => self.seen(frame, dot, operand),
+        }
+    }
+
+    /// The value of an operand, before anybody says what type it should have.
+    fn seen<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, operand: &'t Operand) -> Evaluated<Seen> {
+        frame.at = At::Operand(operand);
+        match operand {
+            Operand::Field(_, fields) => self.fields(frame, dot, dot, fields, Given::NOTHING),
+            Operand::Variable(..) => self.variable_fields(frame, dot, operand, Given::NOTHING),
+            Operand::Pipe(pipe) => self.pipeline(frame, dot, pipe),
+            Operand::Function(_, callee) => {
+                self.call(frame, dot, *callee, At::Operand(operand), Given::NOTHING)
+            }
+            Operand::Chain(..) => self.chain(frame, dot, operand, Given::NOTHING),
+            _ => self.constant(frame, dot, operand),
+        }
+    }
+
+    fn argument<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        parameter: Option<Parameter>,
+        operand: &'t Operand,
+    ) -> Evaluated<Value> {
+        let wanted = parameter.unwrap_or(Parameter::Any);
+        frame.at = At::Operand(operand);
+        match operand {
+            Operand::Nil(_) => match zero(wanted) {
+                Some(value) => Ok(value),
+                None => self.fail(frame, format!("cannot assign nil to {}", wanted.type_name())),
+            },
+            Operand::Bool(..) | Operand::Number(..) | Operand::Text(..) if wanted != Parameter::Any => {
+                self.literal(frame, operand, wanted)
+            }
+            _ => {
+                let seen = self.seen(frame, dot, operand)?;
+                self.validate(frame, seen, parameter)
+            }
+        }
+    }
+
+    /// A constant where a type is wanted.
+    fn literal(&self, frame: &Frame<'_>, operand: &Operand, wanted: Parameter) -> Evaluated<Value> {
+        let number = match operand {
+            Operand::Number(_, number) => Some(&**number),
+            _ => None,
+        };
+        let int = || number.and_then(|number| number.int);
+        let (value, expected) = match (wanted, operand) {
+            (Parameter::Bool, Operand::Bool(_, value)) => (Some(Value::Bool(*value)), ""),
+            (Parameter::Bool, _) => (None, "bool"),
+            (Parameter::Text, Operand::Text(_, literal)) => (Some(literal.value.clone()), ""),
+            (Parameter::Text, _) => (None, "string"),
+            (Parameter::Int, _) => (int().map(Value::int), "integer"),
+            (Parameter::Int64, _) => (int().map(Value::int64), "integer"),
+            (Parameter::Float, _) => (number.and_then(|number| number.float).map(Value::Float), "float"),
+            (Parameter::Uint32, _) => {
+                let value = number
+                    .and_then(|number| number.uint)
+                    .map(|value| Value::Int(i64::from(value as u32), crate::IntKind::Uint32));
+                (value, "unsigned integer")
+            }
+            _ => {
+                let (shown, name) = (operand.show(), wanted.type_name());
+                return self.fail(frame, format!("can't handle {shown} for arg of type {name}"));
+            }
+        };
+        match value {
+            Some(value) => Ok(value),
+            None => self.fail(frame, format!("expected {expected}; found {}", operand.show())),
+        }
+    }
+
+    fn validate(&self, frame: &Frame<'_>, seen: Seen, parameter: Option<Parameter>) -> Evaluated<Value> {
+        let Some(wanted) = parameter.filter(|wanted| *wanted != Parameter::Any) else {
+            return Ok(seen.value);
+        };
+        if seen.is_invalid() {
+            return match zero(wanted) {
+                Some(value) => Ok(value),
+                None => self.fail(frame, format!("invalid value; expected {}", wanted.type_name())),
+            };
+        }
+        if wanted.takes(&seen.value) {
+            return Ok(seen.value);
+        }
+        let got = if seen.value.is_nil() { "interface {}".into() } else { seen.value.type_name() };
+        self.fail(frame, format!("wrong type for value; expected {}; got {got}", wanted.type_name()))
+    }
+}
+
+impl Parameter {
+    /// Go's name of the type.
+    pub(crate) fn type_name(self) -> &'static str {
+        match self {
+            Self::Any => "interface {}",
+            Self::Text => "string",
+            Self::Int => "int",
+            Self::Int64 => "int64",
+            Self::Float => "float64",
+            Self::Bool => "bool",
+            Self::Map => "map[string]interface {}",
+            Self::List => "[]interface {}",
+            Self::Time => "time.Time",
+            Self::Uint32 => "uint32",
+            Self::Object(name) => name,
+        }
+    }
+
+    /// Whether the value may be assigned to a parameter of this type.
+    fn takes(self, value: &Value) -> bool {
+        use crate::IntKind;
+        match (self, value) {
+            (Self::Any, _)
+            | (Self::Text, Value::Text(_))
+            | (Self::Int, Value::Int(_, IntKind::Int))
+            | (Self::Int64, Value::Int(_, IntKind::Int64))
+            | (Self::Uint32, Value::Int(_, IntKind::Uint32))
+            | (Self::Float, Value::Float(_))
+            | (Self::Bool, Value::Bool(_)) => true,
+            (Self::Map, Value::Map(map)) => map.element == Element::Any,
+            (Self::List, Value::List(list)) => list.element == Element::Any,
+            (Self::Time | Self::Object(_), Value::Object(object)) => object.type_name() == self.type_name(),
+            _ => false,
+        }
+    }
+}
+
+/// What nil is for a parameter that can be nil.
+fn zero(parameter: Parameter) -> Option<Value> {
+    match parameter {
+        Parameter::Any => Some(Value::Nil),
+        Parameter::Map => Some(Value::from(Map::new())),
+        Parameter::List => Some(Value::from(List::null(Element::Any))),
+        _ => None,
+    }
+}
+
+/// What a map gives for a key it does not have: the zero of its type (`missingkey=zero`).
+pub(crate) fn missing(map: &Map) -> Seen {
+    let value = match map.element {
+        Element::Any => return Seen { value: Value::Nil, boxed: true },
+        Element::Text => Value::from(""),
+        Element::Int => Value::int(0),
+        Element::Byte => Value::Int(0, crate::IntKind::Uint8),
+        Element::List => Value::from(List::null(Element::Any)),
+    };
+    Seen::plain(value)
+}
+
+fn length(seen: &Seen) -> Result<Value, String> {
+    let length = match &seen.value {
+        Value::Nil if seen.boxed => return Err("len of nil pointer".to_owned()),
+        Value::Nil => return Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
+        Value::Text(text) => text.len(),
+        Value::List(list) => list.items().len(),
+        Value::Map(map) => map.len(),
+        Value::Object(object) if object.kind() == "map" && object.entries().is_some() => {
+            object.entries().map_or(0, |entries| entries.len())
+        }
+        value => return Err(format!("len of type {}", value.type_name())),
+    };
+    Ok(Value::int(i64::try_from(length).unwrap_or(i64::MAX)))
+}
+
+fn prefixed(fault: Fault, name: &str) -> Fault {
+    Fault { message: format!("error calling {name}: {}", fault.message), limit: fault.limit }
+}

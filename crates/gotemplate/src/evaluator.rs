@@ -1,0 +1,481 @@
+//! Executes trees (text/template, `exec.go`).
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use crate::error::{Error, Place};
+use crate::function::{Fault, Run};
+use crate::node::{At, Branch, Invocation, Node, Pipe, Tree};
+use crate::parser;
+use crate::print;
+use crate::random::Random;
+use crate::run::{Diagnostic, Output, RunOptions};
+use crate::stack::Stack;
+use crate::templates::{Overlay, Templates};
+use crate::value::{Text, Value};
+
+/// One run over a set of templates.
+pub(crate) struct Evaluator<'a> {
+    templates: &'a Templates,
+    options: &'a RunOptions<'a>,
+    /// What the texts of `tpl` define that are being executed; the last hides the others.
+    overlays: Vec<Rc<Overlay>>,
+    out: Vec<u8>,
+    /// The variables of all templates that are being executed; each frame knows where its own start.
+    variables: Vec<Seen>,
+    /// Lists of arguments that are not in use.
+    pub(crate) spare: Vec<Vec<Value>>,
+    /// How often each template is being included.
+    included: HashMap<Text, usize>,
+    steps: u64,
+    bytes: usize,
+    stack: Stack,
+    random: Random,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// The execution of one template.
+pub(crate) struct Frame<'t> {
+    pub(crate) tree: &'t Tree,
+    base: usize,
+    pub(crate) at: At<'t>,
+}
+
+/// A value as Go's reflection sees it. `boxed` is what was taken out of an interface and still has its static type: a value of a
+/// `map[string]interface {}`. Errors call its type `interface {}`; and to ask nil for a field is an error if it is boxed, as
+/// `.missing.field` is, but gives nil again if it is not, as `(.missing).field` does.
+#[derive(Clone, Default)]
+pub(crate) struct Seen {
+    pub(crate) value: Value,
+    pub(crate) boxed: bool,
+}
+
+/// How a list of nodes ended.
+#[derive(PartialEq, Eq)]
+enum Flow {
+    Next,
+    Break,
+    Continue,
+}
+
+pub(crate) type Evaluated<T> = Result<T, Box<Error>>;
+
+impl Seen {
+    pub(crate) fn plain(value: Value) -> Self {
+        Self { value, boxed: false }
+    }
+
+    /// `reflect.Value{}`: not even a nil.
+    pub(crate) fn is_invalid(&self) -> bool {
+        !self.boxed && self.value.is_nil()
+    }
+
+    pub(crate) fn type_name(&self) -> String {
+        if self.boxed { "interface {}".to_owned() } else { self.value.type_name().into_owned() }
+    }
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(templates: &'a Templates, options: &'a RunOptions<'a>, name: &str) -> Self {
+        Self {
+            templates,
+            options,
+            overlays: Vec::new(),
+            out: Vec::new(),
+            variables: Vec::new(),
+            spare: Vec::new(),
+            included: HashMap::new(),
+            steps: options.limits.steps,
+            bytes: options.limits.bytes,
+            stack: Stack::new(options.limits.stack_bytes),
+            random: Random::new(options.seed, name),
+            diagnostics: Vec::new(),
+        }
+    }
+
+    pub(crate) fn execute(mut self, name: &str, data: &Value) -> Result<Output, Error> {
+        let Some(tree) = self.templates.tree(name.as_bytes()) else {
+            return Err(Error::Unknown { name: name.to_owned() });
+        };
+        self.execute_tree(tree, Seen::plain(data.clone())).map_err(|error| *error)?;
+        let text = Text::from(without_no_value(self.out));
+        Ok(Output { text, diagnostics: self.diagnostics })
+    }
+
+    /// Appends what a template gives to the output.
+    fn execute_tree(&mut self, tree: &Tree, dot: Seen) -> Evaluated<()> {
+        let base = self.variables.len();
+        self.variables.resize(base + tree.slots, Seen::default());
+        self.variables[base] = dot.clone();
+        let mut frame = Frame { tree, base, at: At::Nothing };
+        let result = self.walk(&mut frame, &dot, &tree.root);
+        self.variables.truncate(base);
+        result.map(|_| ())
+    }
+
+    fn tree(&self, name: &[u8]) -> Option<Rc<Tree>> {
+        let mut found: Option<&Rc<Tree>> = None;
+        let overlays = self.overlays.iter().rev().filter_map(|overlay| overlay.trees.get(name));
+        for tree in overlays.chain(self.templates.tree(name)) {
+            found = Some(tree);
+            // What is empty hides nothing.
+            if !tree.is_empty() {
+                break;
+            }
+        }
+        found.cloned()
+    }
+
+    pub(crate) fn fail<T>(&self, frame: &Frame<'_>, message: impl Into<String>) -> Evaluated<T> {
+        self.fault(frame, Fault::new(message))
+    }
+
+    pub(crate) fn fault<T>(&self, frame: &Frame<'_>, fault: Fault) -> Evaluated<T> {
+        let source = &frame.tree.source;
+        let position = frame.at.position() as usize;
+        let start = source.text[..position].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
+        let place = Place {
+            name: source.name.to_string(),
+            line: parser::line(&source.text, position),
+            column: u32::try_from(position - start).unwrap_or(u32::MAX),
+            template: frame.tree.name.to_string(),
+            expression: frame.at.show(source),
+        };
+        Err(Box::new(Error::Execute { place, message: fault.message, limit: fault.limit }))
+    }
+
+    /// Counts a step, and looks after the stack.
+    pub(crate) fn step(&mut self, frame: &Frame<'_>) -> Evaluated<()> {
+        if self.steps == 0 {
+            return self.fault(frame, Fault::limit(format!("more than {} steps", self.options.limits.steps)));
+        }
+        self.steps -= 1;
+        if self.stack.is_spent() {
+            return self.fault(frame, Fault::limit("templates are nested too deeply"));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn charge_at(&mut self, frame: &Frame<'_>, bytes: usize) -> Evaluated<()> {
+        self.charge(bytes).or_else(|fault| self.fault(frame, fault))
+    }
+
+    fn walk<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, nodes: &'t [Node]) -> Evaluated<Flow> {
+        for node in nodes {
+            frame.at = At::Node(node);
+            let before = self.out.len();
+            let flow = match node {
+                Node::Text(start, end) => {
+                    self.out.extend_from_slice(&frame.tree.source.text[*start as usize..*end as usize]);
+                    self.charge_at(frame, self.out.len() - before)?;
+                    Flow::Next
+                }
+                Node::Action(pipe) => {
+                    let value = self.pipeline(frame, dot, pipe)?;
+                    if pipe.variables.is_empty() {
+                        frame.at = At::Node(node);
+                        let start = self.out.len();
+                        if let Err(fault) = print::action(&mut self.out, &value.value) {
+                            return self.fault(frame, fault);
+                        }
+                        self.charge_at(frame, self.out.len() - start)?;
+                    }
+                    Flow::Next
+                }
+                Node::If(branch) => {
+                    let value = self.pipeline(frame, dot, &branch.pipe)?;
+                    if value.value.is_true() {
+                        self.walk(frame, dot, &branch.list)?
+                    } else {
+                        self.otherwise(frame, dot, branch)?
+                    }
+                }
+                Node::With(branch) => {
+                    let value = self.pipeline(frame, dot, &branch.pipe)?;
+                    if value.value.is_true() {
+                        self.walk(frame, &value, &branch.list)?
+                    } else {
+                        self.otherwise(frame, dot, branch)?
+                    }
+                }
+                Node::Range(branch) => self.range(frame, dot, branch)?,
+                Node::Template(invocation) => {
+                    self.template(frame, dot, invocation)?;
+                    Flow::Next
+                }
+                Node::Break(_) => Flow::Break,
+                Node::Continue(_) => Flow::Continue,
+            };
+            if flow != Flow::Next {
+                return Ok(flow);
+            }
+        }
+        Ok(Flow::Next)
+    }
+
+    fn otherwise<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, branch: &'t Branch) -> Evaluated<Flow> {
+        match &branch.otherwise {
+            Some(nodes) => self.walk(frame, dot, nodes),
+            None => Ok(Flow::Next),
+        }
+    }
+
+    fn range<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, branch: &'t Branch) -> Evaluated<Flow> {
+        let value = self.pipeline(frame, dot, &branch.pipe)?;
+        match &value.value {
+            Value::List(list) if !list.items().is_empty() => {
+                let boxed = list.element == crate::Element::Any;
+                for (index, item) in list.items().iter().enumerate() {
+                    let index = Value::int(i64::try_from(index).unwrap_or(i64::MAX));
+                    if self.round(frame, branch, index, Seen { value: item.clone(), boxed })? == Flow::Break {
+                        break;
+                    }
+                }
+                return Ok(Flow::Next);
+            }
+            Value::Map(map) if !map.is_empty() => {
+                let boxed = map.element == crate::Element::Any;
+                for (key, value) in map.entries() {
+                    if self.round(frame, branch, key.into(), Seen { value, boxed })? == Flow::Break {
+                        break;
+                    }
+                }
+                return Ok(Flow::Next);
+            }
+            Value::Int(count, kind) => {
+                if branch.pipe.variables.len() > 1 {
+                    let shown = print::shown(&value.value);
+                    return self
+                        .fail(frame, format!("can't use {shown} to iterate over more than one variable"));
+                }
+                for index in 0..*count {
+                    let index = Value::Int(index, *kind);
+                    if self.round(frame, branch, Value::Nil, Seen::plain(index))? == Flow::Break {
+                        break;
+                    }
+                }
+                if *count > 0 {
+                    return Ok(Flow::Next);
+                }
+            }
+            Value::Object(object) => match object.entries() {
+                Some(entries) if !entries.is_empty() => {
+                    for (key, value) in entries {
+                        if self.round(frame, branch, key, Seen::plain(value))? == Flow::Break {
+                            break;
+                        }
+                    }
+                    return Ok(Flow::Next);
+                }
+                Some(_) => {}
+                None => return self.not_iterable(frame, &value.value),
+            },
+            Value::Nil | Value::List(_) | Value::Map(_) => {}
+            Value::Bool(_) | Value::Float(_) | Value::Text(_) => {
+                return self.not_iterable(frame, &value.value);
+            }
+        }
+        self.otherwise(frame, dot, branch)
+    }
+
+    fn not_iterable<T>(&self, frame: &Frame<'_>, value: &Value) -> Evaluated<T> {
+        self.fail(frame, format!("range can't iterate over {}", print::shown(value)))
+    }
+
+    /// One round of a loop.
+    fn round<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        branch: &'t Branch,
+        index: Value,
+        item: Seen,
+    ) -> Evaluated<Flow> {
+        self.step(frame)?;
+        match &branch.pipe.variables[..] {
+            [] => {}
+            [only] => self.set(frame, only.slot, item.clone()),
+            [first, second, ..] => {
+                self.set(frame, first.slot, Seen::plain(index));
+                self.set(frame, second.slot, item.clone());
+            }
+        }
+        self.walk(frame, &item, &branch.list)
+    }
+
+    fn template<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, call: &'t Invocation) -> Evaluated<()> {
+        let Some(tree) = self.tree(call.name.as_bytes()) else {
+            let name = crate::quote::quote(call.name.as_bytes());
+            let message = format!("template {name} not defined");
+            if self.options.tolerant {
+                self.diagnostics.push(Diagnostic { message, template: String::new(), line: 0 });
+                self.locate(frame);
+                return Ok(());
+            }
+            return self.fail(frame, message);
+        };
+        self.step(frame)?;
+        let dot = match &call.pipe {
+            Some(pipe) => self.pipeline(frame, dot, pipe)?,
+            None => Seen::default(),
+        };
+        self.execute_tree(&tree, dot)
+    }
+
+    /// The value of a pipeline, which is never boxed. Variables it declares are set.
+    pub(crate) fn pipeline<'t>(
+        &mut self,
+        frame: &mut Frame<'t>,
+        dot: &Seen,
+        pipe: &'t Pipe,
+    ) -> Evaluated<Seen> {
+        frame.at = At::Pipe(pipe);
+        self.step(frame)?;
+        let mut value = None;
+        for command in &pipe.commands {
+            value = Some(self.command(frame, dot, command, value)?.value);
+        }
+        let value = Seen::plain(value.unwrap_or_default());
+        for variable in &pipe.variables {
+            if variable.slot.is_none() {
+                return self.fail(frame, format!("undefined variable: {}", variable.name));
+            }
+            self.set(frame, variable.slot, value.clone());
+        }
+        Ok(value)
+    }
+
+    fn set(&mut self, frame: &Frame<'_>, slot: Option<usize>, value: Seen) {
+        if let Some(slot) = slot {
+            self.variables[frame.base + slot] = value;
+        }
+    }
+
+    pub(crate) fn variable(&self, frame: &Frame<'_>, slot: usize) -> &Seen {
+        &self.variables[frame.base + slot]
+    }
+
+    pub(crate) fn has_unlocated(&self) -> bool {
+        self.diagnostics.last().is_some_and(|diagnostic| diagnostic.line == 0)
+    }
+
+    /// Says of what was passed over where it was, if nobody has said so yet.
+    pub(crate) fn locate(&mut self, frame: &Frame<'_>) {
+        for diagnostic in self.diagnostics.iter_mut().rev().take_while(|diagnostic| diagnostic.line == 0) {
+            let source = &frame.tree.source;
+            diagnostic.template = source.name.to_string();
+            diagnostic.line = parser::line(&source.text, frame.at.position() as usize);
+        }
+    }
+
+    /// What `run` appends to the output, taken from it again.
+    fn captured(&mut self, run: impl FnOnce(&mut Self) -> Evaluated<()>) -> Result<Vec<u8>, Fault> {
+        let outer = std::mem::take(&mut self.out);
+        let result = run(self);
+        let inner = std::mem::replace(&mut self.out, outer);
+        match result {
+            Ok(()) => Ok(inner),
+            Err(error) => Err(Fault::from(*error)),
+        }
+    }
+}
+
+impl Run for Evaluator<'_> {
+    fn include(&mut self, name: &str, data: &Value) -> Result<Text, Fault> {
+        let Some(tree) = self.tree(name.as_bytes()) else {
+            let error = Error::Unknown { name: name.to_owned() };
+            return match self.tolerate(&error.to_string()) {
+                Some(_) => Ok(Text::from("")),
+                None => Err(error.into()),
+            };
+        };
+        match self.included.get_mut(name.as_bytes()) {
+            Some(count) if *count > self.options.limits.include_depth => {
+                return Err(Fault::limit(format!(
+                    "rendering template has a nested reference name: {name}: unable to execute template"
+                )));
+            }
+            Some(count) => *count += 1,
+            None => {
+                self.included.insert(name.into(), 1);
+            }
+        }
+        let result = self.captured(|run| run.execute_tree(&tree, Seen::plain(data.clone())));
+        if let Some(count) = self.included.get_mut(name.as_bytes()) {
+            *count -= 1;
+        }
+        result.map(Text::from)
+    }
+
+    fn tpl(&mut self, text: &Text, data: &Value) -> Result<Text, Fault> {
+        let quoted = || crate::quote::quote(text.as_bytes());
+        let overlay = match self.templates.overlay(text) {
+            Ok(overlay) => overlay,
+            Err(error) => return Err(Fault::new(format!("cannot parse template {}: {error}", quoted()))),
+        };
+        self.overlays.push(overlay.clone());
+        let result = self.captured(|run| run.execute_tree(&overlay.root, Seen::plain(data.clone())));
+        self.overlays.pop();
+        match result {
+            Ok(out) => Ok(Text::from(without_no_value(out))),
+            Err(fault) => Err(Fault {
+                message: format!("error during tpl function execution for {}: {}", quoted(), fault.message),
+                limit: fault.limit,
+            }),
+        }
+    }
+
+    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
+        match self.bytes.checked_sub(bytes) {
+            Some(left) => {
+                self.bytes = left;
+                Ok(())
+            }
+            None => Err(Fault::limit(format!("more than {} bytes", self.options.limits.bytes))),
+        }
+    }
+
+    fn now(&self) -> (i64, u32) {
+        self.options.now
+    }
+
+    fn random(&mut self, bytes: &mut [u8]) {
+        self.random.fill(bytes);
+    }
+
+    fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault> {
+        match self.options.lookup {
+            Some(lookup) => lookup(names),
+            None => Ok(None),
+        }
+    }
+
+    fn tolerate(&mut self, message: &str) -> Option<Value> {
+        if !self.options.tolerant {
+            return None;
+        }
+        self.diagnostics.push(Diagnostic { message: message.to_owned(), template: String::new(), line: 0 });
+        Some(Value::from(""))
+    }
+}
+
+/// Helm cuts out what Go prints for nothing.
+fn without_no_value(text: Vec<u8>) -> Vec<u8> {
+    let mut from = 0;
+    let mut out = Vec::new();
+    let mut search = 0;
+    while let Some(at) = text[search..].iter().position(|byte| *byte == b'<').map(|at| search + at) {
+        search = at + 1;
+        if text[at..].starts_with(NO_VALUE) {
+            out.extend_from_slice(&text[from..at]);
+            from = at + NO_VALUE.len();
+            search = from;
+        }
+    }
+    if from == 0 {
+        return text;
+    }
+    out.extend_from_slice(&text[from..]);
+    out
+}
+
+const NO_VALUE: &[u8] = b"<no value>";

@@ -1,0 +1,3 @@
+//! What Helm adds to Sprig (helm.sh/helm/v4, `pkg/engine`).
+
+pub(crate) mod flow;

@@ -1,0 +1,607 @@
+//! From tokens to trees (text/template/parse, `parse.go`). Functions are looked up here, and variables get their slots: what is
+//! executed often is not looked for often.
+
+use std::rc::Rc;
+
+use crate::error::Error;
+use crate::lexer::{Kind, Lexer, Token};
+use crate::node::{
+    Branch, Chain, Command, Invocation, Literal, Node, Number, Operand, Pipe, Position, Source, Target, Tree,
+    Variable, is_empty,
+};
+use crate::quote::unquote;
+use crate::stack::Stack;
+use crate::table::Table;
+use crate::value::{Text, Value};
+
+/// The trees of a text: its own, which is the first, and those it defines.
+pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack_bytes: usize) -> Result<Vec<Tree>, Error> {
+    let source = Rc::new(Source { name: name.clone(), text: text.to_vec() });
+    if u32::try_from(text.len()).is_err() {
+        let message = "text is too long".to_owned();
+        return Err(Error::Parse { name: name.to_string(), line: 1, message });
+    }
+    let mut parser = Parser {
+        lexer: Lexer::new(text),
+        text,
+        source: source.clone(),
+        table,
+        tokens: [NO_TOKEN; 3],
+        peeked: 0,
+        scope: Scope::new(),
+        range_depth: 0,
+        action: None,
+        trees: Vec::new(),
+        stack: Stack::new(stack_bytes),
+    };
+    let root = parser.root()?;
+    let slots = parser.scope.most;
+    parser.add(Tree { name: name.clone(), source, root, slots })?;
+    Ok(parser.trees)
+}
+
+struct Parser<'a> {
+    lexer: Lexer<'a>,
+    text: &'a [u8],
+    source: Rc<Source>,
+    table: &'a Table,
+    /// The first is what was read last; the others are what was put back.
+    tokens: [Token; 3],
+    peeked: usize,
+    scope: Scope,
+    range_depth: usize,
+    /// Where the action began that is being read.
+    action: Option<usize>,
+    trees: Vec<Tree>,
+    stack: Stack,
+}
+
+/// Which variables there are.
+struct Scope {
+    /// All that the rest of the text may name. Go looks no closer than this while it parses: a variable of one branch may be named
+    /// in the other.
+    declared: Vec<Text>,
+    /// What there is when the text is executed, by slot.
+    live: Vec<Text>,
+    most: usize,
+}
+
+/// What ended a list of nodes.
+enum Ending {
+    End,
+    Else,
+}
+
+enum Parsed {
+    Node(Node),
+    Ending(Ending),
+}
+
+impl Scope {
+    fn new() -> Self {
+        Self { declared: vec!["$".into()], live: vec!["$".into()], most: 1 }
+    }
+
+    fn slot(&self, name: &Text) -> Option<usize> {
+        self.live.iter().rposition(|live| live == name)
+    }
+
+    fn push(&mut self, name: &Text) -> usize {
+        self.live.push(name.clone());
+        self.most = self.most.max(self.live.len());
+        self.live.len() - 1
+    }
+}
+
+impl Parser<'_> {
+    fn next(&mut self) -> Token {
+        if self.peeked > 0 {
+            self.peeked -= 1;
+        } else {
+            self.tokens[0] = self.lexer.next_token();
+        }
+        self.tokens[self.peeked].clone()
+    }
+
+    fn backup(&mut self) {
+        self.peeked += 1;
+    }
+
+    /// Puts back two tokens: `first`, and the one that was read last.
+    fn backup2(&mut self, first: Token) {
+        self.tokens[1] = first;
+        self.peeked = 2;
+    }
+
+    fn backup3(&mut self, first: Token, second: Token) {
+        self.tokens[1] = second;
+        self.tokens[2] = first;
+        self.peeked = 3;
+    }
+
+    fn peek(&mut self) -> &Token {
+        if self.peeked == 0 {
+            self.tokens[0] = self.lexer.next_token();
+            self.peeked = 1;
+        }
+        &self.tokens[self.peeked - 1]
+    }
+
+    fn peek_kind(&mut self) -> Kind {
+        self.peek().kind
+    }
+
+    fn next_non_space(&mut self) -> Token {
+        loop {
+            let token = self.next();
+            if token.kind != Kind::Space {
+                return token;
+            }
+        }
+    }
+
+    fn peek_non_space(&mut self) -> &Token {
+        while self.peek_kind() == Kind::Space {
+            self.next();
+        }
+        self.peek()
+    }
+
+    fn value(&self, token: &Token) -> &[u8] {
+        &self.text[token.start..token.end]
+    }
+
+    fn line(&self, position: usize) -> u32 {
+        line(self.text, position)
+    }
+
+    fn error(&self, message: impl Into<String>) -> Error {
+        let line = self.line(self.tokens[0].start);
+        Error::Parse { name: self.source.name.to_string(), line, message: message.into() }
+    }
+
+    fn unexpected(&self, token: &Token, place: &str) -> Error {
+        if token.kind != Kind::Error {
+            return self.error(format!("unexpected {} in {place}", token.show(self.text)));
+        }
+        let mut extra = String::new();
+        let action_line = self.action.map(|start| self.line(start));
+        if let Some(line) = action_line.filter(|line| *line != self.line(token.start)) {
+            extra = format!(" in action started at {}:{line}", self.source.name);
+            if token.message.ends_with(" action") {
+                extra = extra[" in action".len()..].to_owned();
+            }
+        }
+        self.error(format!("{}{extra}", token.message))
+    }
+
+    fn expect(&mut self, kind: Kind, place: &str) -> Result<Token, Error> {
+        let token = self.next_non_space();
+        if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, place)) }
+    }
+
+    fn guard(&self) -> Result<(), Error> {
+        if self.stack.is_spent() { Err(self.error("template is nested too deeply")) } else { Ok(()) }
+    }
+
+    fn root(&mut self) -> Result<Vec<Node>, Error> {
+        let mut root = Vec::new();
+        while self.peek_kind() != Kind::Eof {
+            if self.peek_kind() == Kind::LeftDelimiter {
+                let delimiter = self.next();
+                if self.next_non_space().kind == Kind::Define {
+                    self.definition()?;
+                    continue;
+                }
+                self.backup2(delimiter);
+            }
+            match self.text_or_action()? {
+                Parsed::Node(node) => root.push(node),
+                Parsed::Ending(ending) => return Err(self.error(format!("unexpected {}", ending.show()))),
+            }
+        }
+        Ok(root)
+    }
+
+    /// `{{define "name"}} … {{end}}`; the keyword is read.
+    fn definition(&mut self) -> Result<(), Error> {
+        const PLACE: &str = "define clause";
+        let action = self.action.take();
+        let token = self.next_non_space();
+        let name = self.name(&token, PLACE)?;
+        self.expect(Kind::RightDelimiter, PLACE)?;
+        self.inner(name, PLACE)?;
+        self.action = action;
+        Ok(())
+    }
+
+    /// The list of a template in a template, with variables of its own, up to its end.
+    fn inner(&mut self, name: Text, place: &str) -> Result<(), Error> {
+        let scope = std::mem::replace(&mut self.scope, Scope::new());
+        let range_depth = std::mem::take(&mut self.range_depth);
+        let (root, ending) = self.list()?;
+        if let Ending::Else = ending {
+            return Err(self.error(format!("unexpected {} in {place}", ending.show())));
+        }
+        let slots = std::mem::replace(&mut self.scope, scope).most;
+        self.range_depth = range_depth;
+        self.add(Tree { name, source: self.source.clone(), root, slots })
+    }
+
+    /// One text may define a template twice only if one of both is empty.
+    fn add(&mut self, tree: Tree) -> Result<(), Error> {
+        match self.trees.iter_mut().find(|other| other.name == tree.name) {
+            None => self.trees.push(tree),
+            Some(other) if other.is_empty() => *other = tree,
+            Some(_) if is_empty(&tree.root, self.text) => {}
+            Some(_) => {
+                let name = crate::quote::quote(tree.name.as_bytes());
+                return Err(self.error(format!("template: multiple definition of template {name}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self) -> Result<(Vec<Node>, Ending), Error> {
+        self.guard()?;
+        let mut nodes = Vec::new();
+        while self.peek_non_space().kind != Kind::Eof {
+            match self.text_or_action()? {
+                Parsed::Node(node) => nodes.push(node),
+                Parsed::Ending(ending) => return Ok((nodes, ending)),
+            }
+        }
+        Err(self.error("unexpected EOF"))
+    }
+
+    fn text_or_action(&mut self) -> Result<Parsed, Error> {
+        let token = self.next_non_space();
+        match token.kind {
+            Kind::Text => Ok(Parsed::Node(Node::Text(position(token.start), position(token.end)))),
+            Kind::LeftDelimiter => {
+                self.action = Some(token.start);
+                let parsed = self.action()?;
+                self.action = None;
+                Ok(parsed)
+            }
+            _ => Err(self.unexpected(&token, "input")),
+        }
+    }
+
+    /// What stands after the left delimiter.
+    fn action(&mut self) -> Result<Parsed, Error> {
+        let token = self.next_non_space();
+        let node = match token.kind {
+            Kind::Block => self.block()?,
+            Kind::Break => self.leave(&token, "{{break}}", Node::Break)?,
+            Kind::Continue => self.leave(&token, "{{continue}}", Node::Continue)?,
+            Kind::Else => return self.otherwise(),
+            Kind::End => {
+                self.expect(Kind::RightDelimiter, "end")?;
+                return Ok(Parsed::Ending(Ending::End));
+            }
+            Kind::If => Node::If(self.branch("if")?),
+            Kind::Range => Node::Range(self.branch("range")?),
+            Kind::Template => self.template()?,
+            Kind::With => Node::With(self.branch("with")?),
+            _ => {
+                self.backup();
+                Node::Action(self.pipeline("command", Kind::RightDelimiter)?)
+            }
+        };
+        Ok(Parsed::Node(node))
+    }
+
+    fn leave(&mut self, token: &Token, what: &str, node: fn(Position) -> Node) -> Result<Node, Error> {
+        let next = self.next_non_space();
+        if next.kind != Kind::RightDelimiter {
+            return Err(self.unexpected(&next, what));
+        }
+        if self.range_depth == 0 {
+            return Err(self.error(format!("{what} outside {{{{range}}}}")));
+        }
+        Ok(node(position(token.start)))
+    }
+
+    /// `if` and `with` after `else` are left for `branch`.
+    fn otherwise(&mut self) -> Result<Parsed, Error> {
+        if !matches!(self.peek_non_space().kind, Kind::If | Kind::With) {
+            self.expect(Kind::RightDelimiter, "else")?;
+        }
+        Ok(Parsed::Ending(Ending::Else))
+    }
+
+    fn branch(&mut self, keyword: &str) -> Result<Branch, Error> {
+        self.guard()?;
+        let (declared, live) = (self.scope.declared.len(), self.scope.live.len());
+        let pipe = self.pipeline(keyword, Kind::RightDelimiter)?;
+        let live_in_branches = self.scope.live.len();
+        self.range_depth += usize::from(keyword == "range");
+        let (list, ending) = self.list()?;
+        self.range_depth -= usize::from(keyword == "range");
+        self.scope.live.truncate(live_in_branches);
+        let otherwise = match ending {
+            Ending::End => None,
+            Ending::Else => Some(self.else_branch(keyword)?),
+        };
+        self.scope.live.truncate(live);
+        self.scope.declared.truncate(declared);
+        Ok(Branch { pipe, list, otherwise })
+    }
+
+    /// `{{else if}}` is `{{else}}{{if}}` with one end for both; likewise `{{else with}}`.
+    fn else_branch(&mut self, keyword: &str) -> Result<Vec<Node>, Error> {
+        match (keyword, self.peek_kind()) {
+            ("if", Kind::If) => {
+                self.next();
+                Ok(vec![Node::If(self.branch("if")?)])
+            }
+            ("with", Kind::With) => {
+                self.next();
+                Ok(vec![Node::With(self.branch("with")?)])
+            }
+            _ => match self.list()? {
+                (nodes, Ending::End) => Ok(nodes),
+                (_, ending) => Err(self.error(format!("expected end; found {}", ending.show()))),
+            },
+        }
+    }
+
+    fn block(&mut self) -> Result<Node, Error> {
+        const PLACE: &str = "block clause";
+        let token = self.next_non_space();
+        let name = self.name(&token, PLACE)?;
+        let pipe = self.pipeline(PLACE, Kind::RightDelimiter)?;
+        let action = self.action.take();
+        self.inner(name.clone(), PLACE)?;
+        self.action = action;
+        Ok(Node::Template(Invocation { position: position(token.start), name, pipe: Some(pipe) }))
+    }
+
+    fn template(&mut self) -> Result<Node, Error> {
+        const PLACE: &str = "template clause";
+        let token = self.next_non_space();
+        let name = self.name(&token, PLACE)?;
+        let mut pipe = None;
+        if self.next_non_space().kind != Kind::RightDelimiter {
+            self.backup();
+            pipe = Some(self.pipeline(PLACE, Kind::RightDelimiter)?);
+        }
+        Ok(Node::Template(Invocation { position: position(token.start), name, pipe }))
+    }
+
+    fn name(&self, token: &Token, place: &str) -> Result<Text, Error> {
+        match token.kind {
+            Kind::String | Kind::RawString => match unquote(self.value(token)) {
+                Some(name) => Ok(Text::from(name)),
+                None => Err(self.error("invalid syntax")),
+            },
+            _ => Err(self.unexpected(token, place)),
+        }
+    }
+
+    /// `declarations? command ('|' command)*`, up to and with `end`.
+    fn pipeline(&mut self, place: &str, end: Kind) -> Result<Pipe, Error> {
+        self.guard()?;
+        let start = position(self.peek_non_space().start);
+        let (names, assigns) = self.declarations(place)?;
+        let mut commands = Vec::new();
+        loop {
+            let token = self.next_non_space();
+            match token.kind {
+                kind if kind == end => break,
+                Kind::Bool
+                | Kind::CharConstant
+                | Kind::Complex
+                | Kind::Dot
+                | Kind::Field
+                | Kind::Identifier
+                | Kind::Number
+                | Kind::Nil
+                | Kind::RawString
+                | Kind::String
+                | Kind::Variable
+                | Kind::LeftParenthesis => {
+                    self.backup();
+                    commands.push(self.command()?);
+                }
+                _ => return Err(self.unexpected(&token, place)),
+            }
+        }
+        self.check(&commands, place)?;
+        let variables = names.into_iter().map(|name| self.target(name, assigns)).collect();
+        Ok(Pipe { position: start, assigns, variables, commands })
+    }
+
+    /// What a pipeline declares, and whether it assigns instead.
+    fn declarations(&mut self, place: &str) -> Result<(Vec<Text>, bool), Error> {
+        let mut names = Vec::new();
+        while self.peek_non_space().kind == Kind::Variable {
+            let variable = self.next();
+            // `$x foo` takes three tokens to be told from `$x := foo`, since blanks are tokens.
+            let after = self.peek().clone();
+            let next = self.peek_non_space().clone();
+            let comma = next.kind == Kind::Char && self.value(&next) == b",";
+            if comma || matches!(next.kind, Kind::Assign | Kind::Declare) {
+                self.next_non_space();
+                let name = Text::from(self.value(&variable));
+                self.scope.declared.push(name.clone());
+                names.push(name);
+            }
+            if matches!(next.kind, Kind::Assign | Kind::Declare) {
+                return Ok((names, next.kind == Kind::Assign));
+            } else if comma {
+                if place != "range" || names.len() >= 2 {
+                    return Err(self.error(format!("too many declarations in {place}")));
+                }
+                let second = self.peek_non_space().kind;
+                if !matches!(second, Kind::Variable | Kind::RightDelimiter | Kind::RightParenthesis) {
+                    return Err(self.error("range can only initialize variables"));
+                }
+            } else {
+                if after.kind == Kind::Space {
+                    self.backup3(variable, after);
+                } else {
+                    self.backup2(variable);
+                }
+                break;
+            }
+        }
+        Ok((names, false))
+    }
+
+    fn target(&mut self, name: Text, assigns: bool) -> Target {
+        let slot = if assigns { self.scope.slot(&name) } else { Some(self.scope.push(&name)) };
+        Target { name, slot }
+    }
+
+    fn check(&self, commands: &[Command], place: &str) -> Result<(), Error> {
+        if commands.is_empty() {
+            return Err(self.error(format!("missing value for {place}")));
+        }
+        for (index, command) in commands.iter().enumerate().skip(1) {
+            if let Operand::Bool(..)
+            | Operand::Dot(_)
+            | Operand::Nil(_)
+            | Operand::Number(..)
+            | Operand::Text(..) = &command.arguments[0]
+            {
+                return Err(self.error(format!("non executable command in pipeline stage {}", index + 1)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Operands up to a pipe, which is read, or the end of the pipeline, which is not.
+    fn command(&mut self) -> Result<Command, Error> {
+        let start = position(self.peek_non_space().start);
+        let mut arguments = Vec::new();
+        loop {
+            self.peek_non_space();
+            if let Some(operand) = self.operand()? {
+                arguments.push(operand);
+            }
+            let token = self.next();
+            match token.kind {
+                Kind::Space => continue,
+                Kind::RightDelimiter | Kind::RightParenthesis => self.backup(),
+                Kind::Pipe => {}
+                _ => return Err(self.unexpected(&token, "operand")),
+            }
+            break;
+        }
+        if arguments.is_empty() {
+            return Err(self.error("empty command"));
+        }
+        Ok(Command { position: start, arguments })
+    }
+
+    /// A term and the fields after it.
+    fn operand(&mut self) -> Result<Option<Operand>, Error> {
+        let Some(mut term) = self.term()? else { return Ok(None) };
+        if self.peek_kind() != Kind::Field {
+            return Ok(Some(term));
+        }
+        let start = position(self.peek().start);
+        let mut fields = Vec::new();
+        while self.peek_kind() == Kind::Field {
+            let token = self.next();
+            fields.push(Text::from(&self.value(&token)[1..]));
+        }
+        match &mut term {
+            // These become one node with their fields, which is where the fields begin.
+            Operand::Field(at, names) => {
+                *at = start;
+                names.append(&mut fields);
+            }
+            Operand::Variable(at, variable) => {
+                *at = start;
+                variable.fields.append(&mut fields);
+            }
+            Operand::Bool(..)
+            | Operand::Text(..)
+            | Operand::Number(..)
+            | Operand::Nil(_)
+            | Operand::Dot(_) => {
+                let shown = crate::quote::quote(term.show().as_bytes());
+                return Err(self.error(format!("unexpected . after term {shown}")));
+            }
+            Operand::Chain(..) | Operand::Function(..) | Operand::Pipe(_) => {
+                term = Operand::Chain(start, Box::new(Chain { of: term, fields }));
+            }
+        }
+        Ok(Some(term))
+    }
+
+    fn term(&mut self) -> Result<Option<Operand>, Error> {
+        let token = self.next_non_space();
+        let start = position(token.start);
+        let value = self.value(&token);
+        let operand = match token.kind {
+            Kind::Identifier => match self.table.callee(value) {
+                Some(callee) => Operand::Function(start, callee),
+                None => {
+                    let name = crate::quote::quote(value);
+                    return Err(self.error(format!("function {name} not defined")));
+                }
+            },
+            Kind::Dot => Operand::Dot(start),
+            Kind::Nil => Operand::Nil(start),
+            Kind::Variable => Operand::Variable(start, Box::new(self.variable(Text::from(value))?)),
+            Kind::Field => Operand::Field(start, vec![Text::from(&value[1..])]),
+            Kind::Bool => Operand::Bool(start, value == b"true"),
+            Kind::CharConstant | Kind::Complex | Kind::Number => {
+                let number = match token.kind {
+                    Kind::CharConstant => Number::character(value),
+                    Kind::Complex => Number::complex(value),
+                    _ => Number::parse(value),
+                };
+                Operand::Number(start, Box::new(number.map_err(|message| self.error(message))?))
+            }
+            Kind::LeftParenthesis => {
+                Operand::Pipe(Box::new(self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?))
+            }
+            Kind::String | Kind::RawString => match unquote(value) {
+                Some(text) => Operand::Text(
+                    start,
+                    Box::new(Literal { quoted: value.to_vec(), value: Value::text(text) }),
+                ),
+                None => return Err(self.error("invalid syntax")),
+            },
+            _ => {
+                self.backup();
+                return Ok(None);
+            }
+        };
+        Ok(Some(operand))
+    }
+
+    fn variable(&self, name: Text) -> Result<Variable, Error> {
+        if !self.scope.declared.contains(&name) {
+            let name = crate::quote::quote(name.as_bytes());
+            return Err(self.error(format!("undefined variable {name}")));
+        }
+        Ok(Variable { slot: self.scope.slot(&name), name, fields: Vec::new() })
+    }
+}
+
+impl Ending {
+    fn show(&self) -> &'static str {
+        match self {
+            Self::End => "{{end}}",
+            Self::Else => "{{else}}",
+        }
+    }
+}
+
+/// The line of a position, 1-based.
+pub(crate) fn line(text: &[u8], position: usize) -> u32 {
+    let newlines = text[..position.min(text.len())].iter().filter(|byte| **byte == b'\n').count();
+    u32::try_from(newlines + 1).unwrap_or(u32::MAX)
+}
+
+fn position(offset: usize) -> Position {
+    u32::try_from(offset).expect("the length of the text was checked")
+}
+
+const NO_TOKEN: Token = Token { kind: Kind::Eof, start: 0, end: 0, message: String::new() };

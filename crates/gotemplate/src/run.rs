@@ -1,0 +1,62 @@
+//! One execution: what it may use, and what comes out.
+
+use crate::function::Fault;
+use crate::value::{Text, Value};
+
+/// The circumstances of a run. They decide the result: with the same options the same templates give the same bytes.
+#[derive(Clone, Default)]
+pub struct RunOptions<'a> {
+    /// The moment it takes place in: seconds and nanoseconds since 1970.
+    pub now: (i64, u32),
+    /// Where the random functions start. Each template that is executed has a stream of its own.
+    pub seed: u64,
+    /// What may be used up.
+    pub limits: Limits,
+    /// Go on where Helm stops: `required` and `fail` give an empty text, as does a template that is missing, and each is recorded.
+    pub tolerant: bool,
+    /// The answers to `lookup`; without it there is nothing in the cluster.
+    pub lookup: Option<&'a Lookup<'a>>,
+}
+
+/// Answers API version, kind, namespace and name with what a cluster has.
+pub type Lookup<'a> = dyn Fn(&[Text; 4]) -> Result<Option<Value>, Fault> + 'a;
+
+/// Limits of a run. To reach one is an error that no tolerance passes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// How much of the thread's stack templates in templates may take. A thread with more may be given more.
+    pub stack_bytes: usize,
+    /// How often a template may be included within itself, by name. Helm has 1000.
+    pub include_depth: usize,
+    /// Bytes that all texts together may have which are made on the way.
+    pub bytes: usize,
+    /// Actions, calls and rounds of loops.
+    pub steps: u64,
+}
+
+/// What a run gives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Output {
+    /// The text, without `<no value>`.
+    pub text: Text,
+    /// What was passed over, in the order it happened; empty unless [`RunOptions::tolerant`].
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+/// Something that would have ended the run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// The message of `required` or `fail`, or which template is missing.
+    pub message: String,
+    /// The name of the text it happened in.
+    pub template: String,
+    /// 1-based.
+    pub line: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        // Threads of tests have 2 MiB, and somebody has called us.
+        Self { stack_bytes: 1 << 20, include_depth: 1000, bytes: 512 << 20, steps: 50_000_000 }
+    }
+}
