@@ -1,6 +1,6 @@
 //! What a function of the language is, and how it is called.
 
-use crate::value::{Map, Text, Value};
+use crate::value::{Element, List, Map, Text, Value};
 
 /// A function as the table of all functions has it. The evaluator checks number and types of arguments before it calls `run`, with
 /// Go's words for what is wrong, so that `run` finds what `parameters` promise.
@@ -74,6 +74,27 @@ pub struct Fault {
     pub limit: bool,
 }
 
+impl Function {
+    /// A function with a fixed number of arguments.
+    pub const fn new(
+        name: &'static str,
+        parameters: &'static [Parameter],
+        run: fn(&mut Arguments<'_>) -> Result<Value, Fault>,
+    ) -> Self {
+        Self { name, parameters, variadic: None, run }
+    }
+
+    /// A function that takes any number of `rest` after its fixed arguments.
+    pub const fn variadic(
+        name: &'static str,
+        parameters: &'static [Parameter],
+        rest: Parameter,
+        run: fn(&mut Arguments<'_>) -> Result<Value, Fault>,
+    ) -> Self {
+        Self { name, parameters, variadic: Some(rest), run }
+    }
+}
+
 impl Fault {
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), limit: false }
@@ -96,9 +117,19 @@ impl Arguments<'_> {
         self.value(index).as_text().cloned().expect("the signature says text, and arguments are checked")
     }
 
-    /// Argument `index`, which the signature says is a map.
+    /// Argument `index`, which the signature says is a map; nil is a map without entries, as in Go.
     pub fn map(&self, index: usize) -> Map {
-        self.value(index).as_map().cloned().expect("the signature says map, and arguments are checked")
+        self.value(index).as_map().cloned().unwrap_or_default()
+    }
+
+    /// Argument `index`, which the signature says is a list; nil is a list without items, as in Go.
+    pub fn list(&self, index: usize) -> List {
+        self.value(index).as_list().cloned().unwrap_or_else(|| List::null(Element::Any))
+    }
+
+    /// Whether argument `index` was given, and is true.
+    pub fn is_true(&self, index: usize) -> bool {
+        matches!(self.values.get(index), Some(Value::Bool(true)))
     }
 
     /// Argument `index`, which the signature says is an integer.

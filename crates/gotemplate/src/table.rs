@@ -3,10 +3,9 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::builtin;
 use crate::function::Function;
-use crate::helm::flow;
 use crate::node::Callee;
+use crate::{builtin, sprig};
 
 /// Which functions a set of templates may use. Cloning it costs a reference count.
 #[derive(Clone)]
@@ -28,7 +27,11 @@ pub(crate) enum Special {
 
 /// All functions that Helm has: Go's, Sprig's without those that read the environment, and its own.
 pub fn helm() -> Table {
-    Table::new(HELM)
+    // The later hides the earlier, as in Helm: Sprig's `slice` hides Go's, Helm's `toJson` hides Sprig's.
+    let mut groups = vec![builtin::FUNCTIONS];
+    groups.extend(sprig::TABLES);
+    groups.extend(crate::helm::TABLES);
+    Table::new(&groups)
 }
 
 /// The functions of text/template itself.
@@ -74,6 +77,3 @@ fn special(function: &Function) -> Special {
         _ => Special::None,
     }
 }
-
-/// The later hides the earlier, as in Helm: Sprig's `slice` hides Go's, Helm's `toJson` hides Sprig's.
-const HELM: &[&[Function]] = &[builtin::FUNCTIONS, flow::FUNCTIONS];

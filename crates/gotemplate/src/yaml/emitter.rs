@@ -26,6 +26,7 @@ fn emit_value(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), Er
         Value::Float(number) => writer.plain(&number_text(*number)?),
         Value::Text(text) => writer.text(&json_round(text)?),
         Value::List(list) if list.element == Element::Byte => writer.text(&bytes_text(list)),
+        Value::List(list) if list.is_null() => writer.plain("null"),
         Value::List(list) => emit_list(writer, list, depth)?,
         Value::Map(map) => emit_map(writer, map, depth)?,
         Value::Object(object) => emit_value(writer, &object.plain(), depth + 1)?,

@@ -1,0 +1,184 @@
+//! Regular expressions (Sprig's `regex.go`, Go's `regexp`).
+
+use crate::function::{Arguments, Fault, Function, Parameter};
+use crate::value::{Element, List, Text, Value};
+
+use super::pattern::{self, Pattern};
+use super::runes;
+use super::strings;
+
+use Parameter::{Int, Text as Str};
+
+pub(crate) const FUNCTIONS: &[Function] = &[
+    Function::new("regexMatch", &[Str, Str], |args| {
+        Ok(Pattern::new(args.text(0).as_bytes())
+            .is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes()))
+            .into())
+    }),
+    Function::new("mustRegexMatch", &[Str, Str], |args| {
+        Ok(Pattern::new(args.text(0).as_bytes())?.regex.is_match(args.text(1).as_bytes()).into())
+    }),
+    Function::new("regexFind", &[Str, Str], find),
+    Function::new("mustRegexFind", &[Str, Str], find),
+    Function::new("regexFindAll", &[Str, Str, Int], find_all),
+    Function::new("mustRegexFindAll", &[Str, Str, Int], find_all),
+    Function::new("regexReplaceAll", &[Str, Str, Str], |args| replace(args, true)),
+    Function::new("mustRegexReplaceAll", &[Str, Str, Str], |args| replace(args, true)),
+    Function::new("regexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, false)),
+    Function::new("mustRegexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, false)),
+    Function::new("regexSplit", &[Str, Str, Int], split),
+    Function::new("mustRegexSplit", &[Str, Str, Int], split),
+    Function::new("regexQuoteMeta", &[Str], |args| {
+        Ok(Text::from(pattern::quote(args.text(0).as_bytes())).into())
+    }),
+];
+
+fn find(args: &mut Arguments<'_>) -> Result<Value, Fault> {
+    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let text = args.text(1);
+    Ok(pattern.regex.find(text.as_bytes()).map_or(Text::from(""), |found| found.as_bytes().into()).into())
+}
+
+fn find_all(args: &mut Arguments<'_>) -> Result<Value, Fault> {
+    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let text = args.text(1);
+    let found = all_matches(&pattern, text.as_bytes(), args.int(2));
+    if found.is_empty() {
+        return Ok(List::null(Element::Text).into());
+    }
+    strings::list_of(args, found.into_iter().map(|(start, end)| text.as_bytes()[start..end].into()).collect())
+}
+
+/// `Regexp.FindAllStringIndex`.
+fn all_matches(pattern: &Pattern, text: &[u8], limit: i64) -> Vec<(usize, usize)> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    let mut walk = Walk::default();
+    while found.len() < limit
+        && walk.at <= text.len()
+        && let Some(next) = pattern.regex.find_at(text, walk.at)
+    {
+        if walk.accepts(text, next.start(), next.end()) {
+            found.push((next.start(), next.end()));
+        }
+    }
+    found
+}
+
+/// Where the next search starts: no empty match follows right after another match (`Regexp.allMatches`).
+#[derive(Default)]
+struct Walk {
+    at: usize,
+    last_end: Option<usize>,
+}
+
+impl Walk {
+    /// Whether the match counts; goes on behind it.
+    fn accepts(&mut self, text: &[u8], start: usize, end: usize) -> bool {
+        let mut accepted = true;
+        if end == self.at {
+            accepted = self.last_end != Some(start);
+            self.at += runes::first(&text[self.at..]).map_or(1, |(_, size)| size);
+        } else {
+            self.at = end;
+        }
+        self.last_end = Some(end);
+        accepted
+    }
+}
+
+fn replace(args: &mut Arguments<'_>, expands: bool) -> Result<Value, Fault> {
+    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let (text, template) = (args.text(1), args.text(2));
+    let (text, template) = (text.as_bytes(), template.as_bytes());
+    args.run.charge(text.len())?;
+    let mut out = Vec::new();
+    let mut walk = Walk::default();
+    let mut copied = 0;
+    while walk.at <= text.len()
+        && let Some(groups) = pattern.regex.captures_at(text, walk.at)
+    {
+        let Some(whole) = groups.get(0) else { break };
+        if !walk.accepts(text, whole.start(), whole.end()) {
+            continue;
+        }
+        let before = out.len();
+        out.extend_from_slice(&text[copied..whole.start()]);
+        if expands {
+            let group = |index| groups.get(index).map(|group| group.as_bytes().to_vec());
+            pattern::expand(template, &pattern.names, group, &mut out);
+        } else {
+            out.extend_from_slice(template);
+        }
+        copied = whole.end();
+        args.run.charge(out.len() - before)?;
+    }
+    out.extend_from_slice(&text[copied..]);
+    Ok(Text::from(out).into())
+}
+
+/// `Regexp.Split`.
+fn split(args: &mut Arguments<'_>) -> Result<Value, Fault> {
+    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let (text, limit) = (args.text(1), args.int(2));
+    let text = text.as_bytes();
+    if limit == 0 {
+        return Ok(List::null(Element::Text).into());
+    }
+    if !pattern.is_empty && text.is_empty() {
+        return strings::list_of(args, vec!["".into()]);
+    }
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut parts: Vec<Text> = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for (match_start, match_end) in all_matches(&pattern, text, limit) {
+        if parts.len() + 1 == most {
+            break;
+        }
+        end = match_start;
+        if match_end != 0 {
+            parts.push(text[start..end].into());
+        }
+        start = match_end;
+    }
+    if end != text.len() {
+        parts.push(text[start..].into());
+    }
+    strings::list_of(args, parts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::call::{call, fault};
+    use super::*;
+
+    #[test]
+    fn empty_matches_stand_between_runes() {
+        assert_eq!(call("regexReplaceAll", &["x*".into(), "aéb".into(), "-".into()]), "-a-é-b-");
+        assert_eq!(call("regexReplaceAll", &["a*".into(), "baac".into(), "-".into()]), "-b-c-");
+    }
+
+    #[test]
+    fn replacements_name_groups_or_are_literal() {
+        let args = ["a(x*)b".into(), "-ab-axxb-".into(), "${1}W".into()];
+        assert_eq!(call("regexReplaceAll", &args), "-W-xxW-");
+        assert_eq!(call("regexReplaceAllLiteral", &args), "-${1}W-${1}W-");
+        assert_eq!(call("regexReplaceAll", &["a(x*)b".into(), "-ab-axxb-".into(), "$1W".into()]), "---");
+    }
+
+    #[test]
+    fn splitting_counts_as_go_does() {
+        assert_eq!(call("regexSplit", &["z+".into(), "pizza".into(), Value::int(-1)]), "[pi a]");
+        assert_eq!(call("regexSplit", &["".into(), "abc".into(), Value::int(-1)]), "[a b c]");
+        assert_eq!(call("regexSplit", &["a".into(), "banana".into(), Value::int(2)]), "[b nana]");
+    }
+
+    #[test]
+    fn only_the_plain_match_forgives_a_bad_expression() {
+        assert_eq!(call("regexMatch", &["[".into(), "a".into()]), "false");
+        assert_eq!(
+            fault("regexFind", &["[".into(), "a".into()]),
+            "error parsing regexp: missing closing ]: `[`"
+        );
+    }
+}
