@@ -94,7 +94,7 @@ fn equal(left: &Value, right: &Value) -> Result<bool, Fault> {
         }
         _ if kind(left) != kind(right) => {
             if !left.is_nil() && !right.is_nil() {
-                return Err(Fault::new(BAD_COMPARISON));
+                return Err(incompatible(left, right));
             }
             false
         }
@@ -115,7 +115,7 @@ fn identical(left: &Value, right: &Value) -> Result<bool, Fault> {
             print::with_verb(left, 's'),
             left.type_name(),
             right.type_name(),
-            print::with_verb(right, 's')
+            print::shown(right)
         )));
     }
     if is_nil(left) || is_nil(right) {
@@ -131,6 +131,11 @@ fn identical(left: &Value, right: &Value) -> Result<bool, Fault> {
             right.type_name()
         ))),
     }
+}
+
+fn incompatible(left: &Value, right: &Value) -> Fault {
+    let (left, right) = (left.type_name(), right.type_name());
+    Fault::new(format!("incompatible types for comparison: {left} and {right}"))
 }
 
 fn lt(arguments: &mut Arguments<'_>) -> Result<Value, Fault> {
@@ -163,7 +168,7 @@ fn less(left: &Value, right: &Value) -> Result<bool, Fault> {
         (Value::Float(left), Value::Float(right)) => left < right,
         (Value::Text(left), Value::Text(right)) => left.cmp(right) == Ordering::Less,
         (Value::Bool(_), Value::Bool(_)) => return Err(Fault::new(BAD_COMPARISON_TYPE)),
-        _ => return Err(Fault::new(BAD_COMPARISON)),
+        _ => return Err(incompatible(left, right)),
     })
 }
 
@@ -341,5 +346,4 @@ fn urlquery(arguments: &mut Arguments<'_>) -> Result<Value, Fault> {
 }
 
 const NO_COMPARISON: &str = "missing argument for comparison";
-const BAD_COMPARISON: &str = "incompatible types for comparison";
 const BAD_COMPARISON_TYPE: &str = "invalid type for comparison";

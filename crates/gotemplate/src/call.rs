@@ -248,7 +248,11 @@ impl Evaluator<'_> {
         }
         if callee.special == Special::Call {
             frame.at = whole;
-            let name = given.arguments.first().map_or_else(|| "<unknown>".to_owned(), Operand::show);
+            let name = match (given.arguments.first(), &values[0]) {
+                (Some(first), _) => first.show(),
+                (None, Value::Text(text)) => text.to_string(),
+                (None, value) => format!("<{} Value>", value.type_name()),
+            };
             let message = match &values[0] {
                 Value::Nil => "call of nil".to_owned(),
                 value => format!("non-function {name} of type {}", value.type_name()),

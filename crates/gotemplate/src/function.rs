@@ -5,11 +5,13 @@ use crate::value::{Element, List, Map, Text, Value};
 /// A function as the table of all functions has it. The evaluator checks number and types of arguments before it calls `run`, with
 /// Go's words for what is wrong, so that `run` finds what `parameters` promise.
 pub struct Function {
+    /// As templates call it.
     pub name: &'static str,
     /// Fixed parameters, in order.
     pub parameters: &'static [Parameter],
     /// The type of all further arguments; `None` if there may be none.
     pub variadic: Option<Parameter>,
+    /// What it does.
     pub run: fn(&mut Arguments<'_>) -> Result<Value, Fault>,
 }
 
@@ -42,7 +44,9 @@ pub enum Parameter {
 
 /// The arguments of one call, and the run it belongs to.
 pub struct Arguments<'a> {
+    /// As many as were given; they are what the signature says.
     pub values: Vec<Value>,
+    /// The run that the call is part of.
     pub run: &'a mut dyn Run,
 }
 
@@ -69,6 +73,7 @@ pub trait Run {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
 pub struct Fault {
+    /// As Go says it.
     pub message: String,
     /// Whether this is a limit of the run, which no tolerance may pass over.
     pub limit: bool,
@@ -96,6 +101,7 @@ impl Function {
 }
 
 impl Fault {
+    /// The function could not do it.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), limit: false }
     }

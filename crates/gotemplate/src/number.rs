@@ -128,11 +128,8 @@ pub(crate) fn float(text: &str) -> Option<f64> {
     let lower = digits.to_ascii_lowercase();
     let value = match lower.strip_prefix("0x") {
         Some(hexadecimal) => hexadecimal_float(&strip_underscores(hexadecimal, true)?)?,
-        // Underscores only with a prefix of the base.
-        None if !lower.starts_with(|c: char| c.is_ascii_digit() || c == '.') || lower.contains('_') => {
-            return None;
-        }
-        None => lower.parse::<f64>().ok().filter(|value| value.is_finite())?,
+        None if !lower.starts_with(|c: char| c.is_ascii_digit() || c == '.') => return None,
+        None => strip_underscores(&lower, false)?.parse::<f64>().ok().filter(|value| value.is_finite())?,
     };
     Some(if negative { -value } else { value })
 }

@@ -111,7 +111,7 @@ impl Printer {
             (Value::Nil, _) => self.bad_verb(value, verb),
             (_, 'T') => self.text(value.type_name().as_bytes()),
             (Value::Map(_) | Value::List(_), 'p') => self.number(ADDRESS, false, 16, 'p', false, true),
-            (_, 'p') => self.bad_verb(value, verb),
+            (_, 'p') | (Value::Map(_) | Value::List(_) | Value::Object(_), 'w') => self.bad_verb(value, verb),
             (Value::List(list), _) if list.element == Element::Byte => self.bytes(list, verb, "[]byte"),
             _ => self.value(value, verb, 0),
         }
@@ -122,6 +122,9 @@ impl Printer {
         if depth > MAX_DEPTH || self.out.len() > MAX_BYTES {
             self.full = true;
             return;
+        }
+        if verb == 'w' && depth > 0 && !value.is_nil() {
+            return self.bad_verb(value, verb);
         }
         match value {
             Value::Nil => {

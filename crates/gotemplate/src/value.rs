@@ -12,12 +12,17 @@ pub enum Value {
     /// `nil`: an interface that holds nothing; what a missing key of a map is.
     #[default]
     Nil,
+    /// `bool`
     Bool(bool),
     /// Any integer of Go; `Uint64` above `i64::MAX` is stored as its two's complement.
     Int(i64, IntKind),
+    /// `float64`: every number of values, since they come through JSON.
     Float(f64),
+    /// `string`
     Text(Text),
+    /// A slice.
     List(List),
+    /// A map with text keys.
     Map(Map),
     /// A Go struct or a value with methods: a time, a version, `.Capabilities`, `.Files`.
     Object(Rc<dyn Object>),
@@ -26,15 +31,25 @@ pub enum Value {
 /// Which of Go's integer types a number has; `typeOf` shows it and `printf` depends on it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum IntKind {
+    /// `int`: 64 bits, as constants are.
     Int,
+    /// `int8`
     Int8,
+    /// `int16`
     Int16,
+    /// `int32`
     Int32,
+    /// `int64`
     Int64,
+    /// `uint`: 64 bits.
     Uint,
+    /// `uint8`
     Uint8,
+    /// `uint16`
     Uint16,
+    /// `uint32`
     Uint32,
+    /// `uint64`
     Uint64,
 }
 
@@ -61,6 +76,7 @@ pub enum Element {
 /// A slice: shared and never changed in place (no function of Sprig or Helm does).
 #[derive(Clone, Default)]
 pub struct List {
+    /// Of what it is a list.
     pub element: Element,
     items: Rc<Vec<Value>>,
     null: bool,
@@ -69,6 +85,7 @@ pub struct List {
 /// A map with text keys, sorted bytewise, shared by reference: a change is seen through every clone.
 #[derive(Clone, Default)]
 pub struct Map {
+    /// What its values are.
     pub element: Element,
     entries: Rc<RefCell<BTreeMap<Text, Value>>>,
 }
@@ -120,6 +137,7 @@ impl IntKind {
 }
 
 impl Text {
+    /// The bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
@@ -129,16 +147,19 @@ impl Text {
         String::from_utf8_lossy(&self.0)
     }
 
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
+    /// The number of bytes.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 }
 
 impl List {
+    /// A `[]interface {}`.
     pub fn new(items: Vec<Value>) -> Self {
         Self { element: Element::Any, items: Rc::new(items), null: false }
     }
@@ -158,12 +179,14 @@ impl List {
         self.null
     }
 
+    /// The items, in order.
     pub fn items(&self) -> &[Value] {
         &self.items
     }
 }
 
 impl Map {
+    /// An empty `map[string]interface {}`.
     pub fn new() -> Self {
         Self::default()
     }
@@ -173,10 +196,12 @@ impl Map {
         Self { element, ..Self::default() }
     }
 
+    /// The value of a key.
     pub fn get(&self, key: impl AsRef<[u8]>) -> Option<Value> {
         self.entries.borrow().get(key.as_ref()).cloned()
     }
 
+    /// Whether there is a value, be it nil.
     pub fn contains(&self, key: impl AsRef<[u8]>) -> bool {
         self.entries.borrow().contains_key(key.as_ref())
     }
@@ -186,14 +211,17 @@ impl Map {
         self.entries.borrow_mut().insert(key.into(), value);
     }
 
+    /// Takes a key out, for everybody who shares the map.
     pub fn remove(&self, key: impl AsRef<[u8]>) -> Option<Value> {
         self.entries.borrow_mut().remove(key.as_ref())
     }
 
+    /// The number of entries.
     pub fn len(&self) -> usize {
         self.entries.borrow().len()
     }
 
+    /// Whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.borrow().is_empty()
     }
@@ -225,14 +253,17 @@ impl Value {
         Self::Int(number, IntKind::Int64)
     }
 
+    /// A `string`.
     pub fn text(text: impl Into<Text>) -> Self {
         Self::Text(text.into())
     }
 
+    /// A `[]interface {}`.
     pub fn list(items: Vec<Self>) -> Self {
         Self::List(List::new(items))
     }
 
+    /// The map, if it is one.
     pub fn as_map(&self) -> Option<&Map> {
         match self {
             Self::Map(map) => Some(map),
@@ -240,6 +271,7 @@ impl Value {
         }
     }
 
+    /// The list, if it is one.
     pub fn as_list(&self) -> Option<&List> {
         match self {
             Self::List(list) => Some(list),
@@ -247,6 +279,7 @@ impl Value {
         }
     }
 
+    /// The text, if it is one.
     pub fn as_text(&self) -> Option<&Text> {
         match self {
             Self::Text(text) => Some(text),
@@ -254,6 +287,7 @@ impl Value {
         }
     }
 
+    /// Whether it is nil.
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)
     }
