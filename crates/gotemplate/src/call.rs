@@ -494,6 +494,7 @@ fn length(seen: &Seen) -> Result<Value, String> {
     Ok(Value::int(i64::try_from(length).unwrap_or(i64::MAX)))
 }
 
-fn prefixed(fault: Fault, name: &str) -> Fault {
-    Fault { message: format!("error calling {name}: {}", fault.message), limit: fault.limit }
+fn prefixed(mut fault: Fault, name: &str) -> Fault {
+    fault.message = format!("error calling {name}: {}", fault.message);
+    fault
 }

@@ -97,18 +97,18 @@ impl<'a> Evaluator<'a> {
         let Some(tree) = self.templates.tree(name.as_bytes()) else {
             return Err(Error::Unknown { name: name.to_owned() });
         };
-        self.execute_tree(tree, Seen::plain(data.clone())).map_err(|error| *error)?;
+        self.execute_tree(tree, &Seen::plain(data.clone())).map_err(|error| *error)?;
         let text = Text::from(without_no_value(self.out));
         Ok(Output { text, diagnostics: self.diagnostics })
     }
 
     /// Appends what a template gives to the output.
-    fn execute_tree(&mut self, tree: &Tree, dot: Seen) -> Evaluated<()> {
+    fn execute_tree(&mut self, tree: &Tree, dot: &Seen) -> Evaluated<()> {
         let base = self.variables.len();
         self.variables.resize(base + tree.slots, Seen::default());
         self.variables[base] = dot.clone();
         let mut frame = Frame { tree, base, at: At::Nothing };
-        let result = self.walk(&mut frame, &dot, &tree.root);
+        let result = self.walk(&mut frame, dot, &tree.root);
         self.variables.truncate(base);
         result.map(|_| ())
     }
@@ -227,7 +227,8 @@ impl<'a> Evaluator<'a> {
                 let boxed = list.element == crate::Element::Any;
                 for (index, item) in list.items().iter().enumerate() {
                     let index = Value::int(i64::try_from(index).unwrap_or(i64::MAX));
-                    if self.round(frame, branch, index, Seen { value: item.clone(), boxed })? == Flow::Break {
+                    if self.round(frame, branch, index, &Seen { value: item.clone(), boxed })? == Flow::Break
+                    {
                         break;
                     }
                 }
@@ -236,7 +237,7 @@ impl<'a> Evaluator<'a> {
             Value::Map(map) if !map.is_empty() => {
                 let boxed = map.element == crate::Element::Any;
                 for (key, value) in map.entries() {
-                    if self.round(frame, branch, key.into(), Seen { value, boxed })? == Flow::Break {
+                    if self.round(frame, branch, key.into(), &Seen { value, boxed })? == Flow::Break {
                         break;
                     }
                 }
@@ -250,7 +251,7 @@ impl<'a> Evaluator<'a> {
                 }
                 for index in 0..*count {
                     let index = Value::Int(index, *kind);
-                    if self.round(frame, branch, Value::Nil, Seen::plain(index))? == Flow::Break {
+                    if self.round(frame, branch, Value::Nil, &Seen::plain(index))? == Flow::Break {
                         break;
                     }
                 }
@@ -261,7 +262,7 @@ impl<'a> Evaluator<'a> {
             Value::Object(object) => match object.entries() {
                 Some(entries) if !entries.is_empty() => {
                     for (key, value) in entries {
-                        if self.round(frame, branch, key, Seen::plain(value))? == Flow::Break {
+                        if self.round(frame, branch, key, &Seen::plain(value))? == Flow::Break {
                             break;
                         }
                     }
@@ -288,7 +289,7 @@ impl<'a> Evaluator<'a> {
         frame: &mut Frame<'t>,
         branch: &'t Branch,
         index: Value,
-        item: Seen,
+        item: &Seen,
     ) -> Evaluated<Flow> {
         self.step(frame)?;
         match &branch.pipe.variables[..] {
@@ -299,7 +300,7 @@ impl<'a> Evaluator<'a> {
                 self.set(frame, second.slot, item.clone());
             }
         }
-        self.walk(frame, &item, &branch.list)
+        self.walk(frame, item, &branch.list)
     }
 
     fn template<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, call: &'t Invocation) -> Evaluated<()> {
@@ -318,7 +319,7 @@ impl<'a> Evaluator<'a> {
             Some(pipe) => self.pipeline(frame, dot, pipe)?,
             None => Seen::default(),
         };
-        self.execute_tree(&tree, dot)
+        self.execute_tree(&tree, &dot)
     }
 
     /// The value of a pipeline, which is never boxed. Variables it declares are set.
@@ -399,7 +400,7 @@ impl Run for Evaluator<'_> {
                 self.included.insert(name.into(), 1);
             }
         }
-        let result = self.captured(|run| run.execute_tree(&tree, Seen::plain(data.clone())));
+        let result = self.captured(|run| run.execute_tree(&tree, &Seen::plain(data.clone())));
         if let Some(count) = self.included.get_mut(name.as_bytes()) {
             *count -= 1;
         }
@@ -413,7 +414,7 @@ impl Run for Evaluator<'_> {
             Err(error) => return Err(Fault::new(format!("cannot parse template {}: {error}", quoted()))),
         };
         self.overlays.push(overlay.clone());
-        let result = self.captured(|run| run.execute_tree(&overlay.root, Seen::plain(data.clone())));
+        let result = self.captured(|run| run.execute_tree(&overlay.root, &Seen::plain(data.clone())));
         self.overlays.pop();
         match result {
             Ok(out) => Ok(Text::from(without_no_value(out))),

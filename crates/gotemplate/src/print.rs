@@ -128,7 +128,7 @@ impl Printer {
         }
         match value {
             Value::Nil => {
-                self.out.extend_from_slice(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" })
+                self.out.extend_from_slice(if self.flags.sharp_v { b"interface {}(nil)" } else { b"<nil>" });
             }
             Value::Bool(flag) => match verb {
                 't' | 'v' => self.pad(if *flag { b"true" } else { b"false" }),
