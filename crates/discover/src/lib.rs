@@ -1,1 +1,6 @@
 //! Finds every image that manifests, charts, kustomizations and cluster descriptions ask for, with proof of where.
+
+pub mod chart;
+mod error;
+
+pub use error::{Error, Result};

@@ -1,0 +1,165 @@
+//! `.Files`: what a chart has beside its templates, as templates read it (Helm, pkg/engine/files.go).
+
+use super::file::File;
+use super::glob::Glob;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use larder_gotemplate::{Element, Fault, IntKind, List, Map, Object, Text, Value, yaml};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The files of one chart, or those that a glob has left.
+pub(crate) struct Files(BTreeMap<Rc<str>, Text>);
+
+impl Files {
+    pub(crate) fn new(files: &[File]) -> Self {
+        Self(files.iter().map(|file| (file.name.as_str().into(), file.data.as_slice().into())).collect())
+    }
+
+    fn content(&self, name: &Text) -> Option<&Text> {
+        self.0.get(&*name.to_str())
+    }
+
+    fn glob(&self, pattern: &Text) -> Self {
+        let glob = Glob::new(&pattern.to_str());
+        let fits = self.0.iter().filter(|(name, _)| glob.matches(name));
+        Self(fits.map(|(name, text)| (name.clone(), text.clone())).collect())
+    }
+
+    /// A map from the last components of the names, as YAML.
+    fn as_map(&self, value: impl Fn(&Text) -> Value) -> Value {
+        let map = Map::new();
+        for (name, text) in &self.0 {
+            map.set(name.rsplit('/').next().unwrap_or(name), value(text));
+        }
+        // As in Helm, what cannot be written is nothing.
+        let text = yaml::emit(&Value::from(map)).unwrap_or_default();
+        Value::from(text.strip_suffix('\n').unwrap_or(&text))
+    }
+
+    fn lines(&self, name: &Text) -> Value {
+        let Some(text) = self.content(name) else { return texts(Vec::new()) };
+        let bytes = text.as_bytes();
+        let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
+        texts(bytes.split(|byte| *byte == b'\n').map(Value::text).collect())
+    }
+}
+
+impl Object for Files {
+    fn type_name(&self) -> &str {
+        "engine.files"
+    }
+
+    fn kind(&self) -> &'static str {
+        "map"
+    }
+
+    fn get(&self, name: &str, arguments: &[Value]) -> Option<Result<Value, Fault>> {
+        let wanted = match name {
+            "AsConfig" | "AsSecrets" => 0,
+            "Get" | "GetBytes" | "Glob" | "Lines" => 1,
+            // Any other name is a key of the map.
+            key => {
+                return Some(Ok(self.0.get(key).map_or_else(|| bytes(&[]), |text| bytes(text.as_bytes()))));
+            }
+        };
+        if arguments.len() != wanted {
+            let count = arguments.len();
+            return Some(Err(Fault::new(format!(
+                "wrong number of args for {name}: want {wanted} got {count}"
+            ))));
+        }
+        let path = match arguments {
+            [] => Text::from(""),
+            [Value::Text(path), ..] => path.clone(),
+            [other, ..] => {
+                let found = other.type_name();
+                return Some(Err(Fault::new(format!("wrong type for value; expected string; got {found}"))));
+            }
+        };
+        Some(Ok(match name {
+            "Get" => Value::from(self.content(&path).cloned().unwrap_or_else(|| "".into())),
+            "GetBytes" => bytes(self.content(&path).map_or(&[], Text::as_bytes)),
+            "Glob" => Value::Object(Rc::new(self.glob(&path))),
+            "Lines" => self.lines(&path),
+            "AsConfig" => self.as_map(|text| Value::from(text.clone())),
+            _ => self.as_map(|text| Value::from(STANDARD.encode(text.as_bytes()))),
+        }))
+    }
+
+    fn print(&self) -> String {
+        let entry = |(name, text): (&Rc<str>, &Text)| {
+            let numbers: Vec<String> = text.as_bytes().iter().map(ToString::to_string).collect();
+            format!("{name}:[{}]", numbers.join(" "))
+        };
+        format!("map[{}]", self.0.iter().map(entry).collect::<Vec<_>>().join(" "))
+    }
+
+    /// `[]byte` is base64 in JSON, and with it in YAML.
+    fn plain(&self) -> Value {
+        let map = Map::new();
+        for (name, text) in &self.0 {
+            map.set(&**name, Value::from(STANDARD.encode(text.as_bytes())));
+        }
+        Value::from(map)
+    }
+
+    fn entries(&self) -> Option<Vec<(Value, Value)>> {
+        Some(self.0.iter().map(|(name, text)| (Value::from(&**name), bytes(text.as_bytes()))).collect())
+    }
+
+    fn is_true(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+fn bytes(bytes: &[u8]) -> Value {
+    let number = |byte: &u8| Value::Int(i64::from(*byte), IntKind::Uint8);
+    Value::from(List::typed(Element::Byte, bytes.iter().map(number).collect()))
+}
+
+fn texts(items: Vec<Value>) -> Value {
+    Value::from(List::typed(Element::Text, items))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn files() -> Files {
+        let file = |name: &str, data: &str| File::new(name, data.into());
+        Files::new(&[file("a/x.txt", "one\ntwo\n"), file("a/y.txt", "three"), file("b.bin", "\u{1}")])
+    }
+
+    fn call(files: &Files, name: &str, arguments: &[Value]) -> String {
+        match files.get(name, arguments).unwrap().unwrap() {
+            Value::Text(text) => text.to_string(),
+            Value::List(list) => {
+                list.items().iter().map(|item| format!("<{}>", item.as_text().unwrap())).collect()
+            }
+            Value::Object(object) => {
+                let names = object.entries().unwrap();
+                names.iter().map(|(name, _)| format!("<{}>", name.as_text().unwrap())).collect()
+            }
+            _ => unreachable!("the methods give nothing else"),
+        }
+    }
+
+    #[test]
+    fn methods_are_those_of_helm() {
+        let files = files();
+        assert_eq!(call(&files, "Get", &["a/y.txt".into()]), "three");
+        assert_eq!(call(&files, "Get", &["missing".into()]), "");
+        assert_eq!(call(&files, "Lines", &["a/x.txt".into()]), "<one><two>");
+        assert_eq!(call(&files, "Lines", &["missing".into()]), "");
+        assert_eq!(call(&files, "Glob", &["a/*".into()]), "<a/x.txt><a/y.txt>");
+        assert_eq!(call(&files.glob(&"a/*".into()), "AsConfig", &[]), "x.txt: |\n  one\n  two\ny.txt: three");
+        assert_eq!(call(&files.glob(&"*.bin".into()), "AsSecrets", &[]), "b.bin: AQ==");
+        assert!(files.get("Get", &[]).unwrap().is_err());
+    }
+}

@@ -1,0 +1,171 @@
+//! `values.schema.json`: whether values are what a chart expects (Helm, pkg/chart/common/util/jsonschema.go).
+
+use super::diagnostic::Diagnostic;
+use super::node::ChartNode;
+use boon::{Compiler, ErrorKind, Schemas, UrlLoader, ValidationError};
+use larder_gotemplate::{Map, Value};
+use std::cell::RefCell;
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::rc::Rc;
+
+/// Validates the values of a chart and of its subcharts, each with its own schema. What does not fit is returned in Helm's words;
+/// schemas at other places are not fetched, which is added to `diagnostics`.
+pub(crate) fn validate(chart: &ChartNode<'_>, values: &Map, diagnostics: &mut Vec<Diagnostic>) -> String {
+    let mut problems = String::new();
+    if let Some(schema) = chart.chart.schema() {
+        let mut remote = Vec::new();
+        if let Err(problem) = against(schema, values, &mut remote) {
+            write!(problems, "{}:\n{problem}", chart.name()).expect("a text takes everything");
+        }
+        for url in remote {
+            let message =
+                format!("values.schema.json refers to {url}, which is not fetched; it accepts everything");
+            diagnostics.push(Diagnostic::warning(chart.name(), message));
+        }
+    }
+    for subchart in &chart.dependencies {
+        match values.get(subchart.name()) {
+            None | Some(Value::Nil) => {}
+            Some(Value::Map(values)) => problems.push_str(&validate(subchart, &values, diagnostics)),
+            Some(other) => {
+                let (name, found) = (subchart.name(), other.type_name());
+                writeln!(problems, "{name}:\ninvalid type for values: expected object (map), got {found}")
+                    .expect("a text takes everything");
+            }
+        }
+    }
+    problems
+}
+
+fn against(schema: &[u8], values: &Map, remote: &mut Vec<String>) -> Result<(), String> {
+    let schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| error.to_string())?;
+    let mut compiler = Compiler::new();
+    let asked = Rc::new(RefCell::new(Vec::new()));
+    compiler.use_loader(Box::new(Elsewhere(asked.clone())));
+    let mut schemas = Schemas::new();
+    let compiled = compiler
+        .add_resource(PLACE, schema)
+        .and_then(|()| compiler.compile(PLACE, &mut schemas))
+        .map_err(|error| error.to_string());
+    remote.append(&mut asked.borrow_mut());
+    let index = compiled?;
+    schemas.validate(&to_json(values), index).map_err(|error| {
+        let mut text = String::new();
+        describe(&error, 0, &mut text);
+        text.trim_start().to_owned() + "\n"
+    })
+}
+
+/// Stands for every schema that is somewhere else: a chart must not decide what is read or asked for.
+struct Elsewhere(Rc<RefCell<Vec<String>>>);
+
+impl UrlLoader for Elsewhere {
+    fn load(&self, url: &str) -> Result<serde_json::Value, Box<dyn StdError>> {
+        self.0.borrow_mut().push(url.to_owned());
+        Ok(serde_json::Value::Bool(true))
+    }
+}
+
+/// One line for each cause, indented as the Go library does it.
+fn describe(error: &ValidationError<'_, '_>, indent: usize, text: &mut String) {
+    let skipped = error.causes.len() == 1 && matches!(error.kind, ErrorKind::Reference { .. });
+    let is_root = matches!(error.kind, ErrorKind::Schema { .. });
+    if !skipped && !is_root {
+        let place = error.instance_location.to_string();
+        let blanks = "  ".repeat(indent.saturating_sub(1));
+        write!(text, "\n{blanks}- at {}: {}", quoted(&place), reason(&error.kind))
+            .expect("a text takes everything");
+    }
+    for cause in &error.causes {
+        describe(cause, indent + usize::from(!skipped), text);
+    }
+}
+
+/// The words of the Go library (santhosh-tekuri/jsonschema 6), of which `boon` is the Rust sibling with words of its own.
+fn reason(kind: &ErrorKind<'_, '_>) -> String {
+    let all = |names: &[&str]| names.iter().map(|name| quoted(name)).collect::<Vec<_>>().join(", ");
+    match kind {
+        ErrorKind::Type { got, want } => {
+            let want: Vec<String> = want.iter().map(|kind| kind.to_string()).collect();
+            format!("got {got}, want {}", want.join(" or "))
+        }
+        ErrorKind::Enum { want } if want.iter().all(is_primitive) => match want.as_slice() {
+            [one] => format!("value must be {}", shown(one)),
+            many => format!("value must be one of {}", many.iter().map(shown).collect::<Vec<_>>().join(", ")),
+        },
+        ErrorKind::Const { want } if is_primitive(want) => format!("value must be {}", shown(want)),
+        ErrorKind::Format { got, want, err } => format!("{} is not valid {want}: {err}", shown(got)),
+        ErrorKind::MinProperties { got, want } => format!("minProperties: got {got}, want {want}"),
+        ErrorKind::MaxProperties { got, want } => format!("maxProperties: got {got}, want {want}"),
+        ErrorKind::AdditionalProperties { got } => {
+            let names: Vec<&str> = got.iter().map(AsRef::as_ref).collect();
+            format!("additional properties {} not allowed", all(&names))
+        }
+        ErrorKind::Required { want } => match want.as_slice() {
+            [one] => format!("missing property {}", quoted(one)),
+            many => format!("missing properties {}", all(many)),
+        },
+        ErrorKind::Dependency { prop, missing } | ErrorKind::DependentRequired { prop, missing } => {
+            format!("properties {} required, if {} exists", all(missing), quoted(prop))
+        }
+        ErrorKind::PropertyName { prop } => format!("invalid propertyName {}", quoted(prop)),
+        ErrorKind::MinItems { got, want } => format!("minItems: got {got}, want {want}"),
+        ErrorKind::MaxItems { got, want } => format!("maxItems: got {got}, want {want}"),
+        ErrorKind::AdditionalItems { got } => format!("last {got} additionalItem(s) not allowed"),
+        ErrorKind::MinLength { got, want } => format!("minLength: got {got}, want {want}"),
+        ErrorKind::MaxLength { got, want } => format!("maxLength: got {got}, want {want}"),
+        ErrorKind::Pattern { got, want } => {
+            format!("{} does not match pattern {}", quoted(got), quoted(want))
+        }
+        ErrorKind::Minimum { got, want } => format!("minimum: got {got}, want {want}"),
+        ErrorKind::Maximum { got, want } => format!("maximum: got {got}, want {want}"),
+        ErrorKind::ExclusiveMinimum { got, want } => format!("exclusiveMinimum: got {got}, want {want}"),
+        ErrorKind::ExclusiveMaximum { got, want } => format!("exclusiveMaximum: got {got}, want {want}"),
+        ErrorKind::MultipleOf { got, want } => format!("multipleOf: got {got}, want {want}"),
+        // These say the same in both.
+        other => other.to_string(),
+    }
+}
+
+fn is_primitive(value: &serde_json::Value) -> bool {
+    !value.is_array() && !value.is_object()
+}
+
+fn shown(value: &serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => quoted(text),
+        serde_json::Value::Array(_) | serde_json::Value::Object(_) => "value".into(),
+        serde_json::Value::Null => "<nil>".into(),
+        other => other.to_string(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\").replace('\n', "\\n").replace('\t', "\\t").replace('\'', "\\'");
+    format!("'{text}'")
+}
+
+/// Values as JSON. Whole floats are written as integers, which is what they are to a schema.
+fn to_json(values: &Map) -> serde_json::Value {
+    let entries = values.entries().into_iter().map(|(key, value)| (key.to_string(), json(&value)));
+    serde_json::Value::Object(entries.collect())
+}
+
+fn json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Nil => serde_json::Value::Null,
+        Value::Bool(value) => (*value).into(),
+        Value::Int(number, _) => (*number).into(),
+        Value::Float(number) if number.fract() == 0.0 && number.abs() < EXACT => (*number as i64).into(),
+        Value::Float(number) => (*number).into(),
+        Value::Text(text) => text.to_string().into(),
+        Value::List(list) => list.items().iter().map(json).collect(),
+        Value::Map(map) => to_json(map),
+        Value::Object(object) => object.print().into(),
+    }
+}
+
+/// Below this every whole number is itself as a float.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+const PLACE: &str = "file:///values.schema.json";
