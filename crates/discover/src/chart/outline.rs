@@ -37,7 +37,7 @@ impl Chart {
         dependencies::process_all(&mut whole, overrides)?;
         let values = coalesce_values(&whole, overrides)?;
         let mut parts = Vec::new();
-        collect(&whole, "", values, &enabled, &mut parts);
+        collect(&whole, "", &values, &enabled, &mut parts);
         Ok(parts)
     }
 }
@@ -53,7 +53,7 @@ fn paths(chart: &ChartNode<'_>, parent: &str, paths_so_far: &mut HashSet<String>
 fn collect(
     chart: &ChartNode<'_>,
     parent: &str,
-    values: Map,
+    values: &Map,
     enabled: &HashSet<String>,
     parts: &mut Vec<Part>,
 ) {
@@ -70,6 +70,6 @@ fn collect(
             Some(Value::Map(below)) => below,
             _ => Map::new(),
         };
-        collect(subchart, &path, below, enabled, parts);
+        collect(subchart, &path, &below, enabled, parts);
     }
 }

@@ -111,7 +111,7 @@ impl Rendering<'_, '_> {
         }
         self.check_kube_version(&root)?;
         let mut templates = Vec::new();
-        self.collect(&root, "", values, None, &mut templates);
+        self.collect(&root, "", &values, None, &mut templates);
         // What lies deepest is parsed first: a chart's definitions win over those of its subcharts.
         templates.sort_by(|a, b| {
             let depth = |template: &Template<'_>| template.path.matches('/').count();
@@ -178,7 +178,7 @@ impl Rendering<'_, '_> {
         &self,
         chart: &ChartNode<'c>,
         parent: &str,
-        values: Map,
+        values: &Map,
         above: Option<&Map>,
         templates: &mut Vec<Template<'c>>,
     ) -> Map {
@@ -201,8 +201,8 @@ impl Rendering<'_, '_> {
         let subcharts = Map::new();
         data.set("Subcharts", Value::from(subcharts.clone()));
         for subchart in &chart.dependencies {
-            let below = table(&values, subchart.name()).unwrap_or_default();
-            let below = self.collect(subchart, &path, below, Some(&data), templates);
+            let below = table(values, subchart.name()).unwrap_or_default();
+            let below = self.collect(subchart, &path, &below, Some(&data), templates);
             subcharts.set(subchart.name(), Value::from(below));
         }
         let base = format!("{path}/templates");
