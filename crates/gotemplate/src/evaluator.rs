@@ -409,7 +409,7 @@ impl Run for Evaluator<'_> {
 
     fn tpl(&mut self, text: &Text, data: &Value) -> Result<Text, Fault> {
         let quoted = || crate::quote::quote(text.as_bytes());
-        let overlay = match self.templates.overlay(text) {
+        let overlay = match self.templates.overlay(text, self.stack) {
             Ok(overlay) => overlay,
             Err(error) => return Err(Fault::new(format!("cannot parse template {}: {error}", quoted()))),
         };

@@ -15,7 +15,7 @@ use crate::table::Table;
 use crate::value::{Text, Value};
 
 /// The trees of a text: its own, which is the first, and those it defines.
-pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack_bytes: usize) -> Result<Vec<Tree>, Error> {
+pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Result<Vec<Tree>, Error> {
     let source = Rc::new(Source { name: name.clone(), text: text.to_vec() });
     if u32::try_from(text.len()).is_err() {
         let message = "text is too long".to_owned();
@@ -32,7 +32,7 @@ pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack_bytes: usize)
         range_depth: 0,
         action: None,
         trees: Vec::new(),
-        stack: Stack::new(stack_bytes),
+        stack,
     };
     let root = parser.root()?;
     let slots = parser.scope.most;

@@ -1,6 +1,7 @@
 //! One execution: what it may use, and what comes out.
 
 use crate::function::Fault;
+use crate::stack::STANDARD_BYTES;
 use crate::value::{Text, Value};
 
 /// The circumstances of a run. They decide the result: with the same options the same templates give the same bytes.
@@ -56,7 +57,6 @@ pub struct Diagnostic {
 
 impl Default for Limits {
     fn default() -> Self {
-        // Threads of tests have 2 MiB, and somebody has called us.
-        Self { stack_bytes: 1 << 20, include_depth: 1000, bytes: 512 << 20, steps: 50_000_000 }
+        Self { stack_bytes: STANDARD_BYTES, include_depth: 1000, bytes: 512 << 20, steps: 50_000_000 }
     }
 }

@@ -12,6 +12,11 @@ impl Stack {
         Self { base: here(), bytes }
     }
 
+    /// What nobody else uses: half of what the smallest of threads have.
+    pub(crate) fn standard() -> Self {
+        Self::new(STANDARD_BYTES)
+    }
+
     pub(crate) fn is_spent(&self) -> bool {
         here().abs_diff(self.base) > self.bytes
     }
@@ -23,3 +28,6 @@ fn here() -> usize {
     let local = 0u8;
     std::ptr::from_ref(std::hint::black_box(&local)).addr()
 }
+
+/// Threads of tests have 2 MiB, and somebody has called us.
+pub(crate) const STANDARD_BYTES: usize = 1 << 20;

@@ -10,6 +10,7 @@ use crate::lexer::{Kind, Lexer};
 use crate::node::Tree;
 use crate::parser;
 use crate::run::{Output, RunOptions};
+use crate::stack::Stack;
 use crate::table::Table;
 use crate::value::{Text, Value};
 
@@ -19,7 +20,6 @@ pub struct Templates {
     set: HashMap<Text, Rc<Tree>>,
     /// What `tpl` parsed, by text: charts render the same few texts again and again.
     texts: RefCell<HashMap<Text, Rc<Overlay>>>,
-    stack_bytes: usize,
 }
 
 /// What one text of `tpl` defines, itself included; it hides what has the same name in the set.
@@ -31,15 +31,7 @@ pub(crate) struct Overlay {
 impl Templates {
     /// An empty set whose templates may use the functions of `table`.
     pub fn new(table: Table) -> Self {
-        let stack_bytes = crate::run::Limits::default().stack_bytes;
-        Self { table, set: HashMap::new(), texts: RefCell::default(), stack_bytes }
-    }
-
-    /// How much stack parsing may take; the default is that of [`crate::Limits`].
-    #[must_use]
-    pub fn stack_bytes(mut self, bytes: usize) -> Self {
-        self.stack_bytes = bytes;
-        self
+        Self { table, set: HashMap::new(), texts: RefCell::default() }
     }
 
     /// Adds a text and all it defines. What is defined last counts, except that what is empty replaces nothing.
@@ -48,7 +40,7 @@ impl Templates {
     ///
     /// [`Error::Parse`], and the set is as it was.
     pub fn parse(&mut self, name: &str, text: impl AsRef<[u8]>) -> Result<(), Error> {
-        let trees = parser::parse(&name.into(), text.as_ref(), &self.table, self.stack_bytes)?;
+        let trees = parser::parse(&name.into(), text.as_ref(), &self.table, Stack::standard())?;
         for tree in trees {
             if !(tree.is_empty() && self.set.contains_key(&tree.name)) {
                 self.set.insert(tree.name.clone(), Rc::new(tree));
@@ -103,13 +95,13 @@ impl Templates {
     }
 
     /// What `tpl` makes of a text.
-    pub(crate) fn overlay(&self, text: &Text) -> Result<Rc<Overlay>, Error> {
+    pub(crate) fn overlay(&self, text: &Text, stack: Stack) -> Result<Rc<Overlay>, Error> {
         if let Some(overlay) = self.texts.borrow().get(text) {
             return Ok(overlay.clone());
         }
         let name: Text = ROOT.into();
         let mut trees = HashMap::new();
-        for tree in parser::parse(&name, text.as_bytes(), &self.table, self.stack_bytes)? {
+        for tree in parser::parse(&name, text.as_bytes(), &self.table, stack)? {
             trees.insert(tree.name.clone(), Rc::new(tree));
         }
         let root = trees.get(&name).cloned().expect("a text has a tree of its own");

@@ -193,7 +193,7 @@ impl Map {
 
     /// A map whose Go type is not `map[string]interface {}`.
     pub fn typed(element: Element) -> Self {
-        Self { element, ..Self::default() }
+        Self { element, entries: Rc::default() }
     }
 
     /// The value of a key.
@@ -242,7 +242,50 @@ impl Map {
     }
 }
 
+/// Values nest as deeply as templates like, so dropping them must not recurse.
+impl Drop for List {
+    fn drop(&mut self) {
+        if let Some(items) = Rc::get_mut(&mut self.items)
+            && items.iter().any(Value::has_others)
+        {
+            Value::dismantle(std::mem::take(items));
+        }
+    }
+}
+
+impl Drop for Map {
+    fn drop(&mut self) {
+        if let Some(entries) = Rc::get_mut(&mut self.entries)
+            && entries.get_mut().values().any(Value::has_others)
+        {
+            Value::dismantle(std::mem::take(entries.get_mut()).into_values().collect());
+        }
+    }
+}
+
 impl Value {
+    fn has_others(&self) -> bool {
+        matches!(self, Self::List(_) | Self::Map(_))
+    }
+
+    fn dismantle(mut values: Vec<Self>) {
+        while let Some(mut value) = values.pop() {
+            match &mut value {
+                Self::List(list) => {
+                    if let Some(items) = Rc::get_mut(&mut list.items) {
+                        values.append(items);
+                    }
+                }
+                Self::Map(map) => {
+                    if let Some(entries) = Rc::get_mut(&mut map.entries) {
+                        values.extend(std::mem::take(entries.get_mut()).into_values());
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
     /// An `int`.
     pub fn int(number: i64) -> Self {
         Self::Int(number, IntKind::Int)
