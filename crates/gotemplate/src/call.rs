@@ -475,6 +475,7 @@ pub(crate) fn missing(map: &Map) -> Seen {
         Element::Int => Value::int(0),
         Element::Byte => Value::Int(0, crate::IntKind::Uint8),
         Element::List => Value::from(List::null(Element::Any)),
+        Element::Map => Value::from(Map::new()),
     };
     Seen::plain(value)
 }

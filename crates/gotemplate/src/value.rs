@@ -71,6 +71,8 @@ pub enum Element {
     Byte,
     /// `[]interface {}`: what `chunk` gives
     List,
+    /// `map[string]interface {}`: what `fromToml` gives for a list of tables
+    Map,
 }
 
 /// A slice: shared and never changed in place (no function of Sprig or Helm does).
@@ -349,6 +351,7 @@ impl Value {
                 Element::Int => "[]int",
                 Element::Byte => "[]uint8",
                 Element::List => "[][]interface {}",
+                Element::Map => "[]map[string]interface {}",
             },
             Self::Map(map) => match map.element {
                 Element::Any => "map[string]interface {}",
@@ -356,6 +359,7 @@ impl Value {
                 Element::Int => "map[string]int",
                 Element::Byte => "map[string]uint8",
                 Element::List => "map[string][]interface {}",
+                Element::Map => "map[string]map[string]interface {}",
             },
             Self::Object(object) => object.type_name(),
         })

@@ -2,9 +2,12 @@
 
 pub(crate) mod flow;
 mod json;
+mod toml;
+mod toml_text;
 mod yaml;
 
 use crate::function::Function;
 
 /// The functions, by file. They come after Sprig's and hide those of the same name.
-pub(crate) const TABLES: &[&[Function]] = &[flow::FUNCTIONS, json::FUNCTIONS, yaml::FUNCTIONS];
+pub(crate) const TABLES: &[&[Function]] =
+    &[flow::FUNCTIONS, json::FUNCTIONS, toml::FUNCTIONS, yaml::FUNCTIONS];

@@ -39,6 +39,12 @@ impl Instant {
         Self { seconds, nanoseconds, zone: Zone::utc() }
     }
 
+    /// A date and a time of day (hour, minute, second) in a zone.
+    pub(crate) fn local(time: [i64; 3], date: (i64, u32, u32), nanoseconds: u32, zone: Zone) -> Self {
+        let local = days_of(date.0, date.1, date.2) * DAY + time[0] * 3600 + time[1] * 60 + time[2];
+        Self { seconds: zone.to_utc(local), nanoseconds, zone }
+    }
+
     /// The zero time: 1 January of the year 1.
     pub(crate) fn zero() -> Self {
         Self::utc(ZERO_SECONDS, 0)

@@ -4,9 +4,12 @@
 #[cfg(test)]
 pub(crate) mod call;
 pub(crate) mod cast;
+mod certificates;
+mod cipher;
 mod dates;
 mod decimal;
 mod defaults;
+mod der;
 mod dicts;
 mod duration;
 mod encoding;
@@ -20,20 +23,29 @@ mod merge;
 mod numeric;
 mod paths;
 mod pattern;
+mod pem;
 mod random;
 mod regex;
+mod rsa;
 pub(crate) mod runes;
 mod strings;
 mod types;
+mod url;
 mod version;
 pub(crate) mod weight;
 mod wrap;
+mod x509;
 mod zone;
 
 use crate::function::Function;
 
+pub(crate) use instant::Instant;
+pub(crate) use zone::Zone;
+
 /// The functions, by file.
 pub(crate) const TABLES: &[&[Function]] = &[
+    certificates::FUNCTIONS,
+    cipher::FUNCTIONS,
     dates::FUNCTIONS,
     defaults::FUNCTIONS,
     dicts::FUNCTIONS,
@@ -47,6 +59,7 @@ pub(crate) const TABLES: &[&[Function]] = &[
     regex::FUNCTIONS,
     strings::FUNCTIONS,
     types::FUNCTIONS,
+    url::FUNCTIONS,
     version::FUNCTIONS,
     wrap::FUNCTIONS,
 ];
