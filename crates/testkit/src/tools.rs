@@ -3,6 +3,7 @@
 mod buildah;
 mod containerd;
 mod docker;
+mod helm;
 mod podman;
 mod skopeo;
 mod umoci;
@@ -10,6 +11,7 @@ mod umoci;
 pub use buildah::{Buildah, buildah_image};
 pub use containerd::Containerd;
 pub use docker::Docker;
+pub use helm::{Helm, HelmAnswer, HelmLibrary, HelmRequest};
 pub use podman::Podman;
 pub use skopeo::{Skopeo, SkopeoCopy};
 pub use umoci::{Change, Umoci, umoci_image};

@@ -80,6 +80,13 @@ impl Chart {
         rendering.run(self)?;
         Ok(rendering.rendered)
     }
+
+    /// Only what the templates give, without looking at it as YAML: no documents, no CRDs, no check of the version of Kubernetes.
+    pub fn texts(&self, options: &RenderOptions<'_>) -> Result<Rendered> {
+        let mut rendering = Rendering { options, rendered: Rendered::default() };
+        rendering.render(self)?;
+        Ok(rendering.rendered)
+    }
 }
 
 struct Rendering<'a, 'o> {
@@ -99,6 +106,15 @@ struct Template<'a> {
 impl Rendering<'_, '_> {
     fn run(&mut self, chart: &Chart) -> Result<()> {
         self.check(chart)?;
+        self.check_kube_version(chart)?;
+        let root = self.render(chart)?;
+        self.documents()?;
+        crds(&root, "", &mut self.rendered.crds);
+        Ok(())
+    }
+
+    /// From the chart to what its templates give.
+    fn render<'c>(&mut self, chart: &'c Chart) -> Result<ChartNode<'c>> {
         let mut root = ChartNode::new(chart);
         dependencies::process(&mut root, &self.options.values, &mut self.rendered.diagnostics)?;
         self.missing_below(&root, "");
@@ -109,7 +125,6 @@ impl Rendering<'_, '_> {
                 self.pass_over(root.name().to_owned(), None, Error::Schema { details })?;
             }
         }
-        self.check_kube_version(&root)?;
         let mut templates = Vec::new();
         self.collect(&root, "", &values, None, &mut templates);
         // What lies deepest is parsed first: a chart's definitions win over those of its subcharts.
@@ -121,9 +136,7 @@ impl Rendering<'_, '_> {
         let notes = format!("{}/templates/NOTES.txt", root.name());
         self.rendered.notes = self.rendered.texts.get(&notes).cloned();
         self.rendered.texts.retain(|path, _| !path.ends_with("NOTES.txt"));
-        self.documents()?;
-        crds(&root, "", &mut self.rendered.crds);
-        Ok(())
+        Ok(root)
     }
 
     /// What Helm refuses before it looks at values.
@@ -163,7 +176,7 @@ impl Rendering<'_, '_> {
         }
     }
 
-    fn check_kube_version(&mut self, chart: &ChartNode<'_>) -> Result<()> {
+    fn check_kube_version(&mut self, chart: &Chart) -> Result<()> {
         let range = &chart.metadata.kube_version;
         let version = &self.options.capabilities.kube_version;
         if range.is_empty() || version::is_in_range(range, &version.normalized) {

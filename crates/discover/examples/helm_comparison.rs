@@ -1,0 +1,287 @@
+//! Renders charts with larder and with Helm 4.2.3 and compares every text: `helm_comparison DIR [--only WORD] [--answers FILE]
+//! [--show N]`. DIR has charts, unpacked, with their dependencies in `charts/`; each is rendered with its own values and once
+//! more with each of its `ci/*values.yaml`.
+//!
+//! What Helm gives differently each time (keys, certificates, times, and checksums of them) is found by asking it twice; such
+//! lines are not compared. `--answers` keeps what Helm said, so that the next comparison need not ask.
+
+#![expect(clippy::print_stdout, reason = "a program for people")]
+
+use anyhow::{Context as _, Result, bail};
+use larder_core::report;
+use larder_discover::chart::{Chart, Limits, RenderOptions, read_values};
+use larder_testkit::tools::{HelmAnswer, HelmLibrary, HelmRequest};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+type Texts = BTreeMap<String, String>;
+
+fn main() -> Result<()> {
+    let arguments = Arguments::read()?;
+    let cases = cases(&arguments.charts, &arguments.only)?;
+    let helm = HelmLibrary::installed()?;
+    let first = ask(&helm, &cases, &arguments.answers, 1)?;
+    let mut results = Vec::new();
+    for (case, answer) in cases.iter().zip(&first) {
+        let start = Instant::now();
+        let ours = render(case);
+        results.push((ours, start.elapsed(), answer));
+    }
+    // Only where something is not the same it matters whether Helm itself says the same twice.
+    let differing: Vec<usize> =
+        (0..cases.len()).filter(|at| !is_same(&results[*at].0, results[*at].2)).collect();
+    let again: Vec<Case> = differing.iter().map(|at| cases[*at].clone()).collect();
+    let again = ask(&helm, &again, &arguments.answers, 2)?;
+    let again: BTreeMap<usize, &HelmAnswer> = differing.into_iter().zip(&again).collect();
+    let mut tally = Tally::default();
+    for (at, case) in cases.iter().enumerate() {
+        let (ours, took, theirs) = &results[at];
+        let verdict = judge(ours, theirs, again.get(&at).copied());
+        tally.add(case, verdict, *took, theirs.took, arguments.show);
+    }
+    tally.print();
+    Ok(())
+}
+
+struct Arguments {
+    charts: PathBuf,
+    only: String,
+    answers: Option<PathBuf>,
+    show: usize,
+}
+
+impl Arguments {
+    fn read() -> Result<Self> {
+        let mut all = std::env::args().skip(1);
+        let charts = all.next().context("name a directory with charts")?.into();
+        let mut arguments = Self { charts, only: String::new(), answers: None, show: 3 };
+        while let Some(name) = all.next() {
+            let value = all.next().with_context(|| format!("{name} needs a value"))?;
+            match name.as_str() {
+                "--only" => arguments.only = value,
+                "--answers" => arguments.answers = Some(value.into()),
+                "--show" => arguments.show = value.parse()?,
+                _ => bail!("there is no {name}"),
+            }
+        }
+        Ok(arguments)
+    }
+}
+
+/// One chart with one set of values.
+#[derive(Clone)]
+struct Case {
+    name: String,
+    chart: PathBuf,
+    values: Option<PathBuf>,
+}
+
+fn cases(charts: &Path, only: &str) -> Result<Vec<Case>> {
+    let mut cases = Vec::new();
+    for chart in sorted(charts)? {
+        if !chart.join("Chart.yaml").is_file() {
+            continue;
+        }
+        let name = chart.file_name().context("a name")?.to_string_lossy().into_owned();
+        cases.push(Case { name: name.clone(), chart: chart.clone(), values: None });
+        for values in sorted(&chart.join("ci")).unwrap_or_default() {
+            let file = values.file_name().context("a name")?.to_string_lossy().into_owned();
+            if file.ends_with("values.yaml") {
+                let name = format!("{name} {file}");
+                cases.push(Case { name, chart: chart.clone(), values: Some(values) });
+            }
+        }
+    }
+    cases.retain(|case| case.name.contains(only));
+    Ok(cases)
+}
+
+fn sorted(directory: &Path) -> Result<Vec<PathBuf>> {
+    let entries =
+        std::fs::read_dir(directory).with_context(|| format!("cannot list {}", directory.display()))?;
+    let mut paths: Vec<PathBuf> = entries.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// Asks Helm, or reads what it said before.
+fn ask(helm: &HelmLibrary, cases: &[Case], answers: &Option<PathBuf>, round: u8) -> Result<Vec<HelmAnswer>> {
+    let mut known: BTreeMap<String, serde_json::Value> = BTreeMap::new();
+    let file = answers.as_ref().map(|path| path.with_extension(format!("{round}.json")));
+    if let Some(text) = file.as_ref().and_then(|file| std::fs::read(file).ok()) {
+        known = serde_json::from_slice(&text)?;
+    }
+    let missing: Vec<&Case> = cases.iter().filter(|case| !known.contains_key(&case.name)).collect();
+    // In pieces, since the library keeps what it once had in memory.
+    for piece in missing.chunks(50) {
+        let request = |case: &&Case| HelmRequest {
+            chart: case.chart.clone(),
+            values: case.values.iter().cloned().collect(),
+            name: NAME.into(),
+            namespace: NAMESPACE.into(),
+            manifest: false,
+        };
+        let requests: Vec<HelmRequest> = piece.iter().map(request).collect();
+        for (case, answer) in piece.iter().zip(helm.render(&requests)?) {
+            let seconds = answer.took.as_secs_f64();
+            let value = match answer.texts {
+                Ok(texts) => serde_json::json!({ "texts": texts, "seconds": seconds }),
+                Err(error) => serde_json::json!({ "error": error }),
+            };
+            known.insert(case.name.clone(), value);
+        }
+    }
+    if let (Some(file), false) = (file, missing.is_empty()) {
+        std::fs::write(&file, serde_json::to_vec(&known)?)?;
+    }
+    cases.iter().map(|case| HelmAnswer::read(&known[&case.name])).collect()
+}
+
+fn render(case: &Case) -> Result<Texts, String> {
+    let said = |error: larder_discover::Error| report(&error);
+    // Links lead out of a chart in repositories that have several.
+    let limits = Limits { outside_links: true, ..Limits::default() };
+    let chart = Chart::load(&case.chart, &limits).map_err(said)?;
+    let mut options =
+        RenderOptions { release: NAME.into(), namespace: NAMESPACE.into(), ..Default::default() };
+    if let Some(path) = &case.values {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        options.values = read_values(&path.display().to_string(), &text).map_err(said)?;
+    }
+    Ok(chart.texts(&options).map_err(said)?.texts)
+}
+
+/// How the two compare.
+enum Verdict {
+    Equal,
+    /// But for what Helm gives differently each time.
+    EqualButRandom,
+    /// Both fail, with the same words.
+    SameError,
+    /// Both fail, with other words.
+    OtherError(String),
+    Different(String),
+    OnlyHelmFails(String),
+    OnlyWeFail(String),
+}
+
+fn is_same(ours: &Result<Texts, String>, theirs: &HelmAnswer) -> bool {
+    match (ours, &theirs.texts) {
+        (Ok(ours), Ok(theirs)) => *ours == without_notes(theirs),
+        (Err(_), Err(_)) => true,
+        _ => false,
+    }
+}
+
+fn without_notes(texts: &Texts) -> Texts {
+    texts
+        .iter()
+        .filter(|(path, _)| !path.ends_with("NOTES.txt"))
+        .map(|(a, b)| (a.clone(), b.clone()))
+        .collect()
+}
+
+fn judge(ours: &Result<Texts, String>, theirs: &HelmAnswer, again: Option<&HelmAnswer>) -> Verdict {
+    match (ours, &theirs.texts) {
+        (Ok(_), Err(error)) => Verdict::OnlyHelmFails(error.clone()),
+        (Err(error), Ok(_)) => Verdict::OnlyWeFail(error.clone()),
+        (Err(ours), Err(theirs)) if ours.contains(theirs.as_str()) => Verdict::SameError,
+        (Err(ours), Err(theirs)) => Verdict::OtherError(format!("larder: {ours}\n    Helm: {theirs}")),
+        (Ok(ours), Ok(texts)) => {
+            let texts = without_notes(texts);
+            if *ours == texts {
+                return Verdict::Equal;
+            }
+            let again = again.and_then(|again| again.texts.as_ref().ok()).map(without_notes);
+            match difference(ours, &texts, &again.unwrap_or_else(|| texts.clone())) {
+                None => Verdict::EqualButRandom,
+                Some(difference) => Verdict::Different(difference),
+            }
+        }
+    }
+}
+
+/// The first lines that differ, but for those on which Helm differs from itself.
+fn difference(ours: &Texts, theirs: &Texts, again: &Texts) -> Option<String> {
+    let paths: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    for path in paths {
+        let (Some(ours), Some(theirs)) = (ours.get(path), theirs.get(path)) else {
+            let who = if ours.contains_key(path) { "larder" } else { "Helm" };
+            return Some(format!("{path}: only {who} has it"));
+        };
+        if ours == theirs {
+            continue;
+        }
+        let (ours, theirs): (Vec<&str>, Vec<&str>) =
+            (ours.split('\n').collect(), theirs.split('\n').collect());
+        let again: Vec<&str> = again.get(path).map(|again| again.split('\n').collect()).unwrap_or_default();
+        let random = again.len() == theirs.len();
+        let shown = |line: Option<&&str>| line.map_or("(end)".to_owned(), |line| format!("{line:.200?}"));
+        for at in 0..ours.len().max(theirs.len()) {
+            if ours.get(at) == theirs.get(at)
+                || (random && again.get(at) != theirs.get(at) && at < ours.len())
+            {
+                continue;
+            }
+            let (ours, theirs) = (shown(ours.get(at)), shown(theirs.get(at)));
+            return Some(format!("{path}:{}\n    larder: {ours}\n    Helm:   {theirs}", at + 1));
+        }
+    }
+    None
+}
+
+#[derive(Default)]
+struct Tally {
+    counts: BTreeMap<&'static str, usize>,
+    ours: Duration,
+    theirs: Duration,
+    ratios: Vec<f64>,
+    slowest: Option<(Duration, String)>,
+}
+
+impl Tally {
+    fn add(&mut self, case: &Case, verdict: Verdict, ours: Duration, theirs: Duration, show: usize) {
+        let (label, detail) = match verdict {
+            Verdict::Equal => ("equal", None),
+            Verdict::EqualButRandom => ("equal but for what is random", None),
+            Verdict::SameError => ("both fail, with the same words", None),
+            Verdict::OtherError(detail) => ("both fail, with other words", Some(detail)),
+            Verdict::Different(detail) => ("different", Some(detail)),
+            Verdict::OnlyHelmFails(detail) => ("only Helm fails", Some(detail)),
+            Verdict::OnlyWeFail(detail) => ("only larder fails", Some(detail)),
+        };
+        let count = self.counts.entry(label).or_default();
+        *count += 1;
+        if let Some(detail) = detail
+            && *count <= show
+        {
+            println!("{label}: {}\n    {detail}", case.name);
+        }
+        if theirs > Duration::ZERO {
+            self.ours += ours;
+            self.theirs += theirs;
+            self.ratios.push(theirs.as_secs_f64() / ours.as_secs_f64());
+        }
+        if self.slowest.as_ref().is_none_or(|(most, _)| *most < ours) {
+            self.slowest = Some((ours, case.name.clone()));
+        }
+    }
+
+    fn print(mut self) {
+        println!("{} renderings:", self.counts.values().sum::<usize>());
+        for (label, count) in &self.counts {
+            println!("{count:6} {label}");
+        }
+        self.ratios.sort_by(f64::total_cmp);
+        if let (Some(median), Some((most, name))) = (self.ratios.get(self.ratios.len() / 2), &self.slowest) {
+            println!(
+                "loading and rendering: larder {:.2?}, Helm's library {:.2?}; median of the ratios {median:.1}; slowest {name} {most:.2?}",
+                self.ours, self.theirs
+            );
+        }
+    }
+}
+
+const NAME: &str = "release";
+const NAMESPACE: &str = "space";
