@@ -2,9 +2,9 @@
 
 use crate::evaluator::{Evaluated, Evaluator, Frame, Seen};
 use crate::function::{Arguments, Fault, Parameter};
-use crate::node::{At, Callee, Command, Number, Operand};
+use crate::node::{At, Callee, Command, Number, Operand, Span};
 use crate::table::Special;
-use crate::value::{Element, List, Map, Text, Value};
+use crate::value::{Element, List, Map, Value};
 
 /// The arguments of a call as they are written, and what came down the pipeline, which is the last argument.
 struct Given<'t> {
@@ -62,7 +62,7 @@ impl Evaluator<'_> {
         if given.len() == 0 {
             return Ok(());
         }
-        self.fail(frame, format!("can't give argument to non-function {}", operand.show()))
+        self.fail(frame, format!("can't give argument to non-function {}", operand.show(&frame.tree.source)))
     }
 
     /// What needs no call: a constant or dot.
@@ -72,7 +72,10 @@ impl Evaluator<'_> {
             Operand::Dot(_) => return Ok(dot.clone()),
             Operand::Number(_, number) => self.ideal(frame, number)?,
             Operand::Text(_, literal) => literal.value.clone(),
-            _ => return self.fail(frame, format!("can't evaluate command {}", operand.show())),
+            _ => {
+                return self
+                    .fail(frame, format!("can't evaluate command {}", operand.show(&frame.tree.source)));
+            }
         };
         Ok(Seen::plain(value))
     }
@@ -108,7 +111,10 @@ impl Evaluator<'_> {
         frame.at = At::Operand(operand);
         let Operand::Chain(_, chain) = operand else { unreachable!("only chains are given") };
         if let Operand::Nil(_) = chain.of {
-            return self.fail(frame, format!("indirection through explicit nil in {}", operand.show()));
+            return self.fail(
+                frame,
+                format!("indirection through explicit nil in {}", operand.show(&frame.tree.source)),
+            );
         }
         let receiver = self.seen(frame, dot, &chain.of)?;
         self.fields(frame, dot, &receiver, &chain.fields, given)
@@ -124,7 +130,7 @@ impl Evaluator<'_> {
         frame.at = At::Operand(operand);
         let Operand::Variable(_, variable) = operand else { unreachable!("only variables are given") };
         let Some(slot) = variable.slot else {
-            return self.fail(frame, format!("undefined variable: {}", variable.name));
+            return self.fail(frame, format!("undefined variable: {}", frame.name(variable.name)));
         };
         if variable.fields.is_empty() {
             self.no_function(frame, operand, &given)?;
@@ -140,15 +146,15 @@ impl Evaluator<'_> {
         frame: &mut Frame<'t>,
         dot: &Seen,
         receiver: &Seen,
-        names: &'t [Text],
+        names: &'t [Span],
         given: Given<'t>,
     ) -> Evaluated<Seen> {
         let (last, names) = names.split_last().expect("the parser makes no chain without fields");
         let mut seen: Option<Seen> = None;
-        for name in names {
+        for &name in names {
             seen = Some(self.field(frame, dot, seen.as_ref().unwrap_or(receiver), name, Given::NOTHING)?);
         }
-        self.field(frame, dot, seen.as_ref().unwrap_or(receiver), last, given)
+        self.field(frame, dot, seen.as_ref().unwrap_or(receiver), *last, given)
     }
 
     fn field<'t>(
@@ -156,19 +162,20 @@ impl Evaluator<'_> {
         frame: &mut Frame<'t>,
         dot: &Seen,
         receiver: &Seen,
-        name: &'t Text,
+        name: Span,
         given: Given<'t>,
     ) -> Evaluated<Seen> {
         match &receiver.value {
             Value::Nil if receiver.boxed => {
-                self.fail(frame, format!("nil pointer evaluating interface {{}}.{name}"))
+                self.fail(frame, format!("nil pointer evaluating interface {{}}.{}", frame.name(name)))
             }
             Value::Nil => Ok(Seen::default()),
             Value::Map(map) => {
                 if given.len() > 0 {
-                    return self.fail(frame, format!("{name} is not a method but has arguments"));
+                    return self
+                        .fail(frame, format!("{} is not a method but has arguments", frame.name(name)));
                 }
-                Ok(match map.get(name) {
+                Ok(match map.get(name.of(&frame.tree.source.text)) {
                     Some(value) => Seen { value, boxed: map.element == Element::Any },
                     None => missing(map),
                 })
@@ -181,17 +188,18 @@ impl Evaluator<'_> {
                 }
                 values.extend(given.last);
                 frame.at = at;
-                match object.get(&name.to_str(), &values) {
+                let name = frame.name(name);
+                match object.get(&name, &values) {
                     Some(Ok(value)) => Ok(Seen::plain(value)),
-                    Some(Err(fault)) => self.fault(frame, prefixed(fault, &name.to_str())),
-                    None => self.no_field(frame, receiver, name),
+                    Some(Err(fault)) => self.fault(frame, prefixed(fault, &name)),
+                    None => self.no_field(frame, receiver, &name),
                 }
             }
-            _ => self.no_field(frame, receiver, name),
+            _ => self.no_field(frame, receiver, &frame.name(name)),
         }
     }
 
-    fn no_field<T>(&self, frame: &Frame<'_>, receiver: &Seen, name: &Text) -> Evaluated<T> {
+    fn no_field<T>(&self, frame: &Frame<'_>, receiver: &Seen, name: &str) -> Evaluated<T> {
         self.fail(frame, format!("can't evaluate field {name} in type {}", receiver.type_name()))
     }
 
@@ -249,7 +257,7 @@ impl Evaluator<'_> {
         if callee.special == Special::Call {
             frame.at = whole;
             let name = match (given.arguments.first(), &values[0]) {
-                (Some(first), _) => first.show(),
+                (Some(first), _) => first.show(&frame.tree.source),
                 (None, Value::Text(text)) => text.to_string(),
                 (None, value) => format!("<{} Value>", value.type_name()),
             };
@@ -392,13 +400,15 @@ impl Evaluator<'_> {
                 (value, "unsigned integer")
             }
             _ => {
-                let (shown, name) = (operand.show(), wanted.type_name());
+                let (shown, name) = (operand.show(&frame.tree.source), wanted.type_name());
                 return self.fail(frame, format!("can't handle {shown} for arg of type {name}"));
             }
         };
         match value {
             Some(value) => Ok(value),
-            None => self.fail(frame, format!("expected {expected}; found {}", operand.show())),
+            None => {
+                self.fail(frame, format!("expected {expected}; found {}", operand.show(&frame.tree.source)))
+            }
         }
     }
 

@@ -1,11 +1,12 @@
 //! Executes trees (text/template, `exec.go`).
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Place};
 use crate::function::{Fault, Run};
-use crate::node::{At, Branch, Invocation, Node, Pipe, Tree};
+use crate::node::{At, Branch, Invocation, Node, Pipe, Span, Tree};
 use crate::parser;
 use crate::print;
 use crate::random::Random;
@@ -59,6 +60,13 @@ enum Flow {
 }
 
 pub(crate) type Evaluated<T> = Result<T, Box<Error>>;
+
+impl<'t> Frame<'t> {
+    /// A name in the source.
+    pub(crate) fn name(&self, span: Span) -> Cow<'t, str> {
+        String::from_utf8_lossy(span.of(&self.tree.source.text))
+    }
+}
 
 impl Seen {
     pub(crate) fn plain(value: Value) -> Self {
@@ -165,8 +173,8 @@ impl<'a> Evaluator<'a> {
             frame.at = At::Node(node);
             let before = self.out.len();
             let flow = match node {
-                Node::Text(start, end) => {
-                    self.out.extend_from_slice(&frame.tree.source.text[*start as usize..*end as usize]);
+                Node::Text(span) => {
+                    self.out.extend_from_slice(span.of(&frame.tree.source.text));
                     self.charge_at(frame, self.out.len() - before)?;
                     Flow::Next
                 }
@@ -338,7 +346,7 @@ impl<'a> Evaluator<'a> {
         let value = Seen::plain(value.unwrap_or_default());
         for variable in &pipe.variables {
             if variable.slot.is_none() {
-                return self.fail(frame, format!("undefined variable: {}", variable.name));
+                return self.fail(frame, format!("undefined variable: {}", frame.name(variable.name)));
             }
             self.set(frame, variable.slot, value.clone());
         }

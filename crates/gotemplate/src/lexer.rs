@@ -11,16 +11,16 @@ pub(crate) struct Lexer<'a> {
     parentheses: usize,
     /// Once there was an error there is nothing else.
     failed: Option<Token>,
+    /// What the error was.
+    message: String,
 }
 
 /// A piece of the input.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
     pub(crate) start: usize,
     pub(crate) end: usize,
-    /// Of `Kind::Error`.
-    pub(crate) message: String,
 }
 
 /// What a token is. The order matters: all after `Dot` are keywords.
@@ -70,25 +70,48 @@ enum Step {
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(input: &'a [u8]) -> Self {
-        Self { input, position: 0, start: 0, inside_action: false, parentheses: 0, failed: None }
+        Self {
+            input,
+            position: 0,
+            start: 0,
+            inside_action: false,
+            parentheses: 0,
+            failed: None,
+            message: String::new(),
+        }
     }
 
     pub(crate) fn next_token(&mut self) -> Token {
-        if let Some(token) = &self.failed {
-            return token.clone();
+        if let Some(token) = self.failed {
+            return token;
         }
         let mut step = if self.inside_action { self.inside() } else { Step::Text };
         loop {
             step = match step {
-                Step::Token(token) => {
-                    if token.kind == Kind::Error {
-                        self.failed = Some(token.clone());
-                    }
-                    return token;
-                }
+                Step::Token(token) => return token,
                 Step::Text => self.text(),
                 Step::RightDelimiter => Step::Token(self.right_delimiter()),
             };
+        }
+    }
+
+    /// What is wrong, once there was `Kind::Error`.
+    pub(crate) fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// A token as Go's errors show it.
+    pub(crate) fn show(&self, token: Token) -> String {
+        let value = &self.input[token.start..token.end];
+        match token.kind {
+            Kind::Eof => "EOF".to_owned(),
+            Kind::Error => self.message.clone(),
+            kind if kind > Kind::Variable => format!("<{}>", String::from_utf8_lossy(value)),
+            _ if value.len() > 10 => {
+                let end = rune::runes(value).nth(10).map_or(value.len(), |(at, _)| at);
+                format!("{}...", crate::quote::quote(&value[..end]))
+            }
+            _ => crate::quote::quote(value),
         }
     }
 
@@ -97,13 +120,16 @@ impl<'a> Lexer<'a> {
     }
 
     fn token(&mut self, kind: Kind) -> Token {
-        let token = Token { kind, start: self.start, end: self.position, message: String::new() };
+        let token = Token { kind, start: self.start, end: self.position };
         self.start = self.position;
         token
     }
 
     fn error(&mut self, message: impl Into<String>) -> Step {
-        Step::Token(Token { kind: Kind::Error, start: self.start, end: self.start, message: message.into() })
+        self.message = message.into();
+        let token = Token { kind: Kind::Error, start: self.start, end: self.start };
+        self.failed = Some(token);
+        Step::Token(token)
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -227,7 +253,8 @@ impl<'a> Lexer<'a> {
     }
 
     fn inside(&mut self) -> Step {
-        if self.at_right_delimiter().is_some() {
+        let byte = self.rest().first();
+        if byte.is_some_and(|byte| *byte == b'}' || is_space(*byte)) && self.at_right_delimiter().is_some() {
             if self.parentheses == 0 {
                 return Step::RightDelimiter;
             }
@@ -293,9 +320,7 @@ impl<'a> Lexer<'a> {
     }
 
     fn identifier(&mut self) -> Step {
-        while self.peek().is_some_and(rune::is_alphanumeric) {
-            self.next();
-        }
+        self.skip_word();
         if !self.at_terminator() {
             let character = self.peek();
             return self.error(format!("bad character {}", unicode(character)));
@@ -322,14 +347,24 @@ impl<'a> Lexer<'a> {
         if self.at_terminator() {
             return self.emit(if kind == Kind::Variable { kind } else { Kind::Dot });
         }
-        while self.peek().is_some_and(rune::is_alphanumeric) {
-            self.next();
-        }
+        self.skip_word();
         if !self.at_terminator() {
             let character = self.peek();
             return self.error(format!("bad character {}", unicode(character)));
         }
         self.emit(kind)
+    }
+
+    fn skip_word(&mut self) {
+        loop {
+            match self.rest().first() {
+                Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => self.position += 1,
+                Some(128..) if self.peek().is_some_and(rune::is_alphanumeric) => {
+                    self.next();
+                }
+                _ => return,
+            }
+        }
     }
 
     /// Whether here is what may follow a word.
@@ -410,33 +445,9 @@ impl<'a> Lexer<'a> {
     }
 }
 
-impl Token {
-    /// As Go's errors show it.
-    pub(crate) fn show(&self, input: &[u8]) -> String {
-        let value = &input[self.start..self.end];
-        match self.kind {
-            Kind::Eof => "EOF".to_owned(),
-            Kind::Error => self.message.clone(),
-            kind if kind > Kind::Variable => format!("<{}>", String::from_utf8_lossy(value)),
-            _ if value.len() > 10 => {
-                let end = rune::runes(value).nth(10).map_or(value.len(), |(at, _)| at);
-                format!("{}...", crate::quote::quote(&value[..end]))
-            }
-            _ => crate::quote::quote(value),
-        }
-    }
-}
-
-/// The first place of `needle`, which is one or two bytes.
-pub(crate) fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
-    let mut from = 0;
-    loop {
-        let at = from + bytes.get(from..)?.iter().position(|byte| *byte == needle[0])?;
-        if bytes[at..].starts_with(needle) {
-            return Some(at);
-        }
-        from = at + 1;
-    }
+/// The first place of `needle`, which is one byte or two.
+fn find(bytes: &[u8], needle: &[u8]) -> Option<usize> {
+    memchr::memchr_iter(needle[0], bytes).find(|at| bytes[*at..].starts_with(needle))
 }
 
 fn has_left_marker(bytes: &[u8]) -> bool {

@@ -12,7 +12,7 @@ pub(crate) struct Tree {
     pub(crate) name: Text,
     /// The text it is from.
     pub(crate) source: Rc<Source>,
-    pub(crate) root: Vec<Node>,
+    pub(crate) root: Box<[Node]>,
     /// How many variables it has at most at a time, `$` included.
     pub(crate) slots: usize,
 }
@@ -26,21 +26,28 @@ pub(crate) struct Source {
 /// Offset in the source.
 pub(crate) type Position = u32;
 
+/// A piece of the source.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Span {
+    pub(crate) start: Position,
+    pub(crate) end: Position,
+}
+
 pub(crate) enum Node {
-    Text(Position, Position),
+    Text(Span),
     Action(Pipe),
-    If(Branch),
-    With(Branch),
-    Range(Branch),
-    Template(Invocation),
+    If(Box<Branch>),
+    With(Box<Branch>),
+    Range(Box<Branch>),
+    Template(Box<Invocation>),
     Break(Position),
     Continue(Position),
 }
 
 pub(crate) struct Branch {
     pub(crate) pipe: Pipe,
-    pub(crate) list: Vec<Node>,
-    pub(crate) otherwise: Option<Vec<Node>>,
+    pub(crate) list: Box<[Node]>,
+    pub(crate) otherwise: Option<Box<[Node]>>,
 }
 
 pub(crate) struct Invocation {
@@ -52,20 +59,20 @@ pub(crate) struct Invocation {
 pub(crate) struct Pipe {
     pub(crate) position: Position,
     pub(crate) assigns: bool,
-    pub(crate) variables: Vec<Target>,
-    pub(crate) commands: Vec<Command>,
+    pub(crate) variables: Box<[Target]>,
+    pub(crate) commands: Box<[Command]>,
 }
 
 /// A variable that a pipeline sets.
 pub(crate) struct Target {
-    pub(crate) name: Text,
+    pub(crate) name: Span,
     /// `None`: an assignment to what there is not, which is found out when it is executed.
     pub(crate) slot: Option<usize>,
 }
 
 pub(crate) struct Command {
     pub(crate) position: Position,
-    pub(crate) arguments: Vec<Operand>,
+    pub(crate) arguments: Box<[Operand]>,
 }
 
 pub(crate) enum Operand {
@@ -74,7 +81,7 @@ pub(crate) enum Operand {
     Nil(Position),
     Number(Position, Box<Number>),
     Text(Position, Box<Literal>),
-    Field(Position, Vec<Text>),
+    Field(Position, Box<[Span]>),
     Variable(Position, Box<Variable>),
     Chain(Position, Box<Chain>),
     Function(Position, Callee),
@@ -83,20 +90,20 @@ pub(crate) enum Operand {
 
 pub(crate) struct Literal {
     /// As written, with its quotes.
-    pub(crate) quoted: Vec<u8>,
+    pub(crate) quoted: Span,
     pub(crate) value: Value,
 }
 
 pub(crate) struct Variable {
-    pub(crate) name: Text,
+    pub(crate) name: Span,
     /// `None`: it is of another branch, which is found out when it is executed.
     pub(crate) slot: Option<usize>,
-    pub(crate) fields: Vec<Text>,
+    pub(crate) fields: Box<[Span]>,
 }
 
 pub(crate) struct Chain {
     pub(crate) of: Operand,
-    pub(crate) fields: Vec<Text>,
+    pub(crate) fields: Box<[Span]>,
 }
 
 #[derive(Clone, Copy)]
@@ -126,6 +133,16 @@ pub(crate) enum At<'t> {
     Operand(&'t Operand),
 }
 
+impl Span {
+    pub(crate) fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.end as usize]
+    }
+
+    fn show(self, source: &Source) -> String {
+        String::from_utf8_lossy(self.of(&source.text)).into_owned()
+    }
+}
+
 impl Tree {
     /// Whether there is nothing in it but blanks (`IsEmptyTree`): such a template does not replace one that has something.
     pub(crate) fn is_empty(&self) -> bool {
@@ -138,7 +155,8 @@ impl At<'_> {
         match self {
             Self::Nothing => 0,
             Self::Node(node) => match node {
-                Node::Text(position, _) | Node::Break(position) | Node::Continue(position) => *position,
+                Node::Text(span) => span.start,
+                Node::Break(position) | Node::Continue(position) => *position,
                 Node::Action(pipe) => pipe.position,
                 Node::If(branch) | Node::With(branch) | Node::Range(branch) => branch.pipe.position,
                 Node::Template(invocation) => invocation.position,
@@ -154,9 +172,9 @@ impl At<'_> {
         match self {
             Self::Nothing => {}
             Self::Node(node) => node.write(&mut out, source),
-            Self::Pipe(pipe) => pipe.write(&mut out),
-            Self::Command(command) => command.write(&mut out),
-            Self::Operand(operand) => operand.write(&mut out),
+            Self::Pipe(pipe) => pipe.write(&mut out, source),
+            Self::Command(command) => command.write(&mut out, source),
+            Self::Operand(operand) => operand.write(&mut out, source),
         }
         out
     }
@@ -179,59 +197,59 @@ impl Operand {
     }
 
     /// As Go's `String` of the node: a pipeline is without its parentheses.
-    pub(crate) fn show(&self) -> String {
+    pub(crate) fn show(&self, source: &Source) -> String {
         let mut out = String::new();
-        self.write(&mut out);
+        self.write(&mut out, source);
         out
     }
 
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut String, source: &Source) {
         match self {
             Self::Bool(_, value) => out.push_str(if *value { "true" } else { "false" }),
             Self::Dot(_) => out.push('.'),
             Self::Nil(_) => out.push_str("nil"),
             Self::Number(_, number) => out.push_str(&number.text),
-            Self::Text(_, literal) => out.push_str(&String::from_utf8_lossy(&literal.quoted)),
-            Self::Field(_, fields) => write_fields(out, fields),
+            Self::Text(_, literal) => out.push_str(&literal.quoted.show(source)),
+            Self::Field(_, fields) => write_fields(out, fields, source),
             Self::Variable(_, variable) => {
-                out.push_str(&variable.name.to_str());
-                write_fields(out, &variable.fields);
+                out.push_str(&variable.name.show(source));
+                write_fields(out, &variable.fields, source);
             }
             Self::Chain(_, chain) => {
-                chain.of.write_argument(out);
-                write_fields(out, &chain.fields);
+                chain.of.write_argument(out, source);
+                write_fields(out, &chain.fields, source);
             }
             Self::Function(_, callee) => out.push_str(callee.function.name),
-            Self::Pipe(pipe) => pipe.write(out),
+            Self::Pipe(pipe) => pipe.write(out, source),
         }
     }
 
-    fn write_argument(&self, out: &mut String) {
+    fn write_argument(&self, out: &mut String, source: &Source) {
         if let Self::Pipe(pipe) = self {
             out.push('(');
-            pipe.write(out);
+            pipe.write(out, source);
             out.push(')');
         } else {
-            self.write(out);
+            self.write(out, source);
         }
     }
 }
 
 impl Command {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut String, source: &Source) {
         for (index, argument) in self.arguments.iter().enumerate() {
             if index > 0 {
                 out.push(' ');
             }
-            argument.write_argument(out);
+            argument.write_argument(out, source);
         }
     }
 }
 
 impl Pipe {
-    fn write(&self, out: &mut String) {
+    fn write(&self, out: &mut String, source: &Source) {
         for (index, variable) in self.variables.iter().enumerate() {
-            let _ = write!(out, "{}{}", if index > 0 { ", " } else { "" }, variable.name);
+            let _ = write!(out, "{}{}", if index > 0 { ", " } else { "" }, variable.name.show(source));
         }
         if !self.variables.is_empty() {
             out.push_str(if self.assigns { " = " } else { " := " });
@@ -240,7 +258,7 @@ impl Pipe {
             if index > 0 {
                 out.push_str(" | ");
             }
-            command.write(out);
+            command.write(out, source);
         }
     }
 }
@@ -248,12 +266,10 @@ impl Pipe {
 impl Node {
     fn write(&self, out: &mut String, source: &Source) {
         match self {
-            Self::Text(start, end) => {
-                out.push_str(&String::from_utf8_lossy(&source.text[*start as usize..*end as usize]));
-            }
+            Self::Text(span) => out.push_str(&span.show(source)),
             Self::Action(pipe) => {
                 out.push_str("{{");
-                pipe.write(out);
+                pipe.write(out, source);
                 out.push_str("}}");
             }
             Self::If(branch) => branch.write("if", out, source),
@@ -263,7 +279,7 @@ impl Node {
                 let _ = write!(out, "{{{{template {}", crate::quote::quote(invocation.name.as_bytes()));
                 if let Some(pipe) = &invocation.pipe {
                     out.push(' ');
-                    pipe.write(out);
+                    pipe.write(out, source);
                 }
                 out.push_str("}}");
             }
@@ -276,7 +292,7 @@ impl Node {
 impl Branch {
     fn write(&self, name: &str, out: &mut String, source: &Source) {
         let _ = write!(out, "{{{{{name} ");
-        self.pipe.write(out);
+        self.pipe.write(out, source);
         out.push_str("}}");
         self.list.iter().for_each(|node| node.write(out, source));
         if let Some(otherwise) = &self.otherwise {
@@ -289,15 +305,14 @@ impl Branch {
 
 pub(crate) fn is_empty(nodes: &[Node], source: &[u8]) -> bool {
     nodes.iter().all(|node| match node {
-        Node::Text(start, end) => {
-            String::from_utf8_lossy(&source[*start as usize..*end as usize]).trim().is_empty()
-        }
+        Node::Text(span) => String::from_utf8_lossy(span.of(source)).trim().is_empty(),
         _ => false,
     })
 }
 
-fn write_fields(out: &mut String, fields: &[Text]) {
+fn write_fields(out: &mut String, fields: &[Span], source: &Source) {
     for field in fields {
-        let _ = write!(out, ".{field}");
+        out.push('.');
+        out.push_str(&field.show(source));
     }
 }

@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::error::Error;
 use crate::lexer::{Kind, Lexer, Token};
 use crate::node::{
-    Branch, Chain, Command, Invocation, Literal, Node, Number, Operand, Pipe, Position, Source, Target, Tree,
-    Variable, is_empty,
+    Branch, Chain, Command, Invocation, Literal, Node, Number, Operand, Pipe, Position, Source, Span, Target,
+    Tree, Variable, is_empty,
 };
 use crate::quote::unquote;
 use crate::stack::Stack;
@@ -33,6 +33,9 @@ pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Re
         action: None,
         trees: Vec::new(),
         stack,
+        nodes: Vec::new(),
+        operands: Vec::new(),
+        fields: Vec::new(),
     };
     let root = parser.root()?;
     let slots = parser.scope.most;
@@ -54,15 +57,19 @@ struct Parser<'a> {
     action: Option<usize>,
     trees: Vec<Tree>,
     stack: Stack,
+    /// What lists are made of that are being read: each takes its own from the end.
+    nodes: Vec<Node>,
+    operands: Vec<Operand>,
+    fields: Vec<Span>,
 }
 
 /// Which variables there are.
 struct Scope {
     /// All that the rest of the text may name. Go looks no closer than this while it parses: a variable of one branch may be named
     /// in the other.
-    declared: Vec<Text>,
+    declared: Vec<Span>,
     /// What there is when the text is executed, by slot.
-    live: Vec<Text>,
+    live: Vec<Span>,
     most: usize,
 }
 
@@ -79,28 +86,28 @@ enum Parsed {
 
 impl Scope {
     fn new() -> Self {
-        Self { declared: vec!["$".into()], live: vec!["$".into()], most: 1 }
+        Self { declared: vec![DOLLAR], live: vec![DOLLAR], most: 1 }
     }
 
-    fn slot(&self, name: &Text) -> Option<usize> {
-        self.live.iter().rposition(|live| live == name)
+    fn slot(&self, name: Span, text: &[u8]) -> Option<usize> {
+        self.live.iter().rposition(|live| live.is(name, text))
     }
 
-    fn push(&mut self, name: &Text) -> usize {
-        self.live.push(name.clone());
+    fn push(&mut self, name: Span) -> usize {
+        self.live.push(name);
         self.most = self.most.max(self.live.len());
         self.live.len() - 1
     }
 }
 
-impl Parser<'_> {
+impl<'a> Parser<'a> {
     fn next(&mut self) -> Token {
         if self.peeked > 0 {
             self.peeked -= 1;
         } else {
             self.tokens[0] = self.lexer.next_token();
         }
-        self.tokens[self.peeked].clone()
+        self.tokens[self.peeked]
     }
 
     fn backup(&mut self) {
@@ -119,12 +126,12 @@ impl Parser<'_> {
         self.peeked = 3;
     }
 
-    fn peek(&mut self) -> &Token {
+    fn peek(&mut self) -> Token {
         if self.peeked == 0 {
             self.tokens[0] = self.lexer.next_token();
             self.peeked = 1;
         }
-        &self.tokens[self.peeked - 1]
+        self.tokens[self.peeked - 1]
     }
 
     fn peek_kind(&mut self) -> Kind {
@@ -140,14 +147,14 @@ impl Parser<'_> {
         }
     }
 
-    fn peek_non_space(&mut self) -> &Token {
+    fn peek_non_space(&mut self) -> Token {
         while self.peek_kind() == Kind::Space {
             self.next();
         }
         self.peek()
     }
 
-    fn value(&self, token: &Token) -> &[u8] {
+    fn value(&self, token: Token) -> &'a [u8] {
         &self.text[token.start..token.end]
     }
 
@@ -160,31 +167,31 @@ impl Parser<'_> {
         Error::Parse { name: self.source.name.to_string(), line, message: message.into() }
     }
 
-    fn unexpected(&self, token: &Token, place: &str) -> Error {
+    fn unexpected(&self, token: Token, place: &str) -> Error {
         if token.kind != Kind::Error {
-            return self.error(format!("unexpected {} in {place}", token.show(self.text)));
+            return self.error(format!("unexpected {} in {place}", self.lexer.show(token)));
         }
         let mut extra = String::new();
         let action_line = self.action.map(|start| self.line(start));
         if let Some(line) = action_line.filter(|line| *line != self.line(token.start)) {
             extra = format!(" in action started at {}:{line}", self.source.name);
-            if token.message.ends_with(" action") {
+            if self.lexer.message().ends_with(" action") {
                 extra = extra[" in action".len()..].to_owned();
             }
         }
-        self.error(format!("{}{extra}", token.message))
+        self.error(format!("{}{extra}", self.lexer.message()))
     }
 
     fn expect(&mut self, kind: Kind, place: &str) -> Result<Token, Error> {
         let token = self.next_non_space();
-        if token.kind == kind { Ok(token) } else { Err(self.unexpected(&token, place)) }
+        if token.kind == kind { Ok(token) } else { Err(self.unexpected(token, place)) }
     }
 
     fn guard(&self) -> Result<(), Error> {
         if self.stack.is_spent() { Err(self.error("template is nested too deeply")) } else { Ok(()) }
     }
 
-    fn root(&mut self) -> Result<Vec<Node>, Error> {
+    fn root(&mut self) -> Result<Box<[Node]>, Error> {
         let mut root = Vec::new();
         while self.peek_kind() != Kind::Eof {
             if self.peek_kind() == Kind::LeftDelimiter {
@@ -200,7 +207,7 @@ impl Parser<'_> {
                 Parsed::Ending(ending) => return Err(self.error(format!("unexpected {}", ending.show()))),
             }
         }
-        Ok(root)
+        Ok(root.into())
     }
 
     /// `{{define "name"}} … {{end}}`; the keyword is read.
@@ -208,7 +215,7 @@ impl Parser<'_> {
         const PLACE: &str = "define clause";
         let action = self.action.take();
         let token = self.next_non_space();
-        let name = self.name(&token, PLACE)?;
+        let name = self.name(token, PLACE)?;
         self.expect(Kind::RightDelimiter, PLACE)?;
         self.inner(name, PLACE)?;
         self.action = action;
@@ -242,13 +249,13 @@ impl Parser<'_> {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<(Vec<Node>, Ending), Error> {
+    fn list(&mut self) -> Result<(Box<[Node]>, Ending), Error> {
         self.guard()?;
-        let mut nodes = Vec::new();
+        let start = self.nodes.len();
         while self.peek_non_space().kind != Kind::Eof {
             match self.text_or_action()? {
-                Parsed::Node(node) => nodes.push(node),
-                Parsed::Ending(ending) => return Ok((nodes, ending)),
+                Parsed::Node(node) => self.nodes.push(node),
+                Parsed::Ending(ending) => return Ok((self.nodes.drain(start..).collect(), ending)),
             }
         }
         Err(self.error("unexpected EOF"))
@@ -257,14 +264,14 @@ impl Parser<'_> {
     fn text_or_action(&mut self) -> Result<Parsed, Error> {
         let token = self.next_non_space();
         match token.kind {
-            Kind::Text => Ok(Parsed::Node(Node::Text(position(token.start), position(token.end)))),
+            Kind::Text => Ok(Parsed::Node(Node::Text(span(token)))),
             Kind::LeftDelimiter => {
                 self.action = Some(token.start);
                 let parsed = self.action()?;
                 self.action = None;
                 Ok(parsed)
             }
-            _ => Err(self.unexpected(&token, "input")),
+            _ => Err(self.unexpected(token, "input")),
         }
     }
 
@@ -273,17 +280,17 @@ impl Parser<'_> {
         let token = self.next_non_space();
         let node = match token.kind {
             Kind::Block => self.block()?,
-            Kind::Break => self.leave(&token, "{{break}}", Node::Break)?,
-            Kind::Continue => self.leave(&token, "{{continue}}", Node::Continue)?,
+            Kind::Break => self.leave(token, "{{break}}", Node::Break)?,
+            Kind::Continue => self.leave(token, "{{continue}}", Node::Continue)?,
             Kind::Else => return self.otherwise(),
             Kind::End => {
                 self.expect(Kind::RightDelimiter, "end")?;
                 return Ok(Parsed::Ending(Ending::End));
             }
-            Kind::If => Node::If(self.branch("if")?),
-            Kind::Range => Node::Range(self.branch("range")?),
+            Kind::If => Node::If(Box::new(self.branch("if")?)),
+            Kind::Range => Node::Range(Box::new(self.branch("range")?)),
             Kind::Template => self.template()?,
-            Kind::With => Node::With(self.branch("with")?),
+            Kind::With => Node::With(Box::new(self.branch("with")?)),
             _ => {
                 self.backup();
                 Node::Action(self.pipeline("command", Kind::RightDelimiter)?)
@@ -292,10 +299,10 @@ impl Parser<'_> {
         Ok(Parsed::Node(node))
     }
 
-    fn leave(&mut self, token: &Token, what: &str, node: fn(Position) -> Node) -> Result<Node, Error> {
+    fn leave(&mut self, token: Token, what: &str, node: fn(Position) -> Node) -> Result<Node, Error> {
         let next = self.next_non_space();
         if next.kind != Kind::RightDelimiter {
-            return Err(self.unexpected(&next, what));
+            return Err(self.unexpected(next, what));
         }
         if self.range_depth == 0 {
             return Err(self.error(format!("{what} outside {{{{range}}}}")));
@@ -330,15 +337,15 @@ impl Parser<'_> {
     }
 
     /// `{{else if}}` is `{{else}}{{if}}` with one end for both; likewise `{{else with}}`.
-    fn else_branch(&mut self, keyword: &str) -> Result<Vec<Node>, Error> {
+    fn else_branch(&mut self, keyword: &str) -> Result<Box<[Node]>, Error> {
         match (keyword, self.peek_kind()) {
             ("if", Kind::If) => {
                 self.next();
-                Ok(vec![Node::If(self.branch("if")?)])
+                Ok(Box::new([Node::If(Box::new(self.branch("if")?))]))
             }
             ("with", Kind::With) => {
                 self.next();
-                Ok(vec![Node::With(self.branch("with")?)])
+                Ok(Box::new([Node::With(Box::new(self.branch("with")?))]))
             }
             _ => match self.list()? {
                 (nodes, Ending::End) => Ok(nodes),
@@ -350,27 +357,27 @@ impl Parser<'_> {
     fn block(&mut self) -> Result<Node, Error> {
         const PLACE: &str = "block clause";
         let token = self.next_non_space();
-        let name = self.name(&token, PLACE)?;
+        let name = self.name(token, PLACE)?;
         let pipe = self.pipeline(PLACE, Kind::RightDelimiter)?;
         let action = self.action.take();
         self.inner(name.clone(), PLACE)?;
         self.action = action;
-        Ok(Node::Template(Invocation { position: position(token.start), name, pipe: Some(pipe) }))
+        Ok(Node::Template(Box::new(Invocation { position: position(token.start), name, pipe: Some(pipe) })))
     }
 
     fn template(&mut self) -> Result<Node, Error> {
         const PLACE: &str = "template clause";
         let token = self.next_non_space();
-        let name = self.name(&token, PLACE)?;
+        let name = self.name(token, PLACE)?;
         let mut pipe = None;
         if self.next_non_space().kind != Kind::RightDelimiter {
             self.backup();
             pipe = Some(self.pipeline(PLACE, Kind::RightDelimiter)?);
         }
-        Ok(Node::Template(Invocation { position: position(token.start), name, pipe }))
+        Ok(Node::Template(Box::new(Invocation { position: position(token.start), name, pipe })))
     }
 
-    fn name(&self, token: &Token, place: &str) -> Result<Text, Error> {
+    fn name(&self, token: Token, place: &str) -> Result<Text, Error> {
         match token.kind {
             Kind::String | Kind::RawString => match unquote(self.value(token)) {
                 Some(name) => Ok(Text::from(name)),
@@ -385,7 +392,7 @@ impl Parser<'_> {
         self.guard()?;
         let start = position(self.peek_non_space().start);
         let (names, assigns) = self.declarations(place)?;
-        let mut commands = Vec::new();
+        let mut commands = Vec::with_capacity(1);
         loop {
             let token = self.next_non_space();
             match token.kind {
@@ -405,28 +412,27 @@ impl Parser<'_> {
                     self.backup();
                     commands.push(self.command()?);
                 }
-                _ => return Err(self.unexpected(&token, place)),
+                _ => return Err(self.unexpected(token, place)),
             }
         }
         self.check(&commands, place)?;
         let variables = names.into_iter().map(|name| self.target(name, assigns)).collect();
-        Ok(Pipe { position: start, assigns, variables, commands })
+        Ok(Pipe { position: start, assigns, variables, commands: commands.into() })
     }
 
     /// What a pipeline declares, and whether it assigns instead.
-    fn declarations(&mut self, place: &str) -> Result<(Vec<Text>, bool), Error> {
+    fn declarations(&mut self, place: &str) -> Result<(Vec<Span>, bool), Error> {
         let mut names = Vec::new();
         while self.peek_non_space().kind == Kind::Variable {
             let variable = self.next();
             // `$x foo` takes three tokens to be told from `$x := foo`, since blanks are tokens.
-            let after = self.peek().clone();
-            let next = self.peek_non_space().clone();
-            let comma = next.kind == Kind::Char && self.value(&next) == b",";
+            let after = self.peek();
+            let next = self.peek_non_space();
+            let comma = next.kind == Kind::Char && self.value(next) == b",";
             if comma || matches!(next.kind, Kind::Assign | Kind::Declare) {
                 self.next_non_space();
-                let name = Text::from(self.value(&variable));
-                self.scope.declared.push(name.clone());
-                names.push(name);
+                self.scope.declared.push(span(variable));
+                names.push(span(variable));
             }
             if matches!(next.kind, Kind::Assign | Kind::Declare) {
                 return Ok((names, next.kind == Kind::Assign));
@@ -450,8 +456,8 @@ impl Parser<'_> {
         Ok((names, false))
     }
 
-    fn target(&mut self, name: Text, assigns: bool) -> Target {
-        let slot = if assigns { self.scope.slot(&name) } else { Some(self.scope.push(&name)) };
+    fn target(&mut self, name: Span, assigns: bool) -> Target {
+        let slot = if assigns { self.scope.slot(name, self.text) } else { Some(self.scope.push(name)) };
         Target { name, slot }
     }
 
@@ -475,25 +481,25 @@ impl Parser<'_> {
     /// Operands up to a pipe, which is read, or the end of the pipeline, which is not.
     fn command(&mut self) -> Result<Command, Error> {
         let start = position(self.peek_non_space().start);
-        let mut arguments = Vec::new();
+        let first = self.operands.len();
         loop {
             self.peek_non_space();
             if let Some(operand) = self.operand()? {
-                arguments.push(operand);
+                self.operands.push(operand);
             }
             let token = self.next();
             match token.kind {
                 Kind::Space => continue,
                 Kind::RightDelimiter | Kind::RightParenthesis => self.backup(),
                 Kind::Pipe => {}
-                _ => return Err(self.unexpected(&token, "operand")),
+                _ => return Err(self.unexpected(token, "operand")),
             }
             break;
         }
-        if arguments.is_empty() {
+        if self.operands.len() == first {
             return Err(self.error("empty command"));
         }
-        Ok(Command { position: start, arguments })
+        Ok(Command { position: start, arguments: self.operands.drain(first..).collect() })
     }
 
     /// A term and the fields after it.
@@ -503,27 +509,31 @@ impl Parser<'_> {
             return Ok(Some(term));
         }
         let start = position(self.peek().start);
-        let mut fields = Vec::new();
+        self.fields.clear();
+        if let Operand::Field(_, names) = &term {
+            self.fields.extend_from_slice(names);
+        }
         while self.peek_kind() == Kind::Field {
             let token = self.next();
-            fields.push(Text::from(&self.value(&token)[1..]));
+            self.fields.push(name_of_field(token));
         }
+        let fields = self.fields.as_slice().into();
         match &mut term {
             // These become one node with their fields, which is where the fields begin.
             Operand::Field(at, names) => {
                 *at = start;
-                names.append(&mut fields);
+                *names = fields;
             }
             Operand::Variable(at, variable) => {
                 *at = start;
-                variable.fields.append(&mut fields);
+                variable.fields = fields;
             }
             Operand::Bool(..)
             | Operand::Text(..)
             | Operand::Number(..)
             | Operand::Nil(_)
             | Operand::Dot(_) => {
-                let shown = crate::quote::quote(term.show().as_bytes());
+                let shown = crate::quote::quote(term.show(&self.source).as_bytes());
                 return Err(self.error(format!("unexpected . after term {shown}")));
             }
             Operand::Chain(..) | Operand::Function(..) | Operand::Pipe(_) => {
@@ -536,7 +546,7 @@ impl Parser<'_> {
     fn term(&mut self) -> Result<Option<Operand>, Error> {
         let token = self.next_non_space();
         let start = position(token.start);
-        let value = self.value(&token);
+        let value = self.value(token);
         let operand = match token.kind {
             Kind::Identifier => match self.table.callee(value) {
                 Some(callee) => Operand::Function(start, callee),
@@ -547,8 +557,8 @@ impl Parser<'_> {
             },
             Kind::Dot => Operand::Dot(start),
             Kind::Nil => Operand::Nil(start),
-            Kind::Variable => Operand::Variable(start, Box::new(self.variable(Text::from(value))?)),
-            Kind::Field => Operand::Field(start, vec![Text::from(&value[1..])]),
+            Kind::Variable => Operand::Variable(start, Box::new(self.variable(span(token))?)),
+            Kind::Field => Operand::Field(start, Box::new([name_of_field(token)])),
             Kind::Bool => Operand::Bool(start, value == b"true"),
             Kind::CharConstant | Kind::Complex | Kind::Number => {
                 let number = match token.kind {
@@ -562,10 +572,9 @@ impl Parser<'_> {
                 Operand::Pipe(Box::new(self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?))
             }
             Kind::String | Kind::RawString => match unquote(value) {
-                Some(text) => Operand::Text(
-                    start,
-                    Box::new(Literal { quoted: value.to_vec(), value: Value::text(text) }),
-                ),
+                Some(text) => {
+                    Operand::Text(start, Box::new(Literal { quoted: span(token), value: Value::text(text) }))
+                }
                 None => return Err(self.error("invalid syntax")),
             },
             _ => {
@@ -576,12 +585,19 @@ impl Parser<'_> {
         Ok(Some(operand))
     }
 
-    fn variable(&self, name: Text) -> Result<Variable, Error> {
-        if !self.scope.declared.contains(&name) {
-            let name = crate::quote::quote(name.as_bytes());
+    fn variable(&self, name: Span) -> Result<Variable, Error> {
+        if !self.scope.declared.iter().any(|declared| declared.is(name, self.text)) {
+            let name = crate::quote::quote(name.of(self.text));
             return Err(self.error(format!("undefined variable {name}")));
         }
-        Ok(Variable { slot: self.scope.slot(&name), name, fields: Vec::new() })
+        Ok(Variable { name, slot: self.scope.slot(name, self.text), fields: Box::default() })
+    }
+}
+
+impl Span {
+    /// Whether both are the same name. `$` is in no source: it is always there.
+    fn is(self, other: Self, text: &[u8]) -> bool {
+        if self == DOLLAR { other.of(text) == b"$" } else { self.of(text) == other.of(text) }
     }
 }
 
@@ -600,8 +616,18 @@ pub(crate) fn line(text: &[u8], position: usize) -> u32 {
     u32::try_from(newlines + 1).unwrap_or(u32::MAX)
 }
 
+fn span(token: Token) -> Span {
+    Span { start: position(token.start), end: position(token.end) }
+}
+
+/// Without its point.
+fn name_of_field(token: Token) -> Span {
+    Span { start: position(token.start + 1), end: position(token.end) }
+}
+
 fn position(offset: usize) -> Position {
     u32::try_from(offset).expect("the length of the text was checked")
 }
 
-const NO_TOKEN: Token = Token { kind: Kind::Eof, start: 0, end: 0, message: String::new() };
+const NO_TOKEN: Token = Token { kind: Kind::Eof, start: 0, end: 0 };
+const DOLLAR: Span = Span { start: 0, end: 0 };

@@ -38,6 +38,9 @@ pub(crate) fn unquote(literal: &[u8]) -> Option<Vec<u8>> {
         return (!inner.contains(&b'`'))
             .then(|| inner.iter().copied().filter(|byte| *byte != b'\r').collect());
     }
+    if !inner.iter().any(|byte| matches!(byte, b'\\' | b'\n') || *byte == mark) {
+        return Some(inner.to_vec());
+    }
     let mut out = Vec::with_capacity(inner.len());
     while !inner.is_empty() {
         if inner[0] == mark || inner[0] == b'\n' {

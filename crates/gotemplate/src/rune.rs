@@ -1,21 +1,26 @@
 //! Characters in bytes that are usually, and not always, UTF-8 (Go's `unicode/utf8`).
 
 /// The first character and its length. What is not UTF-8 is U+FFFD of length one; at the end there is none.
+#[inline]
 pub(crate) fn first(bytes: &[u8]) -> Option<(char, usize)> {
     let byte = *bytes.first()?;
     if byte < 0x80 {
         return Some((char::from(byte), 1));
     }
+    Some(beyond_ascii(bytes, byte))
+}
+
+fn beyond_ascii(bytes: &[u8], byte: u8) -> (char, usize) {
     let length = match byte {
         0xc2..=0xdf => 2,
         0xe0..=0xef => 3,
         0xf0..=0xf4 => 4,
-        _ => return Some((char::REPLACEMENT_CHARACTER, 1)),
+        _ => return (char::REPLACEMENT_CHARACTER, 1),
     };
     let character = bytes.get(..length).and_then(|bytes| std::str::from_utf8(bytes).ok());
     match character.and_then(|text| text.chars().next()) {
-        Some(character) => Some((character, length)),
-        None => Some((char::REPLACEMENT_CHARACTER, 1)),
+        Some(character) => (character, length),
+        None => (char::REPLACEMENT_CHARACTER, 1),
     }
 }
 

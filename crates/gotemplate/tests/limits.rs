@@ -91,13 +91,13 @@ fn loops_and_texts_have_an_end() {
 #[test]
 fn values_may_be_nested_deeply_and_contain_themselves() {
     let deep = |then: &str| {
-        format!("{{{{ $x := list }}}}{{{{ range 100000 }}}}{{{{ $x = list $x }}}}{{{{ end }}}}{then}")
+        format!("{{{{ $x := list }}}}{{{{ range 20000 }}}}{{{{ $x = list $x }}}}{{{{ end }}}}{then}")
     };
     assert_eq!(run(&deep("ok"), &RunOptions::default()), Ok("ok".to_owned()));
     limit_of(&deep("{{ $x }}"));
     limit_of(r#"{{ $d := dict }}{{ $_ := set $d "d" $d }}{{ $d }}"#);
     limit_of(r#"{{ $x := list 1 }}{{ range 100 }}{{ $x = list $x $x }}{{ end }}{{ print $x }}"#);
-    let maps = r#"{{ $x := dict }}{{ range 100000 }}{{ $x = dict "k" $x }}{{ end }}ok"#;
+    let maps = r#"{{ $x := dict }}{{ range 20000 }}{{ $x = dict "k" $x }}{{ end }}ok"#;
     assert_eq!(run(maps, &RunOptions::default()), Ok("ok".to_owned()));
 }
 
