@@ -244,8 +244,7 @@ impl Rendering<'_, '_> {
     }
 
     fn execute(&mut self, all: &[Template<'_>]) -> Result<()> {
-        let limits = self.options.run.limits;
-        let mut templates = Templates::new(larder_gotemplate::helm()).stack_bytes(limits.stack_bytes);
+        let mut templates = Templates::new(larder_gotemplate::helm());
         let mut broken = Vec::new();
         for template in all {
             if let Err(error) = templates.parse(&template.path, &template.file.data) {

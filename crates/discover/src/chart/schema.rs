@@ -39,7 +39,9 @@ pub(crate) fn validate(chart: &ChartNode<'_>, values: &Map, diagnostics: &mut Ve
 }
 
 fn against(schema: &[u8], values: &Map, remote: &mut Vec<String>) -> Result<(), String> {
-    let schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| error.to_string())?;
+    let mut schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| error.to_string())?;
+    let own = schema.get("$id").and_then(serde_json::Value::as_str).unwrap_or(PLACE).to_owned();
+    cut_remote(&mut schema, without_fragment(&own), remote);
     let mut compiler = Compiler::new();
     let asked = Rc::new(RefCell::new(Vec::new()));
     compiler.use_loader(Box::new(Elsewhere(asked.clone())));
@@ -57,7 +59,33 @@ fn against(schema: &[u8], values: &Map, remote: &mut Vec<String>) -> Result<(), 
     })
 }
 
-/// Stands for every schema that is somewhere else: a chart must not decide what is read or asked for.
+/// Takes out references to schemas that are somewhere else: a chart must not decide what is read or asked for, and without them
+/// what they are about is accepted.
+fn cut_remote(schema: &mut serde_json::Value, own: &str, remote: &mut Vec<String>) {
+    match schema {
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| cut_remote(item, own, remote)),
+        serde_json::Value::Object(entries) => {
+            if let Some(serde_json::Value::String(url)) = entries.get("$ref")
+                && let Some((scheme, _)) = url.split_once(':')
+                && scheme.chars().all(|c| c.is_ascii_alphanumeric())
+                && without_fragment(url) != own
+            {
+                if !remote.contains(url) {
+                    remote.push(url.clone());
+                }
+                entries.remove("$ref");
+            }
+            entries.values_mut().for_each(|value| cut_remote(value, own, remote));
+        }
+        _ => {}
+    }
+}
+
+fn without_fragment(url: &str) -> &str {
+    url.split('#').next().unwrap_or(url)
+}
+
+/// What is still asked for, such as the schema of schemas that `$schema` names, accepts everything.
 struct Elsewhere(Rc<RefCell<Vec<String>>>);
 
 impl UrlLoader for Elsewhere {
