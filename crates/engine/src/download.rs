@@ -1,9 +1,10 @@
 //! The blobs of a plan: downloaded all at once within the budget, and unpacked as they arrive where that is asked for.
 
+use crate::image::parse_config;
 use crate::pull::Plan;
 use crate::{Engine, Error, Result};
 use larder_core::{Descriptor, Digest, Event, Manifest, Platform};
-use larder_fetch::{Fetcher, Reader, Scope};
+use larder_fetch::{Fetcher, Landing, Reader, Scope};
 use larder_materialize::{ImportBegin, LayerImport, LayerSource};
 use larder_store::Follower;
 use std::collections::HashSet;
@@ -21,16 +22,17 @@ impl Engine {
         let fetcher = self.fetcher()?;
         let mut waiting: Vec<Descriptor> =
             plan.blobs.iter().filter(|b| missing.contains(&b.digest)).cloned().collect();
-        // Configs first, since unpacking needs them; then the largest, since it takes longest.
-        waiting.sort_by_key(|blob| (blob.media_type.is_layer(), std::cmp::Reverse(blob.size)));
-        let small = waiting.iter().take_while(|blob| !blob.media_type.is_layer()).count();
-        let layers = waiting.split_off(small);
-        let mut downloaded = self.fetch_all(fetcher, scope, waiting, &[]).await?;
+        // The largest first, since it takes longest.
+        waiting.sort_by_key(|blob| std::cmp::Reverse(blob.size));
+        let mut landings = Vec::new();
         let imports = match unpack {
-            Some(platform) => self.layer_sources(plan, platform)?,
+            Some(platform) => self.layer_sources(scope, plan, platform, &mut landings).await?,
             None => Vec::new(),
         };
-        downloaded += self.fetch_all(fetcher, scope, layers, &imports).await?;
+        let mut downloaded = self.fetch_all(fetcher, scope, waiting, &imports).await?;
+        for landing in landings {
+            downloaded += landing.landed().await?.bytes;
+        }
         Ok(downloaded)
     }
 
@@ -107,11 +109,28 @@ impl Engine {
         Ok(bytes)
     }
 
-    fn layer_sources(&self, plan: &Plan, platform: &Platform) -> Result<Vec<LayerSource>> {
+    /// Which layers unpack into what: the configs know, and are had before they are stored.
+    async fn layer_sources(
+        &self,
+        scope: &Scope,
+        plan: &Plan,
+        platform: &Platform,
+        landings: &mut Vec<Landing>,
+    ) -> Result<Vec<LayerSource>> {
+        let fetcher = self.fetcher()?;
         let mut sources = Vec::new();
         for document in &plan.documents {
             let Manifest::Image(image) = document.manifest() else { continue };
-            let Ok(config) = self.image_config(image, &document.digest().to_string()) else { continue };
+            let raw = match plan.configs.get(&image.config.digest) {
+                Some(raw) => raw.clone(),
+                None => {
+                    let (raw, landing) = fetcher.early(scope, &image.config).await?;
+                    landings.push(landing);
+                    raw
+                }
+            };
+            let what = document.digest().to_string();
+            let Ok(config) = parse_config(&raw, image, &what) else { continue };
             if config.platform.distance(platform).is_none() {
                 continue;
             }

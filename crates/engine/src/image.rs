@@ -130,17 +130,7 @@ impl Engine {
         let failed = |source| Error::Store { action: format!("cannot read config {digest}"), source };
         let raw = self.store().read(&digest, larder_core::MANIFEST_LIMIT).map_err(failed)?;
         let raw = raw.ok_or_else(|| Error::Incomplete { reference: what.to_owned(), missing: 1 })?;
-        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
-            what: format!("cannot read the config of {what}"),
-            source,
-        })?;
-        let count = layers(manifest).count();
-        if count != config.rootfs.diff_ids.len() {
-            let reason = format!("{count} layers, but {} diff ids", config.rootfs.diff_ids.len());
-            let source = larder_core::Error::Document { what: "manifest", reason };
-            return Err(Error::Document { what: format!("cannot use {what}"), source });
-        }
-        Ok(config)
+        parse_config(&raw, manifest, what)
     }
 
     /// Names in the store that a person may have meant.
@@ -151,4 +141,17 @@ impl Engine {
         let alike = names.into_iter().filter(|name| last(name.reference.repository().as_str()) == wanted);
         alike.map(|name| name.reference.familiar()).take(3).collect()
     }
+}
+
+/// A config that fits its manifest.
+pub(crate) fn parse_config(raw: &[u8], manifest: &ImageManifest, what: &str) -> Result<ImageConfig> {
+    let config = ImageConfig::parse(raw)
+        .map_err(|source| Error::Document { what: format!("cannot read the config of {what}"), source })?;
+    let count = layers(manifest).count();
+    if count != config.rootfs.diff_ids.len() {
+        let reason = format!("{count} layers, but {} diff ids", config.rootfs.diff_ids.len());
+        let source = larder_core::Error::Document { what: "manifest", reason };
+        return Err(Error::Document { what: format!("cannot use {what}"), source });
+    }
+    Ok(config)
 }

@@ -5,10 +5,10 @@ use crate::{Engine, Error, Failure, Result};
 use larder_core::{
     Classify, Descriptor, Digest, Document, ImageConfig, Kind, Manifest, Platform, Reference, Selection, Tier,
 };
-use larder_fetch::Scope;
+use larder_fetch::{Landing, Scope};
 use larder_remote::Auth;
 use larder_store::Lease;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -113,6 +113,23 @@ pub(crate) struct Plan {
     pub(crate) attached: usize,
     /// Names under which attached artifacts are found again (`sha256-HEX.sig`).
     pub(crate) tags: Vec<(Reference, Descriptor)>,
+    /// Documents and configs that are known and not yet stored.
+    pub(crate) landings: Vec<Landing>,
+    /// Configs that were needed before they were stored.
+    pub(crate) configs: HashMap<Digest, Vec<u8>>,
+}
+
+impl Plan {
+    /// Waits until all documents are stored. Nothing may be named before.
+    pub(crate) async fn land(&mut self) -> Result<()> {
+        for landing in std::mem::take(&mut self.landings) {
+            let served = landing.landed().await?;
+            if served.tier == Tier::Registry {
+                self.downloaded += served.bytes;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Engine {
@@ -223,7 +240,7 @@ impl Engine {
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
         if let Some(Selection::Only(platforms)) = &request.selection {
-            self.check_platform(&scope, &plan, platforms).await?;
+            self.check_platform(&scope, &mut plan, platforms).await?;
         }
         let failed =
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
@@ -233,7 +250,9 @@ impl Engine {
         let missing_bytes =
             plan.blobs.iter().filter(|blob| missing.contains(&blob.digest)).map(|blob| blob.size).sum();
         let blobs = plan.blobs.clone();
-        if !request.dry_run {
+        if request.dry_run {
+            plan.land().await?;
+        } else {
             let (moved, extra) =
                 tokio::join!(self.bring(&scope, &plan, &missing, request.unpack.as_ref()), async {
                     match attached {
@@ -241,8 +260,10 @@ impl Engine {
                         false => Ok(Plan::default()),
                     }
                 });
+            let landed = plan.land().await;
             let extra = extra?;
             plan.downloaded += moved? + extra.downloaded;
+            landed?;
             plan.attached = extra.attached;
             self.admit(&plan)?;
             self.name_attached(&extra)?;
@@ -356,10 +377,12 @@ impl Engine {
     }
 
     /// An image without index is for the platform of its config; asking for another one is an error, not a hint.
-    async fn check_platform(&self, scope: &Scope, plan: &Plan, platforms: &[Platform]) -> Result<()> {
+    async fn check_platform(&self, scope: &Scope, plan: &mut Plan, platforms: &[Platform]) -> Result<()> {
         let [document] = plan.documents.as_slice() else { return Ok(()) };
         let Manifest::Image(image) = document.manifest() else { return Ok(()) };
-        let (raw, _) = self.fetcher()?.small(scope, &image.config).await?;
+        let (raw, landing) = self.fetcher()?.early(scope, &image.config).await?;
+        plan.landings.push(landing);
+        plan.configs.insert(image.config.digest, raw.clone());
         let reference = scope.reference.familiar();
         let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
             what: format!("cannot read the config of {reference}"),
@@ -393,10 +416,8 @@ impl Engine {
             if !plan.seen.insert(descriptor.digest) || depth > 8 {
                 continue;
             }
-            let (document, served) = fetcher.document(scope, &descriptor).await?;
-            if served == Tier::Registry {
-                plan.downloaded += descriptor.size;
-            }
+            let (document, landing) = fetcher.early_document(scope, &descriptor).await?;
+            plan.landings.push(landing);
             stack.push((descriptor, true, depth));
             match document.manifest() {
                 Manifest::Index(index) => {
@@ -491,13 +512,14 @@ impl Engine {
     ) -> Result<(Descriptor, Vec<Reference>)> {
         let scope = self.scope(reference, auth, lease)?;
         let (root, _) = self.fetcher()?.resolve(&scope).await?;
-        let plan = self.plan(&scope, &root, selection).await?;
+        let mut plan = self.plan(&scope, &root, selection).await?;
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
         let failed =
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         lease.add(&digests).map_err(failed)?;
         let missing = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
         self.bring(&scope, &plan, &missing, None).await?;
+        plan.land().await?;
         let mut names = Vec::new();
         if attached {
             let extra = self.attached(&scope, &plan).await?;

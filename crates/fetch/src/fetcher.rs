@@ -14,6 +14,7 @@ use larder_store::{Outcome, Served, Store};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::JoinHandle;
 
 /// Bounds of a fetcher.
 #[derive(Debug, Clone, Copy)]
@@ -197,14 +198,31 @@ impl Fetcher {
 
     /// A manifest or index, verified and parsed.
     pub async fn document(&self, scope: &Scope, descriptor: &Descriptor) -> Result<(Document, Tier)> {
-        let (raw, tier) = self.small(scope, descriptor).await?;
+        let (document, landing) = self.early_document(scope, descriptor).await?;
+        Ok((document, landing.landed().await?.tier))
+    }
+
+    /// Like [`Fetcher::document`], as [`Fetcher::early`].
+    pub async fn early_document(
+        &self,
+        scope: &Scope,
+        descriptor: &Descriptor,
+    ) -> Result<(Document, Landing)> {
+        let (raw, landing) = self.early(scope, descriptor).await?;
         let document = Document::parse(raw, Some(&descriptor.media_type))
             .map_err(|source| Error::Document { what: descriptor.digest.to_string(), source })?;
-        Ok((document, tier))
+        Ok((document, landing))
     }
 
     /// A small blob, whole and verified: a manifest or a config.
     pub async fn small(&self, scope: &Scope, descriptor: &Descriptor) -> Result<(Vec<u8>, Tier)> {
+        let (raw, landing) = self.early(scope, descriptor).await?;
+        Ok((raw, landing.landed().await?.tier))
+    }
+
+    /// Like [`Fetcher::small`], but as soon as the bytes are verified, while the tiers still make them durable: on a slow disk
+    /// that takes longer than the network. Nothing may rely on its being stored before [`Landing::landed`].
+    pub async fn early(&self, scope: &Scope, descriptor: &Descriptor) -> Result<(Vec<u8>, Landing)> {
         let digest = descriptor.digest;
         if descriptor.size > MANIFEST_LIMIT {
             let reason = format!("{} bytes, more than the limit of {MANIFEST_LIMIT}", descriptor.size);
@@ -212,22 +230,23 @@ impl Fetcher {
             return Err(Error::Document { what: digest.to_string(), source });
         }
         let (sender, mut receiver) = mpsc::channel::<Bytes>(4);
-        let collect = async {
-            let mut bytes = Vec::new();
-            while let Some(chunk) = receiver.recv().await {
-                bytes.extend_from_slice(&chunk);
-            }
-            bytes
-        };
-        let (moved, bytes) = tokio::join!(self.blob(scope, descriptor, Reader::Chunks(sender)), collect);
-        let moved = moved?;
+        let (fetcher, scope, wanted) = (self.clone(), scope.clone(), descriptor.clone());
+        let landing =
+            Landing(tokio::spawn(async move { fetcher.blob(&scope, &wanted, Reader::Chunks(sender)).await }));
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < descriptor.size {
+            let Some(chunk) = receiver.recv().await else { break };
+            bytes.extend_from_slice(&chunk);
+        }
         let mut hasher = larder_core::Hasher::new(digest.algorithm());
         hasher.update(&bytes);
-        if hasher.finish() != digest {
-            let problem = format!("{} bytes that hash to something else", bytes.len());
-            return Err(Error::Corrupt { tier: moved.tier, digest, problem });
+        if hasher.finish() == digest {
+            return Ok((bytes, landing));
         }
-        Ok((bytes, moved.tier))
+        // The transfer knows best what is wrong.
+        let ServedBy { tier, .. } = landing.landed().await?;
+        let problem = format!("{} bytes that hash to something else", bytes.len());
+        Err(Error::Corrupt { tier, digest, problem })
     }
 
     /// Makes sure that every keeping tier has a blob; passes its bytes to `reader` where there is one. Returns who served it.
@@ -288,6 +307,20 @@ impl Fetcher {
 pub fn runs_on(config: &ImageConfig, platform: &Platform) -> bool {
     let silent = config.platform.os.is_empty() || config.platform.architecture.is_empty();
     silent || config.platform.distance(platform).is_some()
+}
+
+/// A small blob on its last stretch, into the tiers. Dropped, it gets there all the same.
+#[derive(Debug)]
+pub struct Landing(JoinHandle<Result<ServedBy>>);
+
+impl Landing {
+    /// Waits until the keeping tiers have it.
+    pub async fn landed(self) -> Result<ServedBy> {
+        match self.0.await {
+            Ok(outcome) => outcome,
+            Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+        }
+    }
 }
 
 /// Who served a blob, and how many bytes that took.

@@ -8,7 +8,7 @@ mod tier;
 mod transfer;
 
 pub use error::Error;
-pub use fetcher::{Fetcher, Request, ServedBy, Settings, runs_on};
+pub use fetcher::{Fetcher, Landing, Request, ServedBy, Settings, runs_on};
 pub use image::{Image, Layer, LayerReader, Metrics};
 pub use tier::{
     Begin, BlobSink, BlobSource, BlobStream, DiskTier, Fill, MemoryTier, Reader, RegistryTier, Scope,

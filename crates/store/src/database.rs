@@ -1,12 +1,13 @@
 //! The database: connections, transactions, and how rows spell our types. SQL about a noun stands in the noun's own file.
 
+use crate::layout::{self, Layout};
 use crate::lock::Held;
 use crate::{Error, Result, checksum, schema};
 use larder_core::{Algorithm, Digest};
 use rusqlite::config::DbConfig;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
-use std::fs::{OpenOptions, TryLockError};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -40,14 +41,15 @@ pub(crate) enum Durability {
 impl Database {
     /// Opens or creates the database. The caller holds the layout lock: SQLite's own creation and switch to WAL are not safe
     /// against each other. `new` is asked before tables are made, and may refuse.
-    pub(crate) fn open(path: &Path, open: Held, new: impl Fn() -> Result<()>) -> Result<Self> {
-        if !path.try_exists().map_err(Error::io("open", path))? {
+    pub(crate) fn open(layout: &Layout, open: Held, new: impl Fn() -> Result<()>) -> Result<Self> {
+        let path = layout.database();
+        if !path.try_exists().map_err(Error::io("open", &path))? {
             new()?;
-            create_file(path)?;
+            create(layout)?;
         }
-        let mut writer = connect(path)?;
-        schema::prepare(&mut writer, path, new)?;
-        Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default(), open })
+        let mut writer = connect(&path)?;
+        schema::prepare(&mut writer, &path, new)?;
+        Ok(Self { path, writer: Mutex::new(writer), readers: Mutex::default(), open })
     }
 
     /// Runs `query` on a consistent state.
@@ -161,6 +163,43 @@ fn transact<T>(
     Ok(value)
 }
 
+/// Makes a database without rows beside the place where it belongs, and moves it there when its content is durable: one sync
+/// instead of the six that SQLite needs in place. The caller makes the name durable.
+fn create(layout: &Layout) -> Result<()> {
+    let path = layout.new_database();
+    remove_with_sides(&path)?;
+    create_file(&path)?;
+    let failed = |source| Error::Database { operation: "create the tables", path: path.clone(), source };
+    {
+        let mut new = connect(&path)?;
+        new.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
+        // The index files are written as empty together with it.
+        let written = "UPDATE facts SET value = 1 WHERE key = 'index'";
+        schema::create(&mut new, |db| db.execute_batch(written)).map_err(failed)?;
+        checkpoint(&new).map_err(failed)?;
+    }
+    File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("sync", &path))?;
+    std::fs::rename(&path, layout.database()).map_err(Error::io("rename", &path))?;
+    remove_with_sides(&path)
+}
+
+/// Moves the whole log into the main file, and empties it.
+pub(crate) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
+    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+/// Removes a database and its side files.
+pub(crate) fn remove_with_sides(path: &Path) -> Result<()> {
+    SIDES.iter().try_for_each(|side| layout::remove(&with_suffix(path, side)))
+}
+
+/// The path of a side file.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
 /// An empty file that only the owner may read. SQLite gives its side files the mode of the main one.
 pub(crate) fn create_file(path: &Path) -> Result<()> {
     let mut options = OpenOptions::new();
@@ -191,6 +230,9 @@ pub(crate) fn connect(path: &Path) -> Result<Connection> {
     };
     open().map_err(|source| Error::Database { operation: "open a connection", path: path.to_owned(), source })
 }
+
+/// What SQLite appends to the path of a database.
+pub(crate) const SIDES: [&str; 3] = ["", "-wal", "-shm"];
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing in here is left half-done by a panic: transactions roll back, lists are lists.

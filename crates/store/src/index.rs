@@ -1,8 +1,9 @@
 //! `index.json` for other tools and `index.yaml` for people: the names, written from the database.
 
 use crate::database::Durability;
+use crate::layout::{self, Layout};
 use crate::name::{self, Name, from_row};
-use crate::{Result, Store, layout, lock};
+use crate::{Result, Store, lock};
 use larder_core::{Descriptor, Digest, MediaType, Reference};
 use rusqlite::{Connection, Transaction};
 use std::collections::HashMap;
@@ -32,7 +33,7 @@ impl Store {
         if index.is_written() {
             return Ok(());
         }
-        layout::replace(&self.layout.index_yaml(), index.yaml().as_bytes())?;
+        layout::replace_lightly(&self.layout.index_yaml(), index.yaml().as_bytes())?;
         layout::replace(&self.layout.index_json(), &index.json())?;
         self.database.write("record the index", Durability::Process, |db| {
             db.execute("UPDATE facts SET value = ?1 WHERE key = 'index'", [index.generation])
@@ -48,6 +49,19 @@ impl Store {
             Ok(Index { generation, written, names })
         })
     }
+}
+
+/// Writes the files of a store that has no names yet, where there are none.
+pub(crate) fn write_empty(layout: &Layout) -> Result<()> {
+    let index = Index { generation: 0, written: 0, names: Vec::new() };
+    for (path, content) in
+        [(layout.index_yaml(), index.yaml().into_bytes()), (layout.index_json(), index.json())]
+    {
+        if layout::is_empty_or_gone(&path)? {
+            layout::replace_lightly(&path, &content)?;
+        }
+    }
+    Ok(())
 }
 
 /// Notes, as part of a change of names, that the files are behind.

@@ -203,6 +203,25 @@ pub(crate) fn name_of_building(file_name: &str) -> Option<&str> {
 
 /// Replaces a file so that a reader, and a start after a crash, sees the old content or the new one, never a part.
 pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    put(path, content, File::sync_data)?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Replaces a file that can be made again: after a power cut it may be the old one, or empty ([`is_empty_or_gone`]).
+pub(crate) fn replace_lightly(path: &Path, content: &[u8]) -> Result<()> {
+    put(path, content, |_| Ok(()))
+}
+
+/// Whether a file has to be written again, because a power cut undid [`replace_lightly`] or it was never there.
+pub(crate) fn is_empty_or_gone(path: &Path) -> Result<bool> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(metadata.len() == 0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+        Err(error) => Err(Error::io("open", path)(error)),
+    }
+}
+
+fn put(path: &Path, content: &[u8], sync: impl FnOnce(&File) -> io::Result<()>) -> Result<()> {
     static COUNTER: AtomicU64 = AtomicU64::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
     let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -211,15 +230,14 @@ pub(crate) fn replace(path: &Path, content: &[u8]) -> Result<()> {
         let mut file =
             OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         file.write_all(content)?;
-        file.sync_data()?;
+        sync(&file)?;
         fs::rename(&temporary, path)
     };
-    if let Err(error) = write() {
+    write().map_err(|error| {
         // The error that matters is the first one.
         let _ = fs::remove_file(&temporary);
-        return Err(Error::io("write", path)(error));
-    }
-    sync_directory(path.parent().unwrap_or(Path::new(".")))
+        Error::io("write", path)(error)
+    })
 }
 
 /// Whether `name` is a leftover of [`replace`] of the files at the top of the store.

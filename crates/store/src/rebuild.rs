@@ -1,7 +1,7 @@
 //! A database made from what is left: sound rows of the old one, the blobs, and the index files.
 
 use crate::blob::{self, BlobKind};
-use crate::database::{Key, Nanos, connect, create_file};
+use crate::database::{Key, Nanos, SIDES, checkpoint, connect, create_file, remove_with_sides, with_suffix};
 use crate::document::{self, Edge};
 use crate::index::{self, Entry};
 use crate::layout::{self, Layout, digest_of_blob};
@@ -11,11 +11,11 @@ use crate::verify::hash_all;
 use crate::{Error, Result, repository, schema, wal};
 use larder_core::{Algorithm, Digest, Document, Hasher, MANIFEST_LIMIT, MediaType};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Transaction, params, params_from_iter};
+use rusqlite::{Transaction, params, params_from_iter};
 use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// What the files of a store say. Nothing may be committed or collected while they are looked at and written down.
 pub(crate) struct Files {
@@ -182,7 +182,7 @@ pub(crate) fn beside(layout: &Layout, now: Nanos) -> Result<Option<PathBuf>> {
     doubt(&mut rows, log_is_sound);
     let files = Files::look(layout, &rows)?;
     let path = layout.new_database();
-    remove_all(&path)?;
+    remove_with_sides(&path)?;
     create_file(&path)?;
     let failed = |source| Error::Database { operation: "build the tables again", path: path.clone(), source };
     {
@@ -209,7 +209,7 @@ pub(crate) fn beside(layout: &Layout, now: Nanos) -> Result<Option<PathBuf>> {
     // Cut off here, the store has no database, and the next repair makes one.
     fs::rename(&path, layout.database()).map_err(Error::io("rename", &path))?;
     layout::sync_directory(layout.home())?;
-    remove_all(&path)?;
+    remove_with_sides(&path)?;
     Ok(found)
 }
 
@@ -226,21 +226,6 @@ pub(crate) fn log_problem(layout: &Layout) -> Result<Option<&'static str>> {
 /// After lost transactions, rows may be sound and yet not the latest: what other files say is added.
 fn doubt(rows: &mut [Rows], log_is_sound: bool) {
     rows.iter_mut().for_each(|rows| rows.complete &= log_is_sound);
-}
-
-fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
-    db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-}
-
-/// Removes a database and its side files.
-fn remove_all(path: &Path) -> Result<()> {
-    SIDES.iter().try_for_each(|side| layout::remove(&with_suffix(path, side)))
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(suffix);
-    path.into()
 }
 
 /// The blobs of sound rows, and what documents among them were called.
@@ -301,5 +286,3 @@ fn read_json(layout: &Layout, digest: &Digest) -> Result<Option<Vec<u8>>> {
     hasher.update(&raw);
     Ok((hasher.finish() == *digest).then_some(raw))
 }
-
-const SIDES: [&str; 3] = ["", "-wal", "-shm"];

@@ -49,13 +49,16 @@ impl Store {
         let open = file_lock::open_database(&layout)?;
         let database = {
             let _alone = file_lock::layout(&layout)?;
-            let database = Database::open(&layout.database(), open, || refuse_used(&layout))?;
+            let is_new = !layout.database().exists();
+            let database = Database::open(&layout, open, || refuse_used(&layout))?;
             let marker = layout.oci_layout();
-            if !marker.try_exists().map_err(Error::io("open", &marker))? {
-                // The database is durable before anything says that this is an image layout: a power cut in between must not
-                // leave a layout that looks foreign.
+            if layout::is_empty_or_gone(&marker)? {
+                layout::replace_lightly(&marker, layout::OCI_LAYOUT.as_bytes())?;
+                if is_new {
+                    index::write_empty(&layout)?;
+                }
+                // The content of the database is durable by now, and with this its name and those of the other files.
                 layout::sync_directory(home)?;
-                layout::replace(&marker, layout::OCI_LAYOUT.as_bytes())?;
             }
             database
         };
@@ -66,7 +69,9 @@ impl Store {
             leases: Arc::default(),
             uploads: Hashed::shared(),
         };
-        if !store.layout.index_json().exists() || !store.layout.index_yaml().exists() {
+        if layout::is_empty_or_gone(&store.layout.index_json())?
+            || layout::is_empty_or_gone(&store.layout.index_yaml())?
+        {
             index::invalidate(&store)?;
         }
         store.flush()?;

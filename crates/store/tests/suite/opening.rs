@@ -32,6 +32,49 @@ fn a_fresh_store_is_private_and_complete() {
     assert_eq!(fs::read(world.home.join("oci-layout")).unwrap(), br#"{"imageLayoutVersion":"1.0.0"}"#);
 }
 
+/// What a file system may leave of files that were written and not synced: the names, and nothing in them.
+#[test]
+fn files_that_a_power_cut_emptied_are_written_again() {
+    let files = ["oci-layout", "index.json", "index.yaml"];
+    let read = |world: &World| files.map(|name| fs::read(world.home.join(name)).unwrap());
+    for named in [false, true] {
+        let world = World::new();
+        {
+            let store = world.open();
+            if named {
+                put_named(&store, "a/b:1", &[b"x"]);
+            }
+            store.flush().unwrap();
+        }
+        let before = read(&world);
+        for name in files {
+            fs::write(world.home.join(name), b"").unwrap();
+        }
+        // And what a start that was cut off leaves.
+        fs::write(world.home.join(".larder.db.new"), b"half a database").unwrap();
+        let store = world.open();
+        assert_eq!(read(&world), before);
+        assert_eq!(store.names().unwrap().len(), usize::from(named));
+        assert!(store.verify(&mut |_| {}).unwrap().is_clean());
+    }
+}
+
+#[test]
+fn a_start_that_was_cut_off_before_the_database_was_in_place_is_made_again() {
+    let world = World::new();
+    drop(world.open());
+    for name in ["larder.db", "larder.db-wal", "larder.db-shm"] {
+        let _ = fs::remove_file(world.home.join(name));
+    }
+    fs::write(world.home.join(".larder.db.new"), b"half a database").unwrap();
+    fs::write(world.home.join(".larder.db.new-wal"), b"half a log").unwrap();
+    let store = world.open();
+    put_named(&store, "a/b:1", &[b"x"]);
+    store.flush().unwrap();
+    assert!(!world.home.join(".larder.db.new").exists());
+    assert!(store.verify(&mut |_| {}).unwrap().is_clean());
+}
+
 #[test]
 fn many_open_a_new_store_at_once() {
     for _ in 0..10 {
