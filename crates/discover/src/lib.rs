@@ -2,5 +2,6 @@
 
 pub mod chart;
 mod error;
+pub mod manifest;
 
 pub use error::{Error, Result};

@@ -10,6 +10,9 @@ use std::collections::HashMap;
 /// Reads documents one by one.
 pub(super) struct Builder {
     limits: Limits,
+    /// Whether it is an error if something follows a document that is neither separated nor JSON. go-yaml reads the first document
+    /// and does not look further.
+    pub(super) strict: bool,
 }
 
 /// The first document of a text.
@@ -22,7 +25,7 @@ pub(super) struct Read {
 
 impl Builder {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits }
+        Self { limits, strict: true }
     }
 
     /// Reads the first document of `text`, whose first line is `line`. After an error all of the text is used up, except that a
@@ -58,7 +61,8 @@ impl Builder {
             let (event, span) = match event {
                 Ok(event) => event,
                 Err(error) => {
-                    if let (Some(end), Some(root)) = (json_end, document.root.take()) {
+                    let followed = json_end.filter(|end| text[*end..].trim_start().starts_with(['{', '[']));
+                    if let (Some(end), Some(root)) = (followed, document.root.take()) {
                         return Read { document: Ok(Some(root)), used: end };
                     }
                     return Read { document: Err(document.syntax(&error)), used: text.len() };
@@ -74,8 +78,13 @@ impl Builder {
                 json_end = Some(end);
             }
             if ends && document.root.is_some() {
-                // Another document without a separator can only follow `...`.
-                let used = if text[end..].trim().is_empty() { text.len() } else { end };
+                let rest = text[end..].trim_start();
+                let separated = text[..end].trim_end().ends_with("...")
+                    || ["{", "[", "...", "---"].iter().any(|mark| rest.starts_with(mark));
+                if self.strict && !rest.is_empty() && !separated {
+                    continue;
+                }
+                let used = if rest.is_empty() { text.len() } else { end };
                 return Read { document: Ok(document.finish(&text[..used])), used };
             }
         }

@@ -17,7 +17,7 @@ pub fn parse_with(bytes: &[u8], limits: &Limits) -> Result<Value, Error> {
     if bytes.len() <= limits.bytes {
         check_characters(&documents::decode(bytes)?)?;
     }
-    match documents::documents(bytes, limits).next_or_empty() {
+    match documents::first(bytes, limits) {
         None => Ok(Value::Nil),
         Some(node) => to_value(&node?),
     }

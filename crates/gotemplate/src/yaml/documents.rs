@@ -50,6 +50,13 @@ pub fn documents<'a>(bytes: &'a [u8], limits: &Limits) -> Documents<'a> {
     documents
 }
 
+/// The first document, also if nothing stands in it; what follows is not looked at.
+pub(super) fn first(bytes: &[u8], limits: &Limits) -> Option<Result<Node, Error>> {
+    let mut documents = documents(bytes, limits);
+    documents.builder.strict = false;
+    documents.next_or_empty()
+}
+
 impl Iterator for Documents<'_> {
     type Item = Result<Node, Error>;
 
@@ -68,7 +75,7 @@ impl Iterator for Documents<'_> {
 
 impl Documents<'_> {
     /// The next document, also if nothing stands in it.
-    pub(super) fn next_or_empty(&mut self) -> Option<Result<Node, Error>> {
+    fn next_or_empty(&mut self) -> Option<Result<Node, Error>> {
         if let Some(error) = self.failed.take() {
             return Some(Err(error));
         }

@@ -1,0 +1,20 @@
+//! Manifests: streams of YAML or JSON documents, and what images they ask for.
+//!
+//! What is an image and where is data: `rules.yaml` in this directory, which a user's own [`Rules`] go before.
+
+mod embedded;
+mod find;
+mod parts;
+mod pattern;
+mod problem;
+mod rules;
+mod scanner;
+mod shape;
+mod values;
+mod walk;
+
+pub use find::{Confidence, Find, ObjectName, Place};
+pub use problem::{Problem, Reason};
+pub use rules::{RuleError, RuleFault, Rules};
+pub use scanner::{Limits, Scan, Scanner};
+pub use values::{AppVersions, ValuesOptions};

@@ -1,0 +1,58 @@
+//! What could not be read.
+
+use super::Place;
+use larder_gotemplate::yaml;
+use std::fmt;
+
+/// Something that may ask for images and could not be read. Nothing is passed over without one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub place: Place,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why something could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// The document is not YAML, or exceeds a limit.
+    Document(yaml::Error),
+    /// The document is a template that was not rendered.
+    Template,
+    /// The name of an image has a variable in it, which somebody else fills in: `${TAG}`.
+    Variable {
+        /// As written.
+        text: String,
+    },
+    /// A document inside of a document is a template, which a program fills in at run time: what image it makes is not known here.
+    RunTime {
+        /// As written.
+        text: String,
+    },
+    /// Where an image must stand there is something that is none.
+    Reference {
+        /// As written.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// More finds than the limit in one source.
+    TooMany {
+        /// The limit.
+        limit: usize,
+    },
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Document(error) => write!(f, "not a readable document: {}", error.reason()),
+            Self::Template => f.write_str("a template that is not rendered"),
+            Self::Variable { text } => write!(f, "the image {text:?} has a variable in it"),
+            Self::RunTime { text } => write!(f, "the image {text:?} is put together at run time"),
+            Self::Reference { text, reason } => write!(f, "{text:?} is not an image: {reason}"),
+            Self::TooMany { limit } => write!(f, "more than {limit} images; the rest is not listed"),
+        }
+    }
+}

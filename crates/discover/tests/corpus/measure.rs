@@ -1,0 +1,110 @@
+//! Compares what the scanner finds in the corpus with its labels; also used by `cargo xtask bench discover`.
+
+use larder_discover::manifest::{Confidence, Rules, Scanner};
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::path::PathBuf;
+
+/// How the built-in rules do on the corpus.
+#[derive(Debug, Default)]
+pub struct Measure {
+    /// Images that must be found.
+    pub labelled: usize,
+    /// Finds that are likely or certain.
+    pub likely: usize,
+    /// Finds that are only possible.
+    pub possible: usize,
+    /// Images that were not found as likely or certain; `file:line reference`.
+    pub missed: Vec<String>,
+    /// Likely finds that are none; `file:line reference (rule)`.
+    pub wrong: Vec<String>,
+    /// Possible finds that are none.
+    pub wrong_possible: Vec<String>,
+}
+
+impl Measure {
+    /// Scans every file of the corpus.
+    pub fn of_corpus() -> Self {
+        let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus"));
+        Self::of(&directory)
+    }
+
+    /// Scans every file that `labels.tsv` of `directory` names.
+    pub fn of(directory: &std::path::Path) -> Self {
+        let labels = std::fs::read_to_string(directory.join("labels.tsv")).expect("the corpus has labels");
+        let mut wanted: HashMap<(String, u32, String), bool> = HashMap::new();
+        for line in labels.lines().filter(|line| !line.starts_with('#')) {
+            let [file, line, label, reference] = line.split('\t').collect::<Vec<_>>()[..] else {
+                panic!("a label has four columns: {line}");
+            };
+            wanted.insert(
+                (file.to_owned(), line.parse().expect("a line is a number"), reference.to_owned()),
+                label == "image",
+            );
+        }
+        let files: HashSet<&String> = wanted.keys().map(|(file, ..)| file).collect();
+        let mut files: Vec<String> = files.into_iter().cloned().collect();
+        files.sort();
+        let scanner = Scanner::new(Rules::built_in());
+        let mut measure = Self { labelled: wanted.values().filter(|must| **must).count(), ..Self::default() };
+        let mut found = HashSet::new();
+        for file in &files {
+            let bytes = std::fs::read(directory.join(file)).expect("labelled files are there");
+            for find in scanner.scan(file, &bytes).finds {
+                let key = (file.clone(), find.place.line, find.text.clone());
+                let known = wanted.contains_key(&key);
+                let shown = format!("{file}:{} {} ({})", find.place.line, find.text, find.rule);
+                if find.confidence >= Confidence::Likely {
+                    measure.likely += 1;
+                    if known {
+                        found.insert(key);
+                    } else {
+                        measure.wrong.push(shown);
+                    }
+                } else {
+                    measure.possible += 1;
+                    if !known {
+                        measure.wrong_possible.push(shown);
+                    }
+                }
+            }
+        }
+        let missed = wanted.iter().filter(|(key, must)| **must && !found.contains(*key));
+        measure.missed =
+            missed.map(|((file, line, reference), _)| format!("{file}:{line} {reference}")).collect();
+        measure.missed.sort();
+        measure
+    }
+
+    /// Images among the finds that are likely or certain.
+    pub fn precision(&self) -> f64 {
+        1.0 - self.wrong.len() as f64 / self.likely.max(1) as f64
+    }
+
+    /// Images that were found as likely or certain.
+    pub fn recall(&self) -> f64 {
+        1.0 - self.missed.len() as f64 / self.labelled.max(1) as f64
+    }
+}
+
+impl fmt::Display for Measure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{} images labelled; recall {:.2} %, precision {:.2} % of {} finds that are likely or certain; {} possible",
+            self.labelled,
+            100.0 * self.recall(),
+            100.0 * self.precision(),
+            self.likely,
+            self.possible,
+        )?;
+        for (name, list) in
+            [("missed", &self.missed), ("wrong", &self.wrong), ("wrong, possible", &self.wrong_possible)]
+        {
+            for entry in list {
+                writeln!(f, "{name}: {entry}")?;
+            }
+        }
+        Ok(())
+    }
+}
