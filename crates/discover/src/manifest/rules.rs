@@ -255,7 +255,7 @@ impl Rule {
                     confidence = true;
                 }
                 "kinds" => {
-                    rule.kinds = texts(value, "kinds")?.iter().map(|(text, _)| Kind::new(text)).collect()
+                    rule.kinds = texts(value, "kinds")?.iter().map(|(text, _)| Kind::new(text)).collect();
                 }
                 "fields" => {
                     for (text, line) in texts(value, "fields")? {
@@ -269,7 +269,7 @@ impl Rule {
                 "names" => rule.names = globs(value, "names")?,
                 "schemes" => {
                     rule.schemes =
-                        texts(value, "schemes")?.into_iter().map(|(text, _)| format!("{text}://")).collect()
+                        texts(value, "schemes")?.into_iter().map(|(text, _)| format!("{text}://")).collect();
                 }
                 "parts" => parts = Some(Parts::parse(value)?),
                 other => return Err(RuleError { line: key.line, fault: RuleFault::Key(other.to_owned()) }),

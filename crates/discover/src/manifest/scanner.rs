@@ -126,11 +126,11 @@ fn is_template_near(bytes: &[u8], line: u32) -> bool {
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let at = (line as usize).saturating_sub(1).min(lines.len().saturating_sub(1));
     let is_separator = |line: &&[u8]| line.starts_with(b"---");
-    let begin = lines[..at].iter().rposition(|line| is_separator(&line)).unwrap_or(0);
+    let begin = lines[..at].iter().rposition(|line| is_separator(line)).unwrap_or(0);
     let end = lines[at..]
         .iter()
         .skip(1)
-        .position(|line| is_separator(&line))
+        .position(|line| is_separator(line))
         .map_or(lines.len(), |length| at + 1 + length);
     lines[begin..end].iter().any(|line| line.windows(2).any(|pair| pair == b"{{"))
 }
