@@ -1,5 +1,6 @@
 //! Executes trees (text/template, `exec.go`).
 
+use std::any::Any;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -456,6 +457,14 @@ impl Run for Evaluator<'_> {
             Some(lookup) => lookup(names),
             None => Ok(None),
         }
+    }
+
+    fn kept(&self, key: &Text) -> Option<Rc<dyn Any>> {
+        self.templates.kept(key)
+    }
+
+    fn keep(&mut self, key: Text, what: Rc<dyn Any>) {
+        self.templates.keep(key, what);
     }
 
     fn tolerate(&mut self, message: &str) -> Option<Value> {

@@ -64,6 +64,12 @@ pub trait Run {
     fn random(&mut self, bytes: &mut [u8]);
     /// What a cluster has: API version, kind, namespace and name, as `lookup` asks. `None` if there is no cluster to ask.
     fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault>;
+    /// What a function kept under this key in an earlier call, be it of another template.
+    fn kept(&self, _key: &Text) -> Option<Rc<dyn Any>> {
+        None
+    }
+    /// Keeps what is dear to make: compiled regular expressions, by their text.
+    fn keep(&mut self, _key: Text, _what: Rc<dyn Any>) {}
     /// `required` and `fail`, if the run goes on in spite of them: the message is recorded, and what stands for the value is
     /// returned. `None` where they end the run, as in Helm.
     fn tolerate(&mut self, message: &str) -> Option<Value>;

@@ -1,5 +1,6 @@
 //! A set of templates that can name each other.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -20,6 +21,8 @@ pub struct Templates {
     set: HashMap<Text, Rc<Tree>>,
     /// What `tpl` parsed, by text: charts render the same few texts again and again.
     texts: RefCell<HashMap<Text, Rc<Overlay>>>,
+    /// What functions keep from call to call.
+    kept: RefCell<HashMap<Text, Rc<dyn Any>>>,
 }
 
 /// What one text of `tpl` defines, itself included; it hides what has the same name in the set.
@@ -31,7 +34,7 @@ pub(crate) struct Overlay {
 impl Templates {
     /// An empty set whose templates may use the functions of `table`.
     pub fn new(table: Table) -> Self {
-        Self { table, set: HashMap::new(), texts: RefCell::default() }
+        Self { table, set: HashMap::new(), texts: RefCell::default(), kept: RefCell::default() }
     }
 
     /// Adds a text and all it defines. What is defined last counts, except that what is empty replaces nothing.
@@ -94,6 +97,18 @@ impl Templates {
         self.set.get(name)
     }
 
+    pub(crate) fn kept(&self, key: &Text) -> Option<Rc<dyn Any>> {
+        self.kept.borrow().get(key).cloned()
+    }
+
+    pub(crate) fn keep(&self, key: Text, what: Rc<dyn Any>) {
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= MAX_KEPT {
+            kept.clear();
+        }
+        kept.insert(key, what);
+    }
+
     /// What `tpl` makes of a text.
     pub(crate) fn overlay(&self, text: &Text, stack: Stack) -> Result<Rc<Overlay>, Error> {
         if let Some(overlay) = self.texts.borrow().get(text) {
@@ -118,3 +133,4 @@ impl Templates {
 /// What Helm calls the set, and with it each text of `tpl`.
 pub(crate) const ROOT: &str = "gotpl";
 const MAX_TEXTS: usize = 4096;
+const MAX_KEPT: usize = 256;

@@ -1,5 +1,7 @@
 //! Regular expressions (Sprig's `regex.go`, Go's `regexp`).
 
+use std::rc::Rc;
+
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::value::{Element, List, Text, Value};
 
@@ -11,12 +13,10 @@ use Parameter::{Int, Text as Str};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("regexMatch", &[Str, Str], |args| {
-        Ok(Pattern::new(args.text(0).as_bytes())
-            .is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes()))
-            .into())
+        Ok(compiled(args).is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes())).into())
     }),
     Function::new("mustRegexMatch", &[Str, Str], |args| {
-        Ok(Pattern::new(args.text(0).as_bytes())?.regex.is_match(args.text(1).as_bytes()).into())
+        Ok(compiled(args)?.regex.is_match(args.text(1).as_bytes()).into())
     }),
     Function::new("regexFind", &[Str, Str], find),
     Function::new("mustRegexFind", &[Str, Str], find),
@@ -33,14 +33,25 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     }),
 ];
 
+/// The first argument, compiled; once, however often it is used.
+fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
+    let expression = args.text(0);
+    if let Some(pattern) = args.run.kept(&expression).and_then(|kept| kept.downcast().ok()) {
+        return Ok(pattern);
+    }
+    let pattern = Rc::new(Pattern::new(expression.as_bytes())?);
+    args.run.keep(expression, pattern.clone());
+    Ok(pattern)
+}
+
 fn find(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let pattern = compiled(args)?;
     let text = args.text(1);
     Ok(pattern.regex.find(text.as_bytes()).map_or(Text::from(""), |found| found.as_bytes().into()).into())
 }
 
 fn find_all(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let pattern = compiled(args)?;
     let text = args.text(1);
     let found = all_matches(&pattern, text.as_bytes(), args.int(2));
     if found.is_empty() {
@@ -88,7 +99,7 @@ impl Walk {
 }
 
 fn replace(args: &mut Arguments<'_>, expands: bool) -> Result<Value, Fault> {
-    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let pattern = compiled(args)?;
     let (text, template) = (args.text(1), args.text(2));
     let (text, template) = (text.as_bytes(), template.as_bytes());
     args.run.charge(text.len())?;
@@ -119,7 +130,7 @@ fn replace(args: &mut Arguments<'_>, expands: bool) -> Result<Value, Fault> {
 
 /// `Regexp.Split`.
 fn split(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = Pattern::new(args.text(0).as_bytes())?;
+    let pattern = compiled(args)?;
     let (text, limit) = (args.text(1), args.int(2));
     let text = text.as_bytes();
     if limit == 0 {
