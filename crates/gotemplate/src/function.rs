@@ -1,5 +1,8 @@
 //! What a function of the language is, and how it is called.
 
+use std::any::Any;
+use std::rc::Rc;
+
 use crate::value::{Element, List, Map, Text, Value};
 
 /// A function as the table of all functions has it. The evaluator checks number and types of arguments before it calls `run`, with
