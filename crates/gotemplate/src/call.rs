@@ -2,6 +2,7 @@
 
 use crate::evaluator::{Evaluated, Evaluator, Frame, Seen};
 use crate::function::{Arguments, Fault, Parameter};
+use crate::helm::methods;
 use crate::node::{At, Callee, Command, Number, Operand, Span};
 use crate::table::Special;
 use crate::value::{Element, List, Map, Value};
@@ -157,6 +158,18 @@ impl Evaluator<'_> {
         self.field(frame, dot, seen.as_ref().unwrap_or(receiver), *last, given)
     }
 
+    /// The arguments of a method.
+    fn values<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, given: Given<'t>) -> Evaluated<Vec<Value>> {
+        let at = frame.at;
+        let mut values = Vec::with_capacity(given.len());
+        for argument in given.arguments {
+            values.push(self.argument(frame, dot, Some(Parameter::Any), argument)?);
+        }
+        values.extend(given.last);
+        frame.at = at;
+        Ok(values)
+    }
+
     fn field<'t>(
         &mut self,
         frame: &mut Frame<'t>,
@@ -165,6 +178,13 @@ impl Evaluator<'_> {
         name: Span,
         given: Given<'t>,
     ) -> Evaluated<Seen> {
+        if let Some(method) = methods::method(&receiver.value, name.of(&frame.tree.source.text)) {
+            let values = self.values(frame, dot, given)?;
+            return match method(&receiver.value, &values) {
+                Ok(value) => Ok(Seen::plain(value)),
+                Err(fault) => self.fault(frame, prefixed(fault, &frame.name(name))),
+            };
+        }
         match &receiver.value {
             Value::Nil if receiver.boxed => {
                 self.fail(frame, format!("nil pointer evaluating interface {{}}.{}", frame.name(name)))
@@ -176,18 +196,12 @@ impl Evaluator<'_> {
                         .fail(frame, format!("{} is not a method but has arguments", frame.name(name)));
                 }
                 Ok(match map.get(name.of(&frame.tree.source.text)) {
-                    Some(value) => Seen { value, boxed: map.element == Element::Any },
+                    Some(value) => Seen { value, boxed: map.element.is_any() },
                     None => missing(map),
                 })
             }
             Value::Object(object) => {
-                let at = frame.at;
-                let mut values = Vec::with_capacity(given.len());
-                for argument in given.arguments {
-                    values.push(self.argument(frame, dot, Some(Parameter::Any), argument)?);
-                }
-                values.extend(given.last);
-                frame.at = at;
+                let values = self.values(frame, dot, given)?;
                 let name = frame.name(name);
                 match object.get(&name, &values) {
                     Some(Ok(value)) => Ok(Seen::plain(value)),
@@ -459,7 +473,7 @@ impl Parameter {
             | (Self::Uint32, Value::Int(_, IntKind::Uint32))
             | (Self::Float, Value::Float(_))
             | (Self::Bool, Value::Bool(_)) => true,
-            (Self::Map, Value::Map(map)) => map.element == Element::Any,
+            (Self::Map, Value::Map(map)) => map.element.is_any(),
             (Self::List, Value::List(list)) => list.element == Element::Any,
             (Self::Time | Self::Object(_), Value::Object(object)) => object.type_name() == self.type_name(),
             _ => false,
@@ -480,8 +494,8 @@ fn zero(parameter: Parameter) -> Option<Value> {
 /// What a map gives for a key it does not have: the zero of its type (`missingkey=zero`).
 pub(crate) fn missing(map: &Map) -> Seen {
     let value = match map.element {
-        Element::Any => return Seen { value: Value::Nil, boxed: true },
-        Element::Text => Value::from(""),
+        Element::Any | Element::Values => return Seen { value: Value::Nil, boxed: true },
+        Element::Text | Element::Versions => Value::from(""),
         Element::Int => Value::int(0),
         Element::Byte => Value::Int(0, crate::IntKind::Uint8),
         Element::List => Value::from(List::null(Element::Any)),

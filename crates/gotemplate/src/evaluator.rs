@@ -244,7 +244,7 @@ impl<'a> Evaluator<'a> {
                 return Ok(Flow::Next);
             }
             Value::Map(map) if !map.is_empty() => {
-                let boxed = map.element == crate::Element::Any;
+                let boxed = map.element.is_any();
                 for (key, value) in map.entries() {
                     if self.round(frame, branch, key.into(), &Seen { value, boxed })? == Flow::Break {
                         break;

@@ -73,6 +73,10 @@ pub enum Element {
     List,
     /// `map[string]interface {}`: what `fromToml` gives for a list of tables
     Map,
+    /// `interface {}` in a map that is Helm's `common.Values`, with its methods: `.Values`, `.Template` and dot itself
+    Values,
+    /// `string` in a list that is Helm's `common.VersionSet`, with its method `Has`: `.Capabilities.APIVersions`
+    Versions,
 }
 
 /// A slice: shared and never changed in place (no function of Sprig or Helm does).
@@ -184,6 +188,13 @@ impl List {
     /// The items, in order.
     pub fn items(&self) -> &[Value] {
         &self.items
+    }
+}
+
+impl Element {
+    /// Whether items are of Go's type `interface {}`.
+    pub(crate) fn is_any(self) -> bool {
+        matches!(self, Self::Any | Self::Values)
     }
 }
 
@@ -352,6 +363,8 @@ impl Value {
                 Element::Byte => "[]uint8",
                 Element::List => "[][]interface {}",
                 Element::Map => "[]map[string]interface {}",
+                Element::Values => "[]common.Values",
+                Element::Versions => "common.VersionSet",
             },
             Self::Map(map) => match map.element {
                 Element::Any => "map[string]interface {}",
@@ -360,6 +373,8 @@ impl Value {
                 Element::Byte => "map[string]uint8",
                 Element::List => "map[string][]interface {}",
                 Element::Map => "map[string]map[string]interface {}",
+                Element::Values => "common.Values",
+                Element::Versions => "map[string]common.VersionSet",
             },
             Self::Object(object) => object.type_name(),
         })

@@ -70,7 +70,7 @@ impl Capabilities {
         let versions = self.api_versions.iter().map(|version| Value::from(version.as_str())).collect();
         Value::Object(Rc::new(CapabilitiesObject {
             kube_version: Value::Object(Rc::new(KubeVersionObject(self.kube_version.clone()))),
-            api_versions: Value::Object(Rc::new(VersionSet(List::typed(Element::Text, versions)))),
+            api_versions: Value::from(List::typed(Element::Versions, versions)),
             helm_version: Value::Object(Rc::new(HelmVersion)),
         }))
     }
@@ -114,6 +114,10 @@ impl Object for CapabilitiesObject {
     fn print(&self) -> String {
         let print = |value: &Value| match value {
             Value::Object(object) => object.print(),
+            Value::List(list) => {
+                let items = list.items().iter().filter_map(Value::as_text);
+                format!("[{}]", items.map(ToString::to_string).collect::<Vec<_>>().join(" "))
+            }
             _ => String::new(),
         };
         let helm = format!("{{{HELM_VERSION}   }}");
@@ -165,55 +169,6 @@ impl Object for KubeVersionObject {
         map.set("Major", Value::from(self.0.major.as_str()));
         map.set("Minor", Value::from(self.0.minor.as_str()));
         Value::from(map)
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// `common.VersionSet`
-struct VersionSet(List);
-
-impl Object for VersionSet {
-    fn type_name(&self) -> &str {
-        "common.VersionSet"
-    }
-
-    fn kind(&self) -> &'static str {
-        "slice"
-    }
-
-    fn get(&self, name: &str, arguments: &[Value]) -> Found {
-        if name != "Has" {
-            return None;
-        }
-        Some(match arguments {
-            [Value::Text(wanted)] => {
-                Ok(Value::from(self.0.items().iter().any(|version| version.as_text() == Some(wanted))))
-            }
-            [_] => Err(Fault::new("wrong type for value; expected string")),
-            _ => Err(Fault::new(format!("wrong number of args for Has: want 1 got {}", arguments.len()))),
-        })
-    }
-
-    fn print(&self) -> String {
-        let items: Vec<String> =
-            self.0.items().iter().filter_map(|item| item.as_text().map(ToString::to_string)).collect();
-        format!("[{}]", items.join(" "))
-    }
-
-    fn plain(&self) -> Value {
-        Value::from(self.0.clone())
-    }
-
-    fn entries(&self) -> Option<Vec<(Value, Value)>> {
-        let items = self.0.items().iter().enumerate();
-        Some(items.map(|(index, item)| (Value::int(index as i64), item.clone())).collect())
-    }
-
-    fn is_true(&self) -> bool {
-        !self.0.items().is_empty()
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -14,7 +14,7 @@ use super::values::table;
 use super::version;
 use super::{Chart, path_of};
 use crate::error::{Error, Result, how_to_get};
-use larder_gotemplate::{Map, RunOptions, Templates, Value};
+use larder_gotemplate::{Element, Map, RunOptions, Templates, Value};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -210,7 +210,7 @@ impl Rendering<'_, '_> {
                 data.set("Capabilities", self.options.capabilities.to_value());
             }
         }
-        data.set("Values", Value::from(values.clone()));
+        data.set("Values", typed(values));
         let subcharts = Map::new();
         data.set("Subcharts", Value::from(subcharts.clone()));
         for subchart in &chart.dependencies {
@@ -262,8 +262,8 @@ impl Rendering<'_, '_> {
             let own = Map::new();
             own.set("Name", Value::from(template.path.as_str()));
             own.set("BasePath", Value::from(template.base.as_str()));
-            template.data.set("Template", Value::from(own));
-            let data = Value::from(template.data.clone());
+            template.data.set("Template", typed(&own));
+            let data = typed(&template.data);
             match templates.execute(&template.path, &data, &run) {
                 Ok(output) => {
                     for passed in output.diagnostics {
@@ -320,6 +320,13 @@ impl Rendering<'_, '_> {
         self.rendered.diagnostics.push(Diagnostic { line, ..Diagnostic::error(place, message) });
         Ok(())
     }
+}
+
+/// The same map under Helm's own type for values, which has methods.
+fn typed(map: &Map) -> Value {
+    let mut map = map.clone();
+    map.element = Element::Values;
+    Value::from(map)
 }
 
 /// Those of the chart come first, then those of its subcharts.

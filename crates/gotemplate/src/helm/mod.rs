@@ -2,6 +2,7 @@
 
 pub(crate) mod flow;
 mod json;
+pub(crate) mod methods;
 mod toml;
 mod toml_text;
 mod yaml;

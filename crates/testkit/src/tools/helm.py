@@ -1,6 +1,7 @@
 """Answers requests, one JSON object per line, with Helm's own engine. Read by helm.rs."""
 
 import json
+import re
 import sys
 import time
 
@@ -36,7 +37,9 @@ def values_of(request):
     values = {}
     for path in request["values"]:
         with open(path, encoding="utf-8") as file:
-            values = merged(values, helm.values_from_yaml(file.read()))
+            # The program reads all documents of a file, the library only the first.
+            for document in re.split(r"(?m)^---\s*$", file.read()):
+                values = merged(values, helm.values_from_yaml(document))
     return values
 
 
