@@ -2,6 +2,7 @@
 
 pub mod chart;
 mod error;
+pub mod kustomize;
 pub mod manifest;
 
 pub use error::{Error, Result};

@@ -1,0 +1,538 @@
+//! `kustomize build` (kustomize, api/internal/target), as far as it decides which objects there are and what is in them.
+
+use super::edit;
+use super::fault::{Fault, Problem};
+use super::fields::Fields;
+use super::file::File;
+use super::generators::{self, Generated};
+use super::images::ImageRule;
+use super::item::Item;
+use super::metadata;
+use super::names::{self, Affix, NamespaceRule};
+use super::patches::Patch;
+use super::root::{Found, Root};
+use super::schema::Schema;
+use super::selector::Selector;
+use super::sources::{Role, Sources};
+use super::variables::{self, Variable};
+use super::{charts, plugins, references, replacements};
+use crate::chart;
+use larder_gotemplate::RunOptions;
+use larder_gotemplate::yaml::{self, Node, NodeKind, Style};
+use std::path::Path;
+use std::rc::Rc;
+
+/// How a kustomization is built.
+#[derive(Clone)]
+pub struct Options<'a> {
+    /// Whether files outside of the directory of the kustomization file that names them may be read, as with
+    /// `--load-restrictor LoadRestrictionsNone`.
+    pub unrestricted: bool,
+    /// Objects at most.
+    pub objects: usize,
+    /// What charts are told the cluster can do.
+    pub capabilities: chart::Capabilities,
+    /// How much a chart may ask for.
+    pub chart_limits: chart::Limits,
+    /// Moment, seed and limits of the templates of charts.
+    pub run: RunOptions<'a>,
+}
+
+/// What a kustomization comes to.
+#[derive(Debug, Clone)]
+pub struct Build {
+    /// The objects. Their lines, and those of everything in them, are lines of `sources`.
+    pub objects: Vec<Node>,
+    /// Which file and line a line stands for.
+    pub sources: Sources,
+    /// What could not be done. The objects lack something, or have something they should not, unless this is empty.
+    pub problems: Vec<Problem>,
+}
+
+/// Builds the kustomization in a directory.
+pub fn build(directory: &Path, options: &Options<'_>) -> Build {
+    let mut builder = Builder {
+        options,
+        schema: Rc::new(Schema::new()),
+        sources: Sources::default(),
+        problems: Vec::new(),
+        count: 0,
+    };
+    let mut resources = Resources::default();
+    match Root::new(directory, options.unrestricted) {
+        Ok(root) => builder.accumulate(&root, &mut resources, Wanted::Kustomization, None),
+        Err(fault) => builder.problem(0, fault),
+    }
+    builder.finish(resources)
+}
+
+impl Default for Options<'_> {
+    fn default() -> Self {
+        Self {
+            unrestricted: false,
+            objects: 100_000,
+            capabilities: chart::Capabilities::default(),
+            chart_limits: chart::Limits::default(),
+            run: RunOptions::default(),
+        }
+    }
+}
+
+/// A build under way.
+pub(super) struct Builder<'a> {
+    options: &'a Options<'a>,
+    schema: Rc<Schema>,
+    sources: Sources,
+    problems: Vec<Problem>,
+    /// Objects that were read.
+    count: usize,
+}
+
+/// What a kustomization has gathered.
+#[derive(Default)]
+struct Resources {
+    items: Vec<Item>,
+    fields: Fields,
+    variables: Vec<Variable>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Kustomization,
+    Component,
+}
+
+impl<'a> Builder<'a> {
+    pub(super) fn options(&self) -> &'a Options<'a> {
+        self.options
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    pub(super) fn schema_of(&self) -> Rc<Schema> {
+        Rc::clone(&self.schema)
+    }
+
+    /// Notes what could not be done.
+    pub(super) fn problem(&mut self, line: u32, fault: Fault) {
+        let problem = Problem { origin: self.sources.origin(line), fault };
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
+    }
+
+    fn attempt<T>(&mut self, line: u32, result: Result<T, Fault>) -> Option<T> {
+        result.map_err(|fault| self.problem(line, fault)).ok()
+    }
+
+    /// Reads the kustomization in a directory and adds what it comes to.
+    fn accumulate(&mut self, root: &Root, into: &mut Resources, wanted: Wanted, namespace: Option<&str>) {
+        let (bytes, path) = match root.kustomization() {
+            Ok(found) => found,
+            Err(fault) => return self.problem(0, fault),
+        };
+        let shown = path.display().to_string();
+        let offset = self.sources.add(&shown, Role::Kustomization, &bytes);
+        let mut node = edit::map(1);
+        match yaml::documents(&bytes, &yaml::Limits::default()).next() {
+            Some(Ok(document)) => node = document,
+            Some(Err(error)) => {
+                let line = offset + error.line().unwrap_or(1);
+                return self.problem(line, Fault::Yaml(error));
+            }
+            None => {}
+        }
+        edit::shift(&mut node, offset);
+        let mut faults = Vec::new();
+        let file = File::new(node, &mut faults);
+        self.sources.set_fields(file.lines());
+        for (line, fault) in faults {
+            self.problem(line, fault);
+        }
+        match (wanted, file.is_component()) {
+            (Wanted::Kustomization, true) => {
+                let fault = Fault::Kind { path, found: "Component".into(), wanted: "a Kustomization" };
+                return self.problem(offset + 1, fault);
+            }
+            (Wanted::Component, false) => {
+                let fault = Fault::Kind { path, found: "Kustomization".into(), wanted: "a Component" };
+                return self.problem(offset + 1, fault);
+            }
+            _ => {}
+        }
+        let namespace = file.text("namespace").map(|(namespace, _)| namespace).or(namespace);
+        let mut target = Target { builder: self, root, file: &file, namespace };
+        target.resources(into);
+        target.configurations(into);
+        target.generators(into);
+        target.components(into);
+        target.transformers(into);
+        target.variables(into);
+    }
+
+    /// What is done once, at the very end: hashes, references, variables.
+    fn finish(mut self, mut resources: Resources) -> Build {
+        let schema = self.schema_of();
+        for item in resources.items.iter_mut().filter(|item| item.hashed) {
+            if let Some(hash) = generators::hash(item) {
+                item.remember_name(&schema);
+                let (name, line) = (format!("{}-{hash}", item.name()), item.node.line);
+                item.set_name(&name, line);
+            }
+        }
+        for (line, fault) in references::fix(&mut resources.items, &schema, &resources.fields) {
+            self.problem(line, fault);
+        }
+        let Resources { mut items, fields, variables } = resources;
+        for (line, fault) in variables::resolve(&mut items, &variables, &fields.variables) {
+            self.problem(line, fault);
+        }
+        let is_local = |item: &Item| item.annotation(LOCAL).is_some_and(|value| value != "false");
+        let kept = items.into_iter().filter(|item| !is_local(item)).map(|item| item.node);
+        Build { objects: kept.collect(), sources: self.sources, problems: self.problems }
+    }
+
+    /// The objects of a file; lists of objects are taken apart.
+    pub(super) fn objects(&mut self, path: &str, role: Role, bytes: &[u8], first: u32) -> Vec<Item> {
+        let offset = self.sources.add_part(path, role, bytes, first);
+        let mut items = Vec::new();
+        for document in yaml::documents(bytes, &yaml::Limits::default()) {
+            match document {
+                Ok(mut node) => {
+                    edit::shift(&mut node, offset);
+                    self.unpack(node, &mut items);
+                }
+                Err(error) => self.problem(offset + error.line().unwrap_or(1), Fault::Yaml(error)),
+            }
+        }
+        items
+    }
+
+    fn unpack(&mut self, mut node: Node, items: &mut Vec<Item>) {
+        if edit::is_empty(&node) {
+            return;
+        }
+        let is_list = edit::text_of(&node, "kind").is_some_and(|kind| kind.ends_with("List"));
+        if is_list && let Some(list) = edit::remove(&mut node, "items") {
+            if let NodeKind::List(list) = list.kind {
+                list.into_iter().for_each(|item| self.unpack(item, items));
+            }
+            return;
+        }
+        let line = node.line;
+        if self.count >= self.options.objects {
+            let limit = self.options.objects as u64;
+            return self.problem(0, Fault::Limit { limit, what: "objects" });
+        }
+        self.count += 1;
+        if let Some(item) = self.attempt(line, Item::new(node)) {
+            items.push(item);
+        }
+    }
+
+    /// The documents in a text of the kustomization file; their lines are lines of that file.
+    pub(super) fn inline(&mut self, text: &Node) -> Result<Vec<Node>, Fault> {
+        let Some(scalar) = text.as_scalar() else {
+            return Err(Fault::Shape { field: "patch".into(), wanted: "a text" });
+        };
+        let is_block = matches!(scalar.style, Style::Literal | Style::Folded);
+        let offset = if is_block { text.line } else { text.line.saturating_sub(1) };
+        read_documents(scalar.text.as_bytes(), offset)
+    }
+
+    /// The documents of a file that a kustomization names beside its resources.
+    pub(super) fn side_documents(&mut self, root: &Root, path: &str) -> Result<Vec<Node>, Fault> {
+        let bytes = root.load(path)?;
+        let offset = self.sources.add(&root.shown_path(path).display().to_string(), Role::Patch, &bytes);
+        read_documents(&bytes, offset)
+    }
+
+    /// An item of `patchesStrategicMerge`: a patch, or the path of one.
+    pub(super) fn patch_documents(&mut self, root: &Root, entry: &Node) -> Result<Vec<Node>, Fault> {
+        match self.inline(entry) {
+            Ok(documents) if documents.iter().any(|node| node.as_map().is_some()) => Ok(documents),
+            _ => self.side_documents(root, edit::scalar_text(entry).unwrap_or_default()),
+        }
+    }
+
+    /// An entry of `patches` or `patchesJson6902`.
+    pub(super) fn patch(&mut self, root: &Root, entry: &Node) -> Result<Patch, Fault> {
+        let documents = match (entry.get("patch"), edit::text_of(entry, "path")) {
+            (Some(text), None) => self.inline(text)?,
+            (None, Some(path)) => self.side_documents(root, path)?,
+            _ => return Err(Fault::Shape { field: "patch".into(), wanted: "there, or path, and not both" }),
+        };
+        let option = |key| entry.get("options").is_some_and(|options| edit::text_of(options, key) == Some("true"));
+        Ok(Patch {
+            documents,
+            target: entry.get("target").map(Selector::read).transpose()?,
+            allow_name_change: option("allowNameChange"),
+            allow_kind_change: option("allowKindChange"),
+        })
+    }
+
+    /// An entry of `replacements`: one replacement, or a file with one or several.
+    pub(super) fn replacement(&mut self, root: &Root, entry: &Node) -> Result<Vec<Node>, Fault> {
+        let Some(path) = edit::text_of(entry, "path") else { return Ok(vec![entry.clone()]) };
+        let mut replacements = Vec::new();
+        for document in self.side_documents(root, path)? {
+            match document.kind {
+                NodeKind::List(items) => replacements.extend(items),
+                _ => replacements.push(document),
+            }
+        }
+        Ok(replacements)
+    }
+}
+
+fn read_documents(bytes: &[u8], offset: u32) -> Result<Vec<Node>, Fault> {
+    let mut documents = Vec::new();
+    for document in yaml::documents(bytes, &yaml::Limits::default()) {
+        let mut node = document.map_err(Fault::Yaml)?;
+        edit::shift(&mut node, offset);
+        documents.push(node);
+    }
+    Ok(documents)
+}
+
+/// One kustomization file and what it says.
+struct Target<'b, 'a> {
+    builder: &'b mut Builder<'a>,
+    root: &'b Root,
+    file: &'b File,
+    /// Its namespace, or that of what it is part of.
+    namespace: Option<&'b str>,
+}
+
+impl Target<'_, '_> {
+    /// `resources` and `bases`.
+    fn resources(&mut self, into: &mut Resources) {
+        for field in ["resources", "bases"] {
+            for (path, line) in self.file.texts(field) {
+                match self.root.find(&path) {
+                    Ok(Found::File(bytes, shown)) => {
+                        let shown = shown.display().to_string();
+                        let items = self.builder.objects(&shown, Role::Resource, &bytes, 1);
+                        self.append(into, items, line);
+                    }
+                    Ok(Found::Directory(root)) => {
+                        let mut inner = Resources::default();
+                        let wanted = Wanted::Kustomization;
+                        self.builder.accumulate(&root, &mut inner, wanted, self.namespace);
+                        into.fields.add(&inner.fields);
+                        into.variables.append(&mut inner.variables);
+                        self.append(into, inner.items, line);
+                    }
+                    Err(fault) => self.builder.problem(line, fault),
+                }
+            }
+        }
+    }
+
+    fn append(&mut self, into: &mut Resources, items: Vec<Item>, line: u32) {
+        let schema = self.builder.schema_of();
+        let mut known: std::collections::HashSet<String> =
+            into.items.iter().map(|item| key(item, &schema)).collect();
+        for item in items {
+            if known.insert(key(&item, &schema)) {
+                into.items.push(item);
+            } else {
+                self.builder.problem(line, Fault::Twice(item.id(&schema).to_string()));
+            }
+        }
+    }
+
+    fn configurations(&mut self, into: &mut Resources) {
+        into.fields.add(&Fields::standard());
+        for (path, line) in self.file.texts("configurations") {
+            let documents = self.builder.side_documents(self.root, &path);
+            for node in self.builder.attempt(line, documents).unwrap_or_default() {
+                into.fields.add(&Fields::read(&node));
+            }
+        }
+    }
+
+    fn generators(&mut self, into: &mut Resources) {
+        let defaults = self.file.get("generatorOptions");
+        let schema = self.builder.schema_of();
+        for (field, kind) in
+            [("configMapGenerator", Generated::ConfigMap), ("secretGenerator", Generated::Secret)]
+        {
+            for entry in self.file.list(field) {
+                let root = self.root;
+                let made = generators::generate(kind, entry, defaults, &mut |path| root.load(path));
+                let done = made.and_then(|item| generators::absorb(&mut into.items, &schema, item));
+                self.builder.attempt(entry.line, done);
+            }
+        }
+        for field in ["helmCharts", "helmChartInflationGenerator"] {
+            for entry in self.file.list(field) {
+                let globals = self.file.get("helmGlobals");
+                let made = charts::inflate(self.builder, self.root, entry, globals, self.namespace);
+                let items = self.builder.attempt(entry.line, made).unwrap_or_default();
+                self.append(into, items, entry.line);
+            }
+        }
+        for plugin in self.plugins("generators") {
+            let made = plugins::generate(self.builder, self.root, &plugin);
+            for item in self.builder.attempt(plugin.node.line, made).unwrap_or_default() {
+                let done = generators::absorb(&mut into.items, &schema, item);
+                self.builder.attempt(plugin.node.line, done);
+            }
+        }
+    }
+
+    /// Documents that configure generators or transformers: written there, in files, or made by kustomizations.
+    fn plugins(&mut self, field: &str) -> Vec<Item> {
+        let mut items = Vec::new();
+        for entry in self.file.list(field) {
+            if let Ok(documents) = self.builder.inline(entry)
+                && documents.iter().any(|node| node.as_map().is_some())
+            {
+                for node in documents {
+                    items.extend(self.builder.attempt(entry.line, Item::new(node)));
+                }
+                continue;
+            }
+            let path = edit::scalar_text(entry).unwrap_or_default();
+            match self.root.find(path) {
+                Ok(Found::File(bytes, shown)) => {
+                    items.extend(self.builder.objects(&shown.display().to_string(), Role::Patch, &bytes, 1));
+                }
+                Ok(Found::Directory(root)) => {
+                    let mut inner = Resources::default();
+                    self.builder.accumulate(&root, &mut inner, Wanted::Kustomization, None);
+                    items.append(&mut inner.items);
+                }
+                Err(fault) => self.builder.problem(entry.line, fault),
+            }
+        }
+        items
+    }
+
+    fn components(&mut self, into: &mut Resources) {
+        for (path, line) in self.file.texts("components") {
+            match self.root.enter(&path) {
+                Ok(root) => self.builder.accumulate(&root, into, Wanted::Component, self.namespace),
+                Err(fault) => self.builder.problem(line, fault),
+            }
+        }
+    }
+
+    fn transformers(&mut self, into: &mut Resources) {
+        self.patches(into);
+        self.names(into);
+        self.pairs(into);
+        let schema = self.builder.schema_of();
+        for entry in self.file.list("patchesJson6902") {
+            let done = self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            self.builder.attempt(entry.line, done);
+        }
+        for entry in self.file.list("replicas") {
+            let done = metadata::set_replicas(&mut into.items, &schema, entry, &into.fields.replicas);
+            self.builder.attempt(entry.line, done);
+        }
+        for field in ["images", "imageTags"] {
+            for entry in self.file.list(field) {
+                let done = ImageRule::read(entry).and_then(|rule| {
+                    let mut items = into.items.iter_mut();
+                    items
+                        .try_for_each(|item| rule.apply(item, &into.fields.images))
+                        .map_err(|reason| Fault::Patch { object: "an object".into(), reason })
+                });
+                self.builder.attempt(entry.line, done);
+            }
+        }
+        for entry in self.file.list("replacements") {
+            let found = self.builder.replacement(self.root, entry);
+            for replacement in self.builder.attempt(entry.line, found).unwrap_or_default() {
+                let done = replacements::apply(&mut into.items, &schema, &replacement);
+                self.builder.attempt(replacement.line, done);
+            }
+        }
+        for plugin in self.plugins("transformers") {
+            let done = plugins::transform(self.builder, self.root, &plugin, &mut into.items);
+            self.builder.attempt(plugin.node.line, done);
+        }
+    }
+
+    fn patches(&mut self, into: &mut Resources) {
+        let schema = self.builder.schema_of();
+        for entry in self.file.list("patchesStrategicMerge") {
+            let done = self.builder.patch_documents(self.root, entry).and_then(|documents| {
+                let patch =
+                    Patch { documents, target: None, allow_name_change: false, allow_kind_change: false };
+                patch.apply(&mut into.items, &schema)
+            });
+            self.builder.attempt(entry.line, done);
+        }
+        for entry in self.file.list("patches") {
+            let done = self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            self.builder.attempt(entry.line, done);
+        }
+    }
+
+    fn names(&mut self, into: &mut Resources) {
+        let schema = self.builder.schema_of();
+        let misfit = |reason| Fault::Patch { object: "an object".into(), reason };
+        if let Some((namespace, line)) = self.file.text("namespace") {
+            let rule = NamespaceRule { namespace, line, ..NamespaceRule::default() };
+            let done = rule.apply(&mut into.items, &schema, &into.fields.namespace).map_err(misfit);
+            self.builder.attempt(line, done);
+        }
+        for (field, affix) in [("namePrefix", Affix::Prefix), ("nameSuffix", Affix::Suffix)] {
+            let fields = match affix {
+                Affix::Prefix => &into.fields.name_prefix,
+                Affix::Suffix => &into.fields.name_suffix,
+            };
+            if let Some((text, line)) = self.file.text(field) {
+                let done = names::affix(&mut into.items, &schema, affix, text, fields, line).map_err(misfit);
+                self.builder.attempt(line, done);
+            }
+        }
+    }
+
+    fn pairs(&mut self, into: &mut Resources) {
+        let misfit = |reason| Fault::Patch { object: "an object".into(), reason };
+        for entry in self.file.list("labels") {
+            let fields = metadata::label_fields(entry, &into.fields);
+            if let Some(pairs) = entry.get("pairs") {
+                let done = metadata::set_pairs(&mut into.items, pairs, &fields).map_err(misfit);
+                self.builder.attempt(entry.line, done);
+            }
+        }
+        for field in ["commonLabels", "commonAnnotations"] {
+            let Some(pairs) = self.file.get(field) else { continue };
+            let fields = match field {
+                "commonLabels" => &into.fields.common_labels,
+                _ => &into.fields.common_annotations,
+            };
+            let done = metadata::set_pairs(&mut into.items, pairs, fields).map_err(misfit);
+            self.builder.attempt(pairs.line, done);
+        }
+    }
+
+    fn variables(&mut self, into: &mut Resources) {
+        let schema = self.builder.schema_of();
+        for entry in self.file.list("vars") {
+            let Some(variable) = self.builder.attempt(entry.line, Variable::read(entry)) else { continue };
+            let done = variable.bind(&mut into.items, &schema);
+            self.builder.attempt(entry.line, done);
+            if !into.variables.iter().any(|other| other.name == variable.name) {
+                into.variables.push(variable);
+            }
+        }
+    }
+}
+
+/// What no two objects have in common.
+fn key(item: &Item, schema: &Schema) -> String {
+    let id = item.id(schema);
+    let kind = &id.kind;
+    [&kind.group, &kind.version, &kind.kind, id.effective_namespace(), &id.name].join("\n")
+}
+
+/// Objects with it are for the build only.
+const LOCAL: &str = "config.kubernetes.io/local-config";
