@@ -485,7 +485,7 @@ impl Parameter {
 fn zero(parameter: Parameter) -> Option<Value> {
     match parameter {
         Parameter::Any => Some(Value::Nil),
-        Parameter::Map => Some(Value::from(Map::new())),
+        Parameter::Map => Some(Value::from(Map::null())),
         Parameter::List => Some(Value::from(List::null(Element::Any))),
         _ => None,
     }

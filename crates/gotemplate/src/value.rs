@@ -93,6 +93,7 @@ pub struct List {
 pub struct Map {
     /// What its values are.
     pub element: Element,
+    null: bool,
     entries: Rc<RefCell<BTreeMap<Text, Value>>>,
 }
 
@@ -206,7 +207,17 @@ impl Map {
 
     /// A map whose Go type is not `map[string]interface {}`.
     pub fn typed(element: Element) -> Self {
-        Self { element, entries: Rc::default() }
+        Self { element, null: false, entries: Rc::default() }
+    }
+
+    /// A nil map: empty, and Go refuses to set anything in it. `fromJson "null"` gives one; `toJson` and `toYaml` write it as `null`.
+    pub fn null() -> Self {
+        Self { element: Element::Any, null: true, entries: Rc::default() }
+    }
+
+    /// Whether this is a nil map.
+    pub fn is_null(&self) -> bool {
+        self.null
     }
 
     /// The value of a key.
@@ -251,7 +262,11 @@ impl Map {
 
     /// A map of its own with the same values; values that are maps stay shared.
     pub fn copy(&self) -> Self {
-        Self { element: self.element, entries: Rc::new(RefCell::new(self.entries.borrow().clone())) }
+        Self {
+            element: self.element,
+            null: false,
+            entries: Rc::new(RefCell::new(self.entries.borrow().clone())),
+        }
     }
 }
 
@@ -501,6 +516,10 @@ impl From<Map> for Value {
 
 impl FromIterator<(Text, Value)> for Map {
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(entries: I) -> Self {
-        Self { element: Element::Any, entries: Rc::new(RefCell::new(entries.into_iter().collect())) }
+        Self {
+            element: Element::Any,
+            null: false,
+            entries: Rc::new(RefCell::new(entries.into_iter().collect())),
+        }
     }
 }

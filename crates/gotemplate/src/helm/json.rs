@@ -41,7 +41,11 @@ fn written(args: &mut Arguments<'_>, form: Form) -> Result<Value, Fault> {
 fn from_json(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let text = args.text(0);
     args.run.charge(text.len())?;
-    Ok(json::decode_as_map(text.as_bytes()).unwrap_or_else(error_map).into())
+    let (map, error) = json::decode_as_map(text.as_bytes());
+    if let Some(error) = error {
+        map.set("Error", error.into());
+    }
+    Ok(map.into())
 }
 
 /// Any error becomes the only item of the list.

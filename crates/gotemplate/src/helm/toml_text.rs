@@ -194,6 +194,7 @@ fn kind_at(value: &Value, depth: usize) -> Result<Kind, String> {
     Ok(match value {
         Value::Nil => Kind::Nothing,
         Value::List(list) if list.is_null() => Kind::Nothing,
+        Value::Map(map) if map.is_null() => Kind::Nothing,
         Value::Map(_) => Kind::Table,
         Value::Object(object) if object.kind() == "struct" && matches!(object.plain(), Value::Map(_)) => {
             Kind::Table

@@ -3,7 +3,7 @@
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::json;
 use crate::sprig::weight;
-use crate::value::{Element, List, Map, Value};
+use crate::value::{Map, Value};
 use crate::yaml;
 
 use Parameter::{Any, Text as Str};
@@ -14,6 +14,14 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         result => result,
     }),
     Function::new("mustToYaml", &[Any], write),
+    Function::new("toYamlPretty", &[Any], |args| {
+        let value = args.value(0);
+        if !weight::charge(&value, args.run)? {
+            return Ok("".into());
+        }
+        let text = yaml::emit_pretty(&value).unwrap_or_default();
+        Ok(text.strip_suffix('\n').unwrap_or(&text).into())
+    }),
     Function::new("fromYaml", &[Str], |args| {
         Ok(match read(args)? {
             Ok(Value::Map(map)) => map,
@@ -26,7 +34,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("fromYamlArray", &[Str], |args| {
         Ok(match read(args)? {
             Ok(Value::List(list)) => list.into(),
-            Ok(Value::Nil) => List::null(Element::Any).into(),
+            Ok(Value::Nil) => Value::list(Vec::new()),
             Ok(other) => Value::list(vec![mismatch(&other, "[]interface {}").into()]),
             Err(error) => Value::list(vec![error.into()]),
         })
@@ -45,7 +53,10 @@ fn write(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 fn read(args: &mut Arguments<'_>) -> Result<Result<Value, String>, Fault> {
     let text = args.text(0);
     args.run.charge(text.len())?;
-    Ok(yaml::parse(text.as_bytes()).map_err(|error| format!("error converting YAML to JSON: yaml: {error}")))
+    Ok(yaml::parse(text.as_bytes()).map_err(|error| match error {
+        yaml::Error::Number { .. } => format!("error converting YAML to JSON: {error}"),
+        error => format!("error converting YAML to JSON: yaml: {error}"),
+    }))
 }
 
 fn mismatch(value: &Value, wanted: &str) -> String {

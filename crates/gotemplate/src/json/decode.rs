@@ -5,24 +5,29 @@ use crate::value::{Map, Text, Value};
 
 /// What `json.Unmarshal` into an `interface {}` gives: numbers are `float64`.
 pub(crate) fn decode(text: &[u8]) -> Result<Value, String> {
-    document(text)
+    match document(text)? {
+        (_, Some(error)) => Err(error),
+        (value, None) => Ok(value),
+    }
 }
 
-/// Into a `map[string]interface {}`. `null` is a map without entries.
-pub(crate) fn decode_as_map(text: &[u8]) -> Result<Map, String> {
-    match document(text)? {
-        Value::Map(map) => Ok(map),
-        Value::Nil => Ok(Map::new()),
-        other => Err(mismatch(&other, "map[string]interface {}")),
+/// Into a `map[string]interface {}`, and what is wrong with it: a map may be there in spite of an error.
+pub(crate) fn decode_as_map(text: &[u8]) -> (Map, Option<String>) {
+    match document(text) {
+        Err(error) => (Map::new(), Some(error)),
+        Ok((Value::Map(map), error)) => (map, error),
+        Ok((Value::Nil, _)) => (Map::null(), None),
+        Ok((other, _)) => (Map::new(), Some(mismatch(&other, "map[string]interface {}"))),
     }
 }
 
 /// Into a `[]interface {}`. `null` is nothing.
 pub(crate) fn decode_as_list(text: &[u8]) -> Result<Option<Vec<Value>>, String> {
     match document(text)? {
-        Value::List(list) => Ok(Some(list.items().to_vec())),
-        Value::Nil => Ok(None),
-        other => Err(mismatch(&other, "[]interface {}")),
+        (Value::List(list), None) => Ok(Some(list.items().to_vec())),
+        (Value::List(_), Some(error)) => Err(error),
+        (Value::Nil, _) => Ok(None),
+        (other, _) => Err(mismatch(&other, "[]interface {}")),
     }
 }
 
@@ -39,8 +44,8 @@ pub(crate) fn mismatch(value: &Value, wanted: &str) -> String {
     format!("json: cannot unmarshal {found} into Go value of type {wanted}")
 }
 
-/// Syntax comes first, over the whole text, and then the numbers that do not fit.
-fn document(text: &[u8]) -> Result<Value, String> {
+/// Syntax comes first, over the whole text. Then, as the second result, the first number that does not fit; nil stands for it.
+fn document(text: &[u8]) -> Result<(Value, Option<String>), String> {
     let mut reader = Reader { text, at: 0, depth: 0, too_large: None };
     reader.space();
     let value = reader.value()?;
@@ -48,10 +53,12 @@ fn document(text: &[u8]) -> Result<Value, String> {
     if reader.at < text.len() {
         return Err(reader.invalid("after top-level value"));
     }
-    match reader.too_large {
-        Some(number) => Err(format!("json: cannot unmarshal number {number} into Go value of type float64")),
-        None => Ok(value),
-    }
+    let too_large = reader
+        .too_large
+        .map(|number| format!("json: cannot unmarshal number {number} into Go value of type float64"));
+    // The type of the document matters more than its number.
+    let value = if too_large.is_some() && value.is_nil() { Value::Float(0.0) } else { value };
+    Ok((value, too_large))
 }
 
 struct Reader<'t> {
@@ -75,7 +82,11 @@ impl Reader<'_> {
     /// `SyntaxError` of the scanner: the byte here is not what belongs here.
     fn invalid(&self, context: &str) -> String {
         match self.peek() {
-            None => "unexpected end of JSON input".to_owned(),
+            // At the end the scanner is given a blank, which is wrong only inside of a word.
+            None if context.starts_with("in string literal") || !inside(context) => {
+                "unexpected end of JSON input".to_owned()
+            }
+            None => format!("invalid character ' ' {context}"),
             Some(byte) => format!("invalid character {} {context}", quote_byte(byte)),
         }
     }
@@ -200,6 +211,7 @@ impl Reader<'_> {
         let number: f64 = digits.parse().map_err(|_| self.invalid("in numeric literal"))?;
         if number.is_infinite() {
             self.too_large.get_or_insert_with(|| digits.into_owned());
+            return Ok(Value::Nil);
         }
         Ok(number.into())
     }
@@ -283,6 +295,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether this is within a literal, where no blank may be.
+fn inside(context: &str) -> bool {
+    context.starts_with("in ") || context.starts_with("after decimal point")
+}
+
 /// `quoteChar`.
 fn quote_byte(byte: u8) -> String {
     match byte {
@@ -329,7 +346,9 @@ mod tests {
             ("trux", "invalid character 'x' in literal true (expecting 'e')"),
             ("1 2", "invalid character '2' after top-level value"),
             ("01", "invalid character '1' after top-level value"),
-            ("-", "unexpected end of JSON input"),
+            ("-", "invalid character ' ' in numeric literal"),
+            ("tru", "invalid character ' ' in literal true (expecting 'e')"),
+            ("\"a", "unexpected end of JSON input"),
             ("1.x", "invalid character 'x' after decimal point in numeric literal"),
             (r#""\x""#, "invalid character 'x' in string escape code"),
             ("\"\n\"", r"invalid character '\n' in string literal"),
@@ -339,8 +358,8 @@ mod tests {
             assert_eq!(words(text), expected, "{text}");
         }
         assert_eq!(
-            decode_as_map(b"[1]").map(|_| ()),
-            Err("json: cannot unmarshal array into Go value of type map[string]interface {}".to_owned()),
+            decode_as_map(b"[1]").1.as_deref(),
+            Some("json: cannot unmarshal array into Go value of type map[string]interface {}"),
         );
     }
 

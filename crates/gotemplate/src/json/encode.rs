@@ -46,6 +46,7 @@ impl Writer {
                 self.text(text.as_bytes());
             }
             Value::List(list) => self.list(list)?,
+            Value::Map(map) if map.is_null() => self.out.push_str("null"),
             Value::Map(map) => self.map(map)?,
             Value::Object(object) => self.value(&object.plain())?,
         }

@@ -78,9 +78,16 @@ fn prefix(digits: &str) -> Option<(u32, String)> {
     allowed.then(|| (radix, rest.replace('_', "")))
 }
 
-/// `strconv.ParseFloat` for 64 bits without hexadecimal floats.
+/// `strconv.ParseFloat` for 64 bits without hexadecimal floats; underscores may stand between digits.
 pub(crate) fn parse_float(text: &str) -> Option<f64> {
-    let number: f64 = text.parse().ok()?;
+    let between = |(at, _): (usize, &str)| {
+        let digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+        at > 0 && digit(text.as_bytes().get(at - 1)) && digit(text.as_bytes().get(at + 1))
+    };
+    if !text.match_indices('_').all(between) {
+        return None;
+    }
+    let number: f64 = text.replace('_', "").parse().ok()?;
     let named = text.bytes().any(|byte| matches!(byte, b'n' | b'N'));
     (number.is_finite() || named).then_some(number)
 }

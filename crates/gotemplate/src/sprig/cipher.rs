@@ -62,8 +62,9 @@ fn decrypt(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let bytes = encoding::decode_base64(text.as_bytes())
         .map_err(|at| Fault::new(format!("illegal base64 data at input byte {at}")))?;
     if bytes.len() < BLOCK {
-        let words =
-            format!("runtime error: slice bounds out of range [:{BLOCK}] with capacity {}", bytes.len());
+        // The decoder makes room for what whole groups of four hold.
+        let room = text.len() / 4 * 3;
+        let words = format!("runtime error: slice bounds out of range [:{BLOCK}] with capacity {room}");
         return Err(Fault::new(words));
     }
     let (mut before, rest) = bytes.split_at(BLOCK);

@@ -45,6 +45,9 @@ fn dict(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 
 fn set(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let map = args.map(0);
+    if map.is_null() {
+        return Err(Fault::new("assignment to entry in nil map"));
+    }
     map.set(args.text(1), args.value(2));
     Ok(map.into())
 }
@@ -110,9 +113,12 @@ fn conversion(value: &Value, wanted: &str) -> Fault {
 }
 
 fn merge_all(args: &mut Arguments<'_>, rule: merge::Rule) -> Result<Value, Fault> {
-    let target = args.map(0);
+    let mut target = args.map(0);
     let sources: Vec<Map> = (1..args.values.len()).map(|index| args.map(index)).collect();
     for source in sources {
+        if target.is_null() && !source.is_null() {
+            target = Map::new();
+        }
         merge::merge(&target, &source, rule, args.run)?;
     }
     Ok(target.into())

@@ -1,7 +1,6 @@
 //! Go's `time.Duration`: nanoseconds.
 
 use crate::function::Fault;
-use crate::quote::quote;
 
 /// `Duration.String`: `1h2m3.5s`.
 pub(crate) fn print(nanoseconds: i64) -> String {
@@ -39,7 +38,7 @@ fn fraction(value: u64, unit: u64) -> String {
 
 /// `time.ParseDuration`.
 pub(crate) fn parse(text: &str) -> Result<i64, Fault> {
-    let invalid = || Fault::new(format!("time: invalid duration {}", quote(text.as_bytes())));
+    let invalid = || Fault::new(format!("time: invalid duration {}", quote(text)));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -61,10 +60,10 @@ pub(crate) fn parse(text: &str) -> Result<i64, Fault> {
         }
         let named = after.find(|c: char| c == '.' || c.is_ascii_digit()).unwrap_or(after.len());
         let (name, after) = after.split_at(named);
-        let quoted = || format!("{} in duration {}", quote(name.as_bytes()), quote(text.as_bytes()));
+        let quoted = || format!("{} in duration {}", quote(name), quote(text));
         let unit = match name {
             "" => {
-                return Err(Fault::new(format!("time: missing unit in duration {}", quote(text.as_bytes()))));
+                return Err(Fault::new(format!("time: missing unit in duration {}", quote(text))));
             }
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,
@@ -85,6 +84,20 @@ pub(crate) fn parse(text: &str) -> Result<i64, Fault> {
         return Ok(0i64.wrapping_sub_unsigned(total));
     }
     i64::try_from(total).map_err(|_| invalid())
+}
+
+/// `time.quote`, which errors of durations and times use: bytes that are not printable ASCII in hexadecimal.
+pub(crate) fn quote(text: &str) -> String {
+    let mut out = String::from("\"");
+    for byte in text.bytes() {
+        match byte {
+            b'"' | b'\\' => out.extend(['\\', byte.into()]),
+            b' '..=0x7F => out.push(byte.into()),
+            _ => out.push_str(&format!("\\x{byte:02x}")),
+        }
+    }
+    out.push('"');
+    out
 }
 
 /// `Duration.Round` to seconds, halves away from zero.

@@ -67,7 +67,9 @@ fn decode_base32_line(text: &[u8]) -> Result<Vec<u8>, usize> {
         let mut digits = 8;
         let mut ends = false;
         for (index, digit) in quantum.iter_mut().enumerate() {
-            let Some((byte, after)) = rest.split_first() else { return Err(text.len()) };
+            let Some((byte, after)) = rest.split_first() else {
+                return Err(text.len() - index);
+            };
             let at = text.len() - rest.len();
             rest = after;
             if *byte == b'=' && index >= 2 && rest.len() < 8 {

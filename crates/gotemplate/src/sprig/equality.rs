@@ -44,7 +44,7 @@ fn compare(one: &Value, other: &Value, run: &mut dyn Run, depth: usize) -> Resul
             if one.is(other) {
                 return Ok(true);
             }
-            if one.element != other.element || one.len() != other.len() {
+            if one.element != other.element || one.is_null() != other.is_null() || one.len() != other.len() {
                 return Ok(false);
             }
             run.charge(one.len() * 2)?;

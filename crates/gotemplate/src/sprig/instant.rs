@@ -73,7 +73,7 @@ impl Instant {
             hour: rest / 3600,
             minute: rest / 60 % 60,
             second: rest % 60,
-            weekday: (days + 4).rem_euclid(7) as u32,
+            weekday: weekday_of(days) as u32,
             year_day: (days - days_of(year, 1, 1) + 1) as u32,
         }
     }
@@ -300,6 +300,16 @@ fn civil_of(days: i64) -> (i64, u32, u32) {
     let day = (of_year - (153 * month + 2) / 5 + 1) as u32;
     let month = if month < 10 { month + 3 } else { month - 9 } as u32;
     (year + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// The year that days since 1970 lie in.
+pub(crate) fn year_of(days: i64) -> i64 {
+    civil_of(days).0
+}
+
+/// The day of the week of days since 1970; 0 is Sunday.
+pub(crate) fn weekday_of(days: i64) -> i64 {
+    (days + 4).rem_euclid(7)
 }
 
 /// The text of an epoch: whole seconds.

@@ -1,8 +1,8 @@
 //! Layouts of dates: `Mon Jan 2 15:04:05 MST 2006` (Go's `time/format.go`).
 
 use crate::function::Fault;
-use crate::quote;
 
+use super::duration::quote;
 use super::instant::{DAY, Instant, days_of};
 use super::zone::Zone;
 
@@ -193,7 +193,6 @@ fn fraction(nanoseconds: u32, digits: usize, trims: bool, separator: char) -> St
 
 /// `time.ParseInLocation`.
 pub(crate) fn parse(layout: &str, text: &str, zone: &Zone) -> Result<Instant, Fault> {
-    let quote = |text: &str| quote::quote(text.as_bytes());
     let mut reader = Reader { rest: text, found: Found::default() };
     let mut rest = layout;
     loop {
@@ -305,7 +304,7 @@ impl Found {
             }
             (None, Some(name)) if name != "UTC" && zone.at(local).1 != *name => {
                 let hours = name.strip_prefix("GMT").and_then(|hours| hours.parse::<i32>().ok()).unwrap_or(0);
-                (local - i64::from(hours * 3600), Zone::fixed(hours * 3600, name.clone()))
+                (local, Zone::fixed(hours * 3600, name.clone()))
             }
             (None, Some(name)) if name == "UTC" => (local, Zone::utc()),
             (None, _) => (zone.to_utc(local), zone.clone()),

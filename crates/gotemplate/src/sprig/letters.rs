@@ -74,7 +74,11 @@ fn pascal_case(text: &[u8]) -> Text {
         out.push(current);
         match rest.next() {
             Some(rune) => current = rune,
-            None => return out.into(),
+            None => {
+                // The last of nothing but connectors is written twice.
+                out.push(current);
+                return out.into();
+            }
         }
     }
     // Capitals that follow a capital at the start of a word become small: `HTTP_server` is `HttpServer`.
@@ -118,8 +122,7 @@ enum Word {
 
 /// `xstrings.camelCaseToLowerCase`: words of one case joined by `connector`.
 fn joined_case(text: &[u8], connector: char) -> Text {
-    // Go skips what is not UTF-8 here.
-    let runes: Vec<char> = runes::of(text).filter(|rune| *rune != char::REPLACEMENT_CHARACTER).collect();
+    let runes: Vec<char> = runes::of(text).collect();
     let mut out = String::new();
     let mut rest = runes.as_slice();
     let (mut kind, mut word) = next_word(&mut rest);
@@ -193,7 +196,7 @@ fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
             _ => capitals,
         };
         (Word::Upper, length)
-    } else if first.is_alphabetic() {
+    } else if is_letter(first) {
         (Word::Letters, run(is_small))
     } else if first.is_numeric() {
         (Word::Number, run(char::is_numeric))
@@ -207,8 +210,13 @@ fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
     (kind, &text[..length])
 }
 
+/// What is not UTF-8 belongs to the word it stands in.
+fn is_letter(rune: char) -> bool {
+    rune.is_alphabetic() || rune == char::REPLACEMENT_CHARACTER
+}
+
 fn is_small(rune: char) -> bool {
-    rune.is_alphabetic() && !rune.is_uppercase()
+    is_letter(rune) && !rune.is_uppercase()
 }
 
 fn write_lower(out: &mut String, kind: Word, word: &[char], connector: char) {

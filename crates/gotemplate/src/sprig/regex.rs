@@ -3,6 +3,7 @@
 use std::rc::Rc;
 
 use crate::function::{Arguments, Fault, Function, Parameter};
+use crate::quote;
 use crate::value::{Element, List, Text, Value};
 
 use super::pattern::{self, Pattern};
@@ -13,28 +14,30 @@ use Parameter::{Int, Text as Str};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("regexMatch", &[Str, Str], |args| {
-        Ok(compiled(args).is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes())).into())
+        Ok(given(args).is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes())).into())
     }),
     Function::new("mustRegexMatch", &[Str, Str], |args| {
-        Ok(compiled(args)?.regex.is_match(args.text(1).as_bytes()).into())
+        Ok(given(args)?.regex.is_match(args.text(1).as_bytes()).into())
     }),
-    Function::new("regexFind", &[Str, Str], find),
-    Function::new("mustRegexFind", &[Str, Str], find),
-    Function::new("regexFindAll", &[Str, Str, Int], find_all),
-    Function::new("mustRegexFindAll", &[Str, Str, Int], find_all),
-    Function::new("regexReplaceAll", &[Str, Str, Str], |args| replace(args, true)),
-    Function::new("mustRegexReplaceAll", &[Str, Str, Str], |args| replace(args, true)),
-    Function::new("regexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, false)),
-    Function::new("mustRegexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, false)),
-    Function::new("regexSplit", &[Str, Str, Int], split),
-    Function::new("mustRegexSplit", &[Str, Str, Int], split),
+    Function::new("regexFind", &[Str, Str], |args| find(args, compiled)),
+    Function::new("mustRegexFind", &[Str, Str], |args| find(args, given)),
+    Function::new("regexFindAll", &[Str, Str, Int], |args| find_all(args, compiled)),
+    Function::new("mustRegexFindAll", &[Str, Str, Int], |args| find_all(args, given)),
+    Function::new("regexReplaceAll", &[Str, Str, Str], |args| replace(args, compiled, true)),
+    Function::new("mustRegexReplaceAll", &[Str, Str, Str], |args| replace(args, given, true)),
+    Function::new("regexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, compiled, false)),
+    Function::new("mustRegexReplaceAllLiteral", &[Str, Str, Str], |args| replace(args, given, false)),
+    Function::new("regexSplit", &[Str, Str, Int], |args| split(args, compiled)),
+    Function::new("mustRegexSplit", &[Str, Str, Int], |args| split(args, given)),
     Function::new("regexQuoteMeta", &[Str], |args| {
         Ok(Text::from(pattern::quote(args.text(0).as_bytes())).into())
     }),
 ];
 
-/// The first argument, compiled; once, however often it is used.
-fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
+type Compile = fn(&mut Arguments<'_>) -> Result<Rc<Pattern>, Fault>;
+
+/// The first argument, compiled (`regexp.Compile`); once, however often it is used.
+fn given(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
     let expression = args.text(0);
     if let Some(pattern) = args.run.kept(&expression).and_then(|kept| kept.downcast().ok()) {
         return Ok(pattern);
@@ -44,14 +47,24 @@ fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
     Ok(pattern)
 }
 
-fn find(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = compiled(args)?;
+/// `regexp.MustCompile`, whose panic names the whole expression.
+fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
+    given(args).map_err(|fault| {
+        let expression = args.text(0);
+        let bytes = expression.as_bytes();
+        let shown = if quote::can_backquote(bytes) { format!("`{expression}`") } else { quote::quote(bytes) };
+        Fault::new(format!("regexp: Compile({shown}): {fault}"))
+    })
+}
+
+fn find(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
+    let pattern = compile(args)?;
     let text = args.text(1);
     Ok(pattern.regex.find(text.as_bytes()).map_or(Text::from(""), |found| found.as_bytes().into()).into())
 }
 
-fn find_all(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = compiled(args)?;
+fn find_all(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
+    let pattern = compile(args)?;
     let text = args.text(1);
     let found = all_matches(&pattern, text.as_bytes(), args.int(2));
     if found.is_empty() {
@@ -98,8 +111,8 @@ impl Walk {
     }
 }
 
-fn replace(args: &mut Arguments<'_>, expands: bool) -> Result<Value, Fault> {
-    let pattern = compiled(args)?;
+fn replace(args: &mut Arguments<'_>, compile: Compile, expands: bool) -> Result<Value, Fault> {
+    let pattern = compile(args)?;
     let (text, template) = (args.text(1), args.text(2));
     let (text, template) = (text.as_bytes(), template.as_bytes());
     args.run.charge(text.len())?;
@@ -129,8 +142,8 @@ fn replace(args: &mut Arguments<'_>, expands: bool) -> Result<Value, Fault> {
 }
 
 /// `Regexp.Split`.
-fn split(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let pattern = compiled(args)?;
+fn split(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
+    let pattern = compile(args)?;
     let (text, limit) = (args.text(1), args.int(2));
     let text = text.as_bytes();
     if limit == 0 {
@@ -188,8 +201,12 @@ mod tests {
     fn only_the_plain_match_forgives_a_bad_expression() {
         assert_eq!(call("regexMatch", &["[".into(), "a".into()]), "false");
         assert_eq!(
-            fault("regexFind", &["[".into(), "a".into()]),
+            fault("mustRegexFind", &["[".into(), "a".into()]),
             "error parsing regexp: missing closing ]: `[`"
+        );
+        assert_eq!(
+            fault("regexFind", &["[".into(), "a".into()]),
+            "regexp: Compile(`[`): error parsing regexp: missing closing ]: `[`"
         );
     }
 }

@@ -97,6 +97,11 @@ impl Object for Held {
             ))),
             None => Err(Fault::new(format!("wrong number of args for {name}: want 1 got 0"))),
         };
+        // A result of a method has no address, and so none of the methods of pointers.
+        let of_pointer = matches!(name, "Original" | "Compare" | "Equal") || name.contains("Than");
+        if of_pointer && !self.pointer {
+            return None;
+        }
         Some(match name {
             "Major" => number(own.major),
             "Minor" => number(own.minor),

@@ -54,6 +54,7 @@ pub(crate) fn deep_copy(value: &Value, run: &mut dyn Run) -> Result<Value, Fault
 fn copy(value: &Value) -> Value {
     match value {
         Value::List(list) if list.is_null() => value.clone(),
+        Value::Map(map) if map.is_null() => value.clone(),
         Value::List(list) => {
             crate::value::List::typed(list.element, list.items().iter().map(copy).collect()).into()
         }

@@ -28,6 +28,7 @@ fn emit_value(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), Er
         Value::List(list) if list.element == Element::Byte => writer.text(&bytes_text(list)),
         Value::List(list) if list.is_null() => writer.plain("null"),
         Value::List(list) => emit_list(writer, list, depth)?,
+        Value::Map(map) if map.is_null() => writer.plain("null"),
         Value::Map(map) => emit_map(writer, map, depth)?,
         Value::Object(object) => emit_value(writer, &object.plain(), depth + 1)?,
     }

@@ -14,6 +14,8 @@ pub(super) struct Writer {
     /// Whether the line has only indentation and indicators.
     indention: bool,
     place: Place,
+    /// Lists stand to the right of their key, and lines are as long as they are (go-yaml 3).
+    spacious: bool,
 }
 
 /// What the next node is.
@@ -34,11 +36,17 @@ impl Default for Writer {
             whitespace: true,
             indention: true,
             place: Place::Root,
+            spacious: false,
         }
     }
 }
 
 impl Writer {
+    /// Writes as go-yaml 3 does.
+    pub(super) fn spacious() -> Self {
+        Self { spacious: true, ..Self::default() }
+    }
+
     /// The document, with a line end.
     pub(super) fn finish(mut self) -> String {
         self.write_indent();
@@ -62,7 +70,7 @@ impl Writer {
     }
 
     pub(super) fn begin_list(&mut self) {
-        let indentless = self.place == Place::Value && !self.indention;
+        let indentless = self.place == Place::Value && !self.indention && !self.spacious;
         self.increase_indent(false, indentless);
     }
 
@@ -128,6 +136,11 @@ impl Writer {
         self.decrease_indent();
     }
 
+    /// Whether the line may be broken.
+    fn is_full(&self) -> bool {
+        self.column > BEST_WIDTH && !self.spacious
+    }
+
     fn put(&mut self, character: char) {
         self.out.push(character);
         self.column += 1;
@@ -172,7 +185,7 @@ impl Writer {
         let mut characters = text.chars().peekable();
         while let Some(character) = characters.next() {
             if character == ' ' {
-                if breaks && !spaces && self.column > BEST_WIDTH && characters.peek() != Some(&' ') {
+                if breaks && !spaces && self.is_full() && characters.peek() != Some(&' ') {
                     self.write_indent();
                 } else {
                     self.put(' ');
@@ -198,7 +211,7 @@ impl Writer {
             if character == ' ' {
                 let inside = at > 0 && at + 1 < text.len();
                 let single = characters.peek().is_none_or(|(_, next)| *next != ' ');
-                if breaks && !spaces && self.column > BEST_WIDTH && inside && single {
+                if breaks && !spaces && self.is_full() && inside && single {
                     self.write_indent();
                 } else {
                     self.put(' ');
@@ -240,7 +253,7 @@ impl Writer {
                 self.escape(character);
                 spaces = false;
             } else if character == ' ' {
-                if breaks && !spaces && self.column > BEST_WIDTH && at > 0 && at + 1 < text.len() {
+                if breaks && !spaces && self.is_full() && at > 0 && at + 1 < text.len() {
                     self.write_indent();
                     if characters.peek().is_some_and(|(_, next)| *next == ' ') {
                         self.put('\\');
