@@ -108,7 +108,7 @@ impl Writer {
             Value::Nil => return Err("reflect: call of reflect.Value.Type on zero Value".to_owned()),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
             Value::Int(number, IntKind::Uint64 | IntKind::Uint) => {
-                self.out.push_str(&number.cast_unsigned().to_string())
+                self.out.push_str(&number.cast_unsigned().to_string());
             }
             Value::Int(number, _) => self.out.push_str(&number.to_string()),
             Value::Float(number) => self.float(*number),
@@ -133,7 +133,7 @@ impl Writer {
         match object.type_name() {
             // Without quotes, which a text would have.
             "time.Time" => {
-                self.out.push_str(&object.plain().as_text().map(ToString::to_string).unwrap_or_default())
+                self.out.push_str(&object.plain().as_text().map(ToString::to_string).unwrap_or_default());
             }
             "time.Duration" => self.text(&object.print()),
             _ => self.element(&object.plain())?,

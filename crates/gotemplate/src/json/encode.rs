@@ -35,7 +35,7 @@ impl Writer {
             Value::Nil => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
             Value::Int(number, IntKind::Uint64 | IntKind::Uint) => {
-                self.out.push_str(&number.cast_unsigned().to_string())
+                self.out.push_str(&number.cast_unsigned().to_string());
             }
             Value::Int(number, _) => self.out.push_str(&number.to_string()),
             Value::Float(number) => self.float(*number)?,

@@ -276,8 +276,7 @@ mod tests {
         let authority = value("genCA", &["an authority".into(), Value::int(365)]).expect("an authority");
         let hosts =
             [Value::list(vec!["10.0.0.1".into(), "::1".into()]), Value::list(vec!["a.example".into()])];
-        let arguments =
-            ["a.example".into(), hosts[0].clone(), hosts[1].clone(), Value::int(30), authority.clone()];
+        let arguments = ["a.example".into(), hosts[0].clone(), hosts[1].clone(), Value::int(30), authority];
         let signed = value("genSignedCert", &arguments).expect("a certificate");
         let (kind, bytes) = pem::decode(part(&signed, "Cert").as_bytes()).expect("a block");
         assert_eq!(kind, "CERTIFICATE");

@@ -19,7 +19,7 @@ fn emit_value(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), Er
         Value::Nil => writer.plain("null"),
         Value::Bool(value) => writer.plain(if *value { "true" } else { "false" }),
         Value::Int(number, IntKind::Uint64 | IntKind::Uint) => {
-            writer.plain(&number.cast_unsigned().to_string())
+            writer.plain(&number.cast_unsigned().to_string());
         }
         Value::Int(number, _) => writer.plain(&number.to_string()),
         Value::Float(number) => writer.plain(&number_text(*number)),
