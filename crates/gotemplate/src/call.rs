@@ -3,7 +3,7 @@
 use crate::evaluator::{Evaluated, Evaluator, Frame, Seen};
 use crate::function::{Arguments, Fault, Parameter};
 use crate::helm::methods;
-use crate::node::{At, Callee, Command, Number, Operand, Span};
+use crate::node::{At, Callee, Command, Many, Number, Operand, Span};
 use crate::table::Special;
 use crate::value::{Element, List, Map, Value};
 
@@ -31,9 +31,9 @@ impl Evaluator<'_> {
         last: Option<Value>,
     ) -> Evaluated<Seen> {
         let (first, arguments) =
-            command.arguments.split_first().expect("the parser lets no command be empty");
+            frame.source.many(command.arguments).split_first().expect("the parser lets no command be empty");
         let given = Given { arguments, last };
-        match first {
+        match *first {
             Operand::Field(_, fields) => {
                 frame.at = At::Operand(first);
                 self.fields(frame, dot, dot, fields, given)
@@ -41,11 +41,11 @@ impl Evaluator<'_> {
             Operand::Chain(..) => self.chain(frame, dot, first, given),
             Operand::Function(_, callee) => {
                 frame.at = At::Operand(first);
-                self.call(frame, dot, *callee, At::Command(command), given)
+                self.call(frame, dot, callee, At::Command(command), given)
             }
-            Operand::Pipe(pipe) => {
+            Operand::Pipe(_, pipe) => {
                 self.no_function(frame, first, &given)?;
-                self.pipeline(frame, dot, pipe)
+                self.pipeline(frame, dot, frame.source.one(pipe))
             }
             Operand::Variable(..) => self.variable_fields(frame, dot, first, given),
             _ => {
@@ -63,7 +63,7 @@ impl Evaluator<'_> {
         if given.len() == 0 {
             return Ok(());
         }
-        self.fail(frame, format!("can't give argument to non-function {}", operand.show(&frame.tree.source)))
+        self.fail(frame, format!("can't give argument to non-function {}", operand.show(frame.source)))
     }
 
     /// What needs no call: a constant or dot.
@@ -71,11 +71,10 @@ impl Evaluator<'_> {
         let value = match operand {
             Operand::Bool(_, value) => Value::Bool(*value),
             Operand::Dot(_) => return Ok(dot.clone()),
-            Operand::Number(_, number) => self.ideal(frame, number)?,
-            Operand::Text(_, literal) => literal.value.clone(),
+            Operand::Number(_, number) => self.ideal(frame, frame.source.one(*number))?,
+            Operand::Text(_, literal) => frame.source.one(*literal).value.clone(),
             _ => {
-                return self
-                    .fail(frame, format!("can't evaluate command {}", operand.show(&frame.tree.source)));
+                return self.fail(frame, format!("can't evaluate command {}", operand.show(frame.source)));
             }
         };
         Ok(Seen::plain(value))
@@ -111,14 +110,13 @@ impl Evaluator<'_> {
     ) -> Evaluated<Seen> {
         frame.at = At::Operand(operand);
         let Operand::Chain(_, chain) = operand else { unreachable!("only chains are given") };
+        let chain = frame.source.one(*chain);
         if let Operand::Nil(_) = chain.of {
-            return self.fail(
-                frame,
-                format!("indirection through explicit nil in {}", operand.show(&frame.tree.source)),
-            );
+            return self
+                .fail(frame, format!("indirection through explicit nil in {}", operand.show(frame.source)));
         }
         let receiver = self.seen(frame, dot, &chain.of)?;
-        self.fields(frame, dot, &receiver, &chain.fields, given)
+        self.fields(frame, dot, &receiver, chain.fields, given)
     }
 
     fn variable_fields<'t>(
@@ -130,6 +128,7 @@ impl Evaluator<'_> {
     ) -> Evaluated<Seen> {
         frame.at = At::Operand(operand);
         let Operand::Variable(_, variable) = operand else { unreachable!("only variables are given") };
+        let variable = frame.source.one(*variable);
         let Some(slot) = variable.slot else {
             return self.fail(frame, format!("undefined variable: {}", frame.name(variable.name)));
         };
@@ -138,7 +137,7 @@ impl Evaluator<'_> {
             return Ok(self.variable(frame, slot).clone());
         }
         let receiver = self.variable(frame, slot).clone();
-        self.fields(frame, dot, &receiver, &variable.fields, given)
+        self.fields(frame, dot, &receiver, variable.fields, given)
     }
 
     /// `.X.Y.Z` of a receiver; if the last is a method it gets the arguments.
@@ -147,10 +146,11 @@ impl Evaluator<'_> {
         frame: &mut Frame<'t>,
         dot: &Seen,
         receiver: &Seen,
-        names: &'t [Span],
+        names: Many<Span>,
         given: Given<'t>,
     ) -> Evaluated<Seen> {
-        let (last, names) = names.split_last().expect("the parser makes no chain without fields");
+        let (last, names) =
+            frame.source.many(names).split_last().expect("the parser makes no chain without fields");
         let mut seen: Option<Seen> = None;
         for &name in names {
             seen = Some(self.field(frame, dot, seen.as_ref().unwrap_or(receiver), name, Given::NOTHING)?);
@@ -195,7 +195,7 @@ impl Evaluator<'_> {
                     return self
                         .fail(frame, format!("{} is not a method but has arguments", frame.name(name)));
                 }
-                Ok(match map.get(name.of(&frame.tree.source.text)) {
+                Ok(match map.get(name.of(&frame.source.text)) {
                     Some(value) => Seen { value, boxed: map.element.is_any() },
                     None => missing(map),
                 })
@@ -271,7 +271,7 @@ impl Evaluator<'_> {
         if callee.special == Special::Call {
             frame.at = whole;
             let name = match (given.arguments.first(), &values[0]) {
-                (Some(first), _) => first.show(&frame.tree.source),
+                (Some(first), _) => first.show(frame.source),
                 (None, Value::Text(text)) => text.to_string(),
                 (None, value) => format!("<{} Value>", value.type_name()),
             };
@@ -356,12 +356,12 @@ impl Evaluator<'_> {
     /// The value of an operand, before anybody says what type it should have.
     fn seen<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, operand: &'t Operand) -> Evaluated<Seen> {
         frame.at = At::Operand(operand);
-        match operand {
+        match *operand {
             Operand::Field(_, fields) => self.fields(frame, dot, dot, fields, Given::NOTHING),
             Operand::Variable(..) => self.variable_fields(frame, dot, operand, Given::NOTHING),
-            Operand::Pipe(pipe) => self.pipeline(frame, dot, pipe),
+            Operand::Pipe(_, pipe) => self.pipeline(frame, dot, frame.source.one(pipe)),
             Operand::Function(_, callee) => {
-                self.call(frame, dot, *callee, At::Operand(operand), Given::NOTHING)
+                self.call(frame, dot, callee, At::Operand(operand), Given::NOTHING)
             }
             Operand::Chain(..) => self.chain(frame, dot, operand, Given::NOTHING),
             _ => self.constant(frame, dot, operand),
@@ -395,14 +395,16 @@ impl Evaluator<'_> {
     /// A constant where a type is wanted.
     fn literal(&self, frame: &Frame<'_>, operand: &Operand, wanted: Parameter) -> Evaluated<Value> {
         let number = match operand {
-            Operand::Number(_, number) => Some(&**number),
+            Operand::Number(_, number) => Some(frame.source.one(*number)),
             _ => None,
         };
         let int = || number.and_then(|number| number.int);
         let (value, expected) = match (wanted, operand) {
             (Parameter::Bool, Operand::Bool(_, value)) => (Some(Value::Bool(*value)), ""),
             (Parameter::Bool, _) => (None, "bool"),
-            (Parameter::Text, Operand::Text(_, literal)) => (Some(literal.value.clone()), ""),
+            (Parameter::Text, Operand::Text(_, literal)) => {
+                (Some(frame.source.one(*literal).value.clone()), "")
+            }
             (Parameter::Text, _) => (None, "string"),
             (Parameter::Int, _) => (int().map(Value::int), "integer"),
             (Parameter::Int64, _) => (int().map(Value::int64), "integer"),
@@ -414,15 +416,13 @@ impl Evaluator<'_> {
                 (value, "unsigned integer")
             }
             _ => {
-                let (shown, name) = (operand.show(&frame.tree.source), wanted.type_name());
+                let (shown, name) = (operand.show(frame.source), wanted.type_name());
                 return self.fail(frame, format!("can't handle {shown} for arg of type {name}"));
             }
         };
         match value {
             Some(value) => Ok(value),
-            None => {
-                self.fail(frame, format!("expected {expected}; found {}", operand.show(&frame.tree.source)))
-            }
+            None => self.fail(frame, format!("expected {expected}; found {}", operand.show(frame.source))),
         }
     }
 

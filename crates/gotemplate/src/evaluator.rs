@@ -7,7 +7,7 @@ use std::rc::Rc;
 
 use crate::error::{Error, Place};
 use crate::function::{Fault, Run};
-use crate::node::{At, Branch, Invocation, Node, Pipe, Span, Tree};
+use crate::node::{At, Branch, Invocation, Many, Node, Pipe, Source, Span, Tree};
 use crate::parser;
 use crate::print;
 use crate::random::Random;
@@ -39,6 +39,7 @@ pub(crate) struct Evaluator<'a> {
 /// The execution of one template.
 pub(crate) struct Frame<'t> {
     pub(crate) tree: &'t Tree,
+    pub(crate) source: &'t Source,
     base: usize,
     pub(crate) at: At<'t>,
 }
@@ -65,7 +66,7 @@ pub(crate) type Evaluated<T> = Result<T, Box<Error>>;
 impl<'t> Frame<'t> {
     /// A name in the source.
     pub(crate) fn name(&self, span: Span) -> Cow<'t, str> {
-        String::from_utf8_lossy(span.of(&self.tree.source.text))
+        String::from_utf8_lossy(span.of(&self.source.text))
     }
 }
 
@@ -116,8 +117,8 @@ impl<'a> Evaluator<'a> {
         let base = self.variables.len();
         self.variables.resize(base + tree.slots, Seen::default());
         self.variables[base] = dot.clone();
-        let mut frame = Frame { tree, base, at: At::Nothing };
-        let result = self.walk(&mut frame, dot, &tree.root);
+        let mut frame = Frame { tree, source: &tree.source, base, at: At::Nothing };
+        let result = self.walk(&mut frame, dot, tree.root);
         self.variables.truncate(base);
         result.map(|_| ())
     }
@@ -140,7 +141,7 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn fault<T>(&self, frame: &Frame<'_>, fault: Fault) -> Evaluated<T> {
-        let source = &frame.tree.source;
+        let source = frame.source;
         let position = frame.at.position() as usize;
         let start = source.text[..position].iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
         let place = Place {
@@ -169,17 +170,19 @@ impl<'a> Evaluator<'a> {
         self.charge(bytes).or_else(|fault| self.fault(frame, fault))
     }
 
-    fn walk<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, nodes: &'t [Node]) -> Evaluated<Flow> {
-        for node in nodes {
+    fn walk<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, nodes: Many<Node>) -> Evaluated<Flow> {
+        let source = frame.source;
+        for node in source.many(nodes) {
             frame.at = At::Node(node);
             let before = self.out.len();
-            let flow = match node {
+            let flow = match *node {
                 Node::Text(span) => {
-                    self.out.extend_from_slice(span.of(&frame.tree.source.text));
+                    self.out.extend_from_slice(span.of(&frame.source.text));
                     self.charge_at(frame, self.out.len() - before)?;
                     Flow::Next
                 }
-                Node::Action(pipe) => {
+                Node::Action(_, pipe) => {
+                    let pipe = source.one(pipe);
                     let value = self.pipeline(frame, dot, pipe)?;
                     if pipe.variables.is_empty() {
                         frame.at = At::Node(node);
@@ -191,25 +194,27 @@ impl<'a> Evaluator<'a> {
                     }
                     Flow::Next
                 }
-                Node::If(branch) => {
-                    let value = self.pipeline(frame, dot, &branch.pipe)?;
+                Node::If(_, branch) => {
+                    let branch = source.one(branch);
+                    let value = self.pipeline(frame, dot, source.one(branch.pipe))?;
                     if value.value.is_true() {
-                        self.walk(frame, dot, &branch.list)?
+                        self.walk(frame, dot, branch.list)?
                     } else {
                         self.otherwise(frame, dot, branch)?
                     }
                 }
-                Node::With(branch) => {
-                    let value = self.pipeline(frame, dot, &branch.pipe)?;
+                Node::With(_, branch) => {
+                    let branch = source.one(branch);
+                    let value = self.pipeline(frame, dot, source.one(branch.pipe))?;
                     if value.value.is_true() {
-                        self.walk(frame, &value, &branch.list)?
+                        self.walk(frame, &value, branch.list)?
                     } else {
                         self.otherwise(frame, dot, branch)?
                     }
                 }
-                Node::Range(branch) => self.range(frame, dot, branch)?,
-                Node::Template(invocation) => {
-                    self.template(frame, dot, invocation)?;
+                Node::Range(_, branch) => self.range(frame, dot, source.one(branch))?,
+                Node::Template(_, invocation) => {
+                    self.template(frame, dot, source.one(invocation))?;
                     Flow::Next
                 }
                 Node::Break(_) => Flow::Break,
@@ -223,14 +228,15 @@ impl<'a> Evaluator<'a> {
     }
 
     fn otherwise<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, branch: &'t Branch) -> Evaluated<Flow> {
-        match &branch.otherwise {
+        match branch.otherwise {
             Some(nodes) => self.walk(frame, dot, nodes),
             None => Ok(Flow::Next),
         }
     }
 
     fn range<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, branch: &'t Branch) -> Evaluated<Flow> {
-        let value = self.pipeline(frame, dot, &branch.pipe)?;
+        let pipe = frame.source.one(branch.pipe);
+        let value = self.pipeline(frame, dot, pipe)?;
         match &value.value {
             Value::List(list) if !list.items().is_empty() => {
                 let boxed = list.element == crate::Element::Any;
@@ -253,7 +259,7 @@ impl<'a> Evaluator<'a> {
                 return Ok(Flow::Next);
             }
             Value::Int(count, kind) => {
-                if branch.pipe.variables.len() > 1 {
+                if frame.source.many(pipe.variables).len() > 1 {
                     let shown = print::shown(&value.value);
                     return self
                         .fail(frame, format!("can't use {shown} to iterate over more than one variable"));
@@ -301,7 +307,8 @@ impl<'a> Evaluator<'a> {
         item: &Seen,
     ) -> Evaluated<Flow> {
         self.step(frame)?;
-        match &branch.pipe.variables[..] {
+        let source = frame.source;
+        match source.many(source.one(branch.pipe).variables) {
             [] => {}
             [only] => self.set(frame, only.slot, item.clone()),
             [first, second, ..] => {
@@ -309,7 +316,7 @@ impl<'a> Evaluator<'a> {
                 self.set(frame, second.slot, item.clone());
             }
         }
-        self.walk(frame, item, &branch.list)
+        self.walk(frame, item, branch.list)
     }
 
     fn template<'t>(&mut self, frame: &mut Frame<'t>, dot: &Seen, call: &'t Invocation) -> Evaluated<()> {
@@ -324,8 +331,8 @@ impl<'a> Evaluator<'a> {
             return self.fail(frame, message);
         };
         self.step(frame)?;
-        let dot = match &call.pipe {
-            Some(pipe) => self.pipeline(frame, dot, pipe)?,
+        let dot = match call.pipe {
+            Some(pipe) => self.pipeline(frame, dot, frame.source.one(pipe))?,
             None => Seen::default(),
         };
         self.execute_tree(&tree, &dot)
@@ -341,11 +348,11 @@ impl<'a> Evaluator<'a> {
         frame.at = At::Pipe(pipe);
         self.step(frame)?;
         let mut value = None;
-        for command in &pipe.commands {
+        for command in frame.source.many(pipe.commands) {
             value = Some(self.command(frame, dot, command, value)?.value);
         }
         let value = Seen::plain(value.unwrap_or_default());
-        for variable in &pipe.variables {
+        for variable in frame.source.many(pipe.variables) {
             if variable.slot.is_none() {
                 return self.fail(frame, format!("undefined variable: {}", frame.name(variable.name)));
             }
@@ -371,7 +378,7 @@ impl<'a> Evaluator<'a> {
     /// Says of what was passed over where it was, if nobody has said so yet.
     pub(crate) fn locate(&mut self, frame: &Frame<'_>) {
         for diagnostic in self.diagnostics.iter_mut().rev().take_while(|diagnostic| diagnostic.line == 0) {
-            let source = &frame.tree.source;
+            let source = frame.source;
             diagnostic.template = source.name.to_string();
             diagnostic.line = parser::line(&source.text, frame.at.position() as usize);
         }

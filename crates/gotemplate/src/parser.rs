@@ -6,8 +6,8 @@ use std::rc::Rc;
 use crate::error::Error;
 use crate::lexer::{Kind, Lexer, Token};
 use crate::node::{
-    Branch, Chain, Command, Invocation, Literal, Node, Number, Operand, Pipe, Position, Source, Span, Target,
-    Tree, Variable, is_empty,
+    Branch, Chain, Command, Invocation, Literal, Many, Node, Number, One, Operand, Pipe, Position, Source,
+    Span, Target, Tree, Variable,
 };
 use crate::quote::unquote;
 use crate::stack::Stack;
@@ -16,7 +16,6 @@ use crate::value::{Text, Value};
 
 /// The trees of a text: its own, which is the first, and those it defines.
 pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Result<Vec<Tree>, Error> {
-    let source = Rc::new(Source { name: name.clone(), text: text.to_vec() });
     if u32::try_from(text.len()).is_err() {
         let message = "text is too long".to_owned();
         return Err(Error::Parse { name: name.to_string(), line: 1, message });
@@ -24,7 +23,7 @@ pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Re
     let mut parser = Parser {
         lexer: Lexer::new(text),
         text,
-        source: source.clone(),
+        source: Source::new(name.clone(), text.to_vec()),
         table,
         tokens: [NO_TOKEN; 3],
         peeked: 0,
@@ -34,19 +33,26 @@ pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Re
         trees: Vec::new(),
         stack,
         nodes: Vec::new(),
+        commands: Vec::new(),
         operands: Vec::new(),
-        fields: Vec::new(),
     };
     let root = parser.root()?;
     let slots = parser.scope.most;
-    parser.add(Tree { name: name.clone(), source, root, slots })?;
-    Ok(parser.trees)
+    parser.add(Draft { name: name.clone(), root, slots })?;
+    let source = Rc::new(parser.source);
+    let tree = |draft: Draft| Tree {
+        name: draft.name,
+        source: source.clone(),
+        root: draft.root,
+        slots: draft.slots,
+    };
+    Ok(parser.trees.into_iter().map(tree).collect())
 }
 
 struct Parser<'a> {
     lexer: Lexer<'a>,
     text: &'a [u8],
-    source: Rc<Source>,
+    source: Source,
     table: &'a Table,
     /// The first is what was read last; the others are what was put back.
     tokens: [Token; 3],
@@ -55,12 +61,19 @@ struct Parser<'a> {
     range_depth: usize,
     /// Where the action began that is being read.
     action: Option<usize>,
-    trees: Vec<Tree>,
+    trees: Vec<Draft>,
     stack: Stack,
     /// What lists are made of that are being read: each takes its own from the end.
     nodes: Vec<Node>,
+    commands: Vec<Command>,
     operands: Vec<Operand>,
-    fields: Vec<Span>,
+}
+
+/// A tree whose source is not complete.
+struct Draft {
+    name: Text,
+    root: Many<Node>,
+    slots: usize,
 }
 
 /// Which variables there are.
@@ -191,7 +204,7 @@ impl<'a> Parser<'a> {
         if self.stack.is_spent() { Err(self.error("template is nested too deeply")) } else { Ok(()) }
     }
 
-    fn root(&mut self) -> Result<Box<[Node]>, Error> {
+    fn root(&mut self) -> Result<Many<Node>, Error> {
         let mut root = Vec::new();
         while self.peek_kind() != Kind::Eof {
             if self.peek_kind() == Kind::LeftDelimiter {
@@ -207,7 +220,7 @@ impl<'a> Parser<'a> {
                 Parsed::Ending(ending) => return Err(self.error(format!("unexpected {}", ending.show()))),
             }
         }
-        Ok(root.into())
+        Ok(self.source.add_all(root))
     }
 
     /// `{{define "name"}} … {{end}}`; the keyword is read.
@@ -232,15 +245,15 @@ impl<'a> Parser<'a> {
         }
         let slots = std::mem::replace(&mut self.scope, scope).most;
         self.range_depth = range_depth;
-        self.add(Tree { name, source: self.source.clone(), root, slots })
+        self.add(Draft { name, root, slots })
     }
 
     /// One text may define a template twice only if one of both is empty.
-    fn add(&mut self, tree: Tree) -> Result<(), Error> {
+    fn add(&mut self, tree: Draft) -> Result<(), Error> {
         match self.trees.iter_mut().find(|other| other.name == tree.name) {
             None => self.trees.push(tree),
-            Some(other) if other.is_empty() => *other = tree,
-            Some(_) if is_empty(&tree.root, self.text) => {}
+            Some(other) if self.source.is_empty(other.root) => *other = tree,
+            Some(_) if self.source.is_empty(tree.root) => {}
             Some(_) => {
                 let name = crate::quote::quote(tree.name.as_bytes());
                 return Err(self.error(format!("template: multiple definition of template {name}")));
@@ -249,13 +262,15 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn list(&mut self) -> Result<(Box<[Node]>, Ending), Error> {
+    fn list(&mut self) -> Result<(Many<Node>, Ending), Error> {
         self.guard()?;
         let start = self.nodes.len();
         while self.peek_non_space().kind != Kind::Eof {
             match self.text_or_action()? {
                 Parsed::Node(node) => self.nodes.push(node),
-                Parsed::Ending(ending) => return Ok((self.nodes.drain(start..).collect(), ending)),
+                Parsed::Ending(ending) => {
+                    return Ok((self.source.add_all(self.nodes.drain(start..)), ending));
+                }
             }
         }
         Err(self.error("unexpected EOF"))
@@ -287,13 +302,14 @@ impl<'a> Parser<'a> {
                 self.expect(Kind::RightDelimiter, "end")?;
                 return Ok(Parsed::Ending(Ending::End));
             }
-            Kind::If => Node::If(Box::new(self.branch("if")?)),
-            Kind::Range => Node::Range(Box::new(self.branch("range")?)),
+            Kind::If => self.branch("if", Node::If)?,
+            Kind::Range => self.branch("range", Node::Range)?,
             Kind::Template => self.template()?,
-            Kind::With => Node::With(Box::new(self.branch("with")?)),
+            Kind::With => self.branch("with", Node::With)?,
             _ => {
                 self.backup();
-                Node::Action(self.pipeline("command", Kind::RightDelimiter)?)
+                let (position, pipe) = self.pipeline("command", Kind::RightDelimiter)?;
+                Node::Action(position, pipe)
             }
         };
         Ok(Parsed::Node(node))
@@ -318,10 +334,10 @@ impl<'a> Parser<'a> {
         Ok(Parsed::Ending(Ending::Else))
     }
 
-    fn branch(&mut self, keyword: &str) -> Result<Branch, Error> {
+    fn branch(&mut self, keyword: &str, node: fn(Position, One<Branch>) -> Node) -> Result<Node, Error> {
         self.guard()?;
         let (declared, live) = (self.scope.declared.len(), self.scope.live.len());
-        let pipe = self.pipeline(keyword, Kind::RightDelimiter)?;
+        let (position, pipe) = self.pipeline(keyword, Kind::RightDelimiter)?;
         let live_in_branches = self.scope.live.len();
         self.range_depth += usize::from(keyword == "range");
         let (list, ending) = self.list()?;
@@ -333,19 +349,21 @@ impl<'a> Parser<'a> {
         };
         self.scope.live.truncate(live);
         self.scope.declared.truncate(declared);
-        Ok(Branch { pipe, list, otherwise })
+        Ok(node(position, self.source.add(Branch { pipe, list, otherwise })))
     }
 
     /// `{{else if}}` is `{{else}}{{if}}` with one end for both; likewise `{{else with}}`.
-    fn else_branch(&mut self, keyword: &str) -> Result<Box<[Node]>, Error> {
+    fn else_branch(&mut self, keyword: &str) -> Result<Many<Node>, Error> {
         match (keyword, self.peek_kind()) {
             ("if", Kind::If) => {
                 self.next();
-                Ok(Box::new([Node::If(Box::new(self.branch("if")?))]))
+                let node = self.branch("if", Node::If)?;
+                Ok(self.source.add_all([node]))
             }
             ("with", Kind::With) => {
                 self.next();
-                Ok(Box::new([Node::With(Box::new(self.branch("with")?))]))
+                let node = self.branch("with", Node::With)?;
+                Ok(self.source.add_all([node]))
             }
             _ => match self.list()? {
                 (nodes, Ending::End) => Ok(nodes),
@@ -358,11 +376,11 @@ impl<'a> Parser<'a> {
         const PLACE: &str = "block clause";
         let token = self.next_non_space();
         let name = self.name(token, PLACE)?;
-        let pipe = self.pipeline(PLACE, Kind::RightDelimiter)?;
+        let (_, pipe) = self.pipeline(PLACE, Kind::RightDelimiter)?;
         let action = self.action.take();
         self.inner(name.clone(), PLACE)?;
         self.action = action;
-        Ok(Node::Template(Box::new(Invocation { position: position(token.start), name, pipe: Some(pipe) })))
+        Ok(Node::Template(position(token.start), self.source.add(Invocation { name, pipe: Some(pipe) })))
     }
 
     fn template(&mut self) -> Result<Node, Error> {
@@ -372,9 +390,9 @@ impl<'a> Parser<'a> {
         let mut pipe = None;
         if self.next_non_space().kind != Kind::RightDelimiter {
             self.backup();
-            pipe = Some(self.pipeline(PLACE, Kind::RightDelimiter)?);
+            pipe = Some(self.pipeline(PLACE, Kind::RightDelimiter)?.1);
         }
-        Ok(Node::Template(Box::new(Invocation { position: position(token.start), name, pipe })))
+        Ok(Node::Template(position(token.start), self.source.add(Invocation { name, pipe })))
     }
 
     fn name(&self, token: Token, place: &str) -> Result<Text, Error> {
@@ -388,11 +406,11 @@ impl<'a> Parser<'a> {
     }
 
     /// `declarations? command ('|' command)*`, up to and with `end`.
-    fn pipeline(&mut self, place: &str, end: Kind) -> Result<Pipe, Error> {
+    fn pipeline(&mut self, place: &str, end: Kind) -> Result<(Position, One<Pipe>), Error> {
         self.guard()?;
         let start = position(self.peek_non_space().start);
         let (names, assigns) = self.declarations(place)?;
-        let mut commands = Vec::with_capacity(1);
+        let first = self.commands.len();
         loop {
             let token = self.next_non_space();
             match token.kind {
@@ -410,14 +428,20 @@ impl<'a> Parser<'a> {
                 | Kind::Variable
                 | Kind::LeftParenthesis => {
                     self.backup();
-                    commands.push(self.command()?);
+                    let command = self.command()?;
+                    self.commands.push(command);
                 }
                 _ => return Err(self.unexpected(token, place)),
             }
         }
-        self.check(&commands, place)?;
-        let variables = names.into_iter().map(|name| self.target(name, assigns)).collect();
-        Ok(Pipe { position: start, assigns, variables, commands: commands.into() })
+        self.check(&self.commands[first..], place)?;
+        let commands = self.source.add_all(self.commands.drain(first..));
+        let mut variables = Many::NONE;
+        if !names.is_empty() {
+            let targets: Vec<_> = names.into_iter().map(|name| self.target(name, assigns)).collect();
+            variables = self.source.add_all(targets);
+        }
+        Ok((start, self.source.add(Pipe { position: start, assigns, variables, commands })))
     }
 
     /// What a pipeline declares, and whether it assigns instead.
@@ -470,7 +494,7 @@ impl<'a> Parser<'a> {
             | Operand::Dot(_)
             | Operand::Nil(_)
             | Operand::Number(..)
-            | Operand::Text(..) = &command.arguments[0]
+            | Operand::Text(..) = self.source.many(command.arguments)[0]
             {
                 return Err(self.error(format!("non executable command in pipeline stage {}", index + 1)));
             }
@@ -499,7 +523,7 @@ impl<'a> Parser<'a> {
         if self.operands.len() == first {
             return Err(self.error("empty command"));
         }
-        Ok(Command { position: start, arguments: self.operands.drain(first..).collect() })
+        Ok(Command { position: start, arguments: self.source.add_all(self.operands.drain(first..)) })
     }
 
     /// A term and the fields after it.
@@ -509,24 +533,16 @@ impl<'a> Parser<'a> {
             return Ok(Some(term));
         }
         let start = position(self.peek().start);
-        self.fields.clear();
-        if let Operand::Field(_, names) = &term {
-            self.fields.extend_from_slice(names);
-        }
-        while self.peek_kind() == Kind::Field {
-            let token = self.next();
-            self.fields.push(name_of_field(token));
-        }
-        let fields = self.fields.as_slice().into();
-        match &mut term {
+        let fields = self.fields(match term {
+            Operand::Field(_, fields) => fields,
+            _ => Many::NONE,
+        });
+        match term {
             // These become one node with their fields, which is where the fields begin.
-            Operand::Field(at, names) => {
-                *at = start;
-                *names = fields;
-            }
-            Operand::Variable(at, variable) => {
-                *at = start;
-                variable.fields = fields;
+            Operand::Field(..) => term = Operand::Field(start, fields),
+            Operand::Variable(_, variable) => {
+                let Variable { name, slot, .. } = *self.source.one(variable);
+                term = Operand::Variable(start, self.source.add(Variable { name, slot, fields }));
             }
             Operand::Bool(..)
             | Operand::Text(..)
@@ -536,11 +552,22 @@ impl<'a> Parser<'a> {
                 let shown = crate::quote::quote(term.show(&self.source).as_bytes());
                 return Err(self.error(format!("unexpected . after term {shown}")));
             }
-            Operand::Chain(..) | Operand::Function(..) | Operand::Pipe(_) => {
-                term = Operand::Chain(start, Box::new(Chain { of: term, fields }));
+            Operand::Chain(..) | Operand::Function(..) | Operand::Pipe(..) => {
+                term = Operand::Chain(start, self.source.add(Chain { of: term, fields }));
             }
         }
         Ok(Some(term))
+    }
+
+    /// The fields that are next, after those that were read before.
+    fn fields(&mut self, before: Many<Span>) -> Many<Span> {
+        // What was read last is still at the end.
+        let mut fields = before;
+        while self.peek_kind() == Kind::Field {
+            let token = self.next();
+            fields = self.source.append(fields, name_of_field(token));
+        }
+        fields
     }
 
     fn term(&mut self) -> Result<Option<Operand>, Error> {
@@ -557,8 +584,11 @@ impl<'a> Parser<'a> {
             },
             Kind::Dot => Operand::Dot(start),
             Kind::Nil => Operand::Nil(start),
-            Kind::Variable => Operand::Variable(start, Box::new(self.variable(span(token))?)),
-            Kind::Field => Operand::Field(start, Box::new([name_of_field(token)])),
+            Kind::Variable => {
+                let variable = self.variable(span(token))?;
+                Operand::Variable(start, self.source.add(variable))
+            }
+            Kind::Field => Operand::Field(start, self.source.append(Many::NONE, name_of_field(token))),
             Kind::Bool => Operand::Bool(start, value == b"true"),
             Kind::CharConstant | Kind::Complex | Kind::Number => {
                 let number = match token.kind {
@@ -566,14 +596,17 @@ impl<'a> Parser<'a> {
                     Kind::Complex => Number::complex(value),
                     _ => Number::parse(value),
                 };
-                Operand::Number(start, Box::new(number.map_err(|message| self.error(message))?))
+                let number = number.map_err(|message| self.error(message))?;
+                Operand::Number(start, self.source.add(number))
             }
             Kind::LeftParenthesis => {
-                Operand::Pipe(Box::new(self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?))
+                let (start, pipe) = self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?;
+                Operand::Pipe(start, pipe)
             }
             Kind::String | Kind::RawString => match unquote(value) {
                 Some(text) => {
-                    Operand::Text(start, Box::new(Literal { quoted: span(token), value: Value::text(text) }))
+                    let literal = Literal { quoted: span(token), value: Value::text(text) };
+                    Operand::Text(start, self.source.add(literal))
                 }
                 None => return Err(self.error("invalid syntax")),
             },
@@ -590,7 +623,7 @@ impl<'a> Parser<'a> {
             let name = crate::quote::quote(name.of(self.text));
             return Err(self.error(format!("undefined variable {name}")));
         }
-        Ok(Variable { name, slot: self.scope.slot(name, self.text), fields: Box::default() })
+        Ok(Variable { name, slot: self.scope.slot(name, self.text), fields: Many::NONE })
     }
 }
 
