@@ -437,7 +437,14 @@ impl Evaluator<'_> {
             };
         }
         if wanted.takes(&seen.value) {
-            return Ok(seen.value);
+            return Ok(match seen.value {
+                // What is assigned to a parameter has the parameter's type.
+                Value::Map(mut map) => {
+                    map.element = Element::Any;
+                    Value::Map(map)
+                }
+                value => value,
+            });
         }
         let got = if seen.value.is_nil() { "interface {}".into() } else { seen.value.type_name() };
         self.fail(frame, format!("wrong type for value; expected {}; got {got}", wanted.type_name()))

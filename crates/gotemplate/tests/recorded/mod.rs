@@ -1,6 +1,6 @@
 //! Tables of templates with what Helm 4.2.3 made of them.
 
-use larder_gotemplate::{Map, RunOptions, Templates, Value, helm, yaml};
+use larder_gotemplate::{Element, Map, RunOptions, Templates, Value, helm, yaml};
 use serde_json::value::RawValue;
 
 /// Values, and our templates with what Helm made of them: `out` or `error`.
@@ -24,9 +24,9 @@ impl Table {
 
     /// What we make of a template. Values are new each time: templates can change them.
     pub(crate) fn answer(&self, template: &str) -> Answer {
-        let data = Map::new();
-        data.set("Values", yaml::parse(self.values.get().as_bytes()).expect("values are YAML"));
-        data.set("Template", map(&[("Name", FILE), ("BasePath", "c/templates")]));
+        let data = Map::typed(Element::Values);
+        data.set("Values", typed(&yaml::parse(self.values.get().as_bytes()).expect("values are YAML")));
+        data.set("Template", typed(&map(&[("Name", FILE), ("BasePath", "c/templates")])));
         data.set("Release", map(&[("Name", "r"), ("Namespace", "n")]));
         data.set("Chart", map(&[("Name", "c"), ("Version", "1.2.3")]));
         let options = RunOptions { now: (1_709_210_096, 789_000_000), ..RunOptions::default() };
@@ -43,6 +43,13 @@ impl Table {
 
 fn map(entries: &[(&str, &str)]) -> Value {
     Value::from(entries.iter().map(|(key, value)| ((*key).into(), Value::from(*value))).collect::<Map>())
+}
+
+/// As Helm's own type of maps.
+fn typed(map: &Value) -> Value {
+    let mut map = map.as_map().expect("values are a map").clone();
+    map.element = Element::Values;
+    Value::from(map)
 }
 
 /// All cases of a table, of which there are `least`, have Helm's answer.
