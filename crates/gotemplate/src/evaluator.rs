@@ -1,12 +1,12 @@
 //! Executes trees (text/template, `exec.go`).
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::error::{Error, Place};
 use crate::function::{Fault, Run};
+use crate::inclusion::without_no_value;
 use crate::node::{At, Branch, Invocation, Many, Node, Pipe, Source, Span, Tree};
 use crate::parser;
 use crate::print;
@@ -18,22 +18,22 @@ use crate::value::{Text, Value};
 
 /// One run over a set of templates.
 pub(crate) struct Evaluator<'a> {
-    templates: &'a Templates,
-    options: &'a RunOptions<'a>,
+    pub(crate) templates: &'a Templates,
+    pub(crate) options: &'a RunOptions<'a>,
     /// What the texts of `tpl` define that are being executed; the last hides the others.
-    overlays: Vec<Rc<Overlay>>,
-    out: Vec<u8>,
+    pub(crate) overlays: Vec<Rc<Overlay>>,
+    pub(crate) out: Vec<u8>,
     /// The variables of all templates that are being executed; each frame knows where its own start.
     variables: Vec<Seen>,
     /// Lists of arguments that are not in use.
     pub(crate) spare: Vec<Vec<Value>>,
     /// How often each template is being included.
-    included: HashMap<Text, usize>,
+    pub(crate) included: HashMap<Text, usize>,
     steps: u64,
-    bytes: usize,
-    stack: Stack,
-    random: Random,
-    diagnostics: Vec<Diagnostic>,
+    pub(crate) bytes: usize,
+    pub(crate) stack: Stack,
+    pub(crate) random: Random,
+    pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
 /// The execution of one template.
@@ -113,7 +113,7 @@ impl<'a> Evaluator<'a> {
     }
 
     /// Appends what a template gives to the output.
-    fn execute_tree(&mut self, tree: &Tree, dot: &Seen) -> Evaluated<()> {
+    pub(crate) fn execute_tree(&mut self, tree: &Tree, dot: &Seen) -> Evaluated<()> {
         let base = self.variables.len();
         self.variables.resize(base + tree.slots, Seen::default());
         self.variables[base] = dot.clone();
@@ -123,7 +123,7 @@ impl<'a> Evaluator<'a> {
         result.map(|_| ())
     }
 
-    fn tree(&self, name: &[u8]) -> Option<Rc<Tree>> {
+    pub(crate) fn tree(&self, name: &[u8]) -> Option<Rc<Tree>> {
         let mut found: Option<&Rc<Tree>> = None;
         let overlays = self.overlays.iter().rev().filter_map(|overlay| overlay.trees.get(name));
         for tree in overlays.chain(self.templates.tree(name)) {
@@ -383,124 +383,4 @@ impl<'a> Evaluator<'a> {
             diagnostic.line = parser::line(&source.text, frame.at.position() as usize);
         }
     }
-
-    /// What `run` appends to the output, taken from it again.
-    fn captured(&mut self, run: impl FnOnce(&mut Self) -> Evaluated<()>) -> Result<Vec<u8>, Fault> {
-        let outer = std::mem::take(&mut self.out);
-        let result = run(self);
-        let inner = std::mem::replace(&mut self.out, outer);
-        match result {
-            Ok(()) => Ok(inner),
-            Err(error) => Err(Fault::from(*error)),
-        }
-    }
 }
-
-impl Run for Evaluator<'_> {
-    fn include(&mut self, name: &str, data: &Value) -> Result<Text, Fault> {
-        let Some(tree) = self.tree(name.as_bytes()) else {
-            let error = Error::Unknown { name: name.to_owned() };
-            return match self.tolerate(&error.to_string()) {
-                Some(_) => Ok(Text::from("")),
-                None => Err(error.into()),
-            };
-        };
-        match self.included.get_mut(name.as_bytes()) {
-            Some(count) if *count > self.options.limits.include_depth => {
-                return Err(Fault::limit(format!(
-                    "rendering template has a nested reference name: {name}: unable to execute template"
-                )));
-            }
-            Some(count) => *count += 1,
-            None => {
-                self.included.insert(name.into(), 1);
-            }
-        }
-        let result = self.captured(|run| run.execute_tree(&tree, &Seen::plain(data.clone())));
-        if let Some(count) = self.included.get_mut(name.as_bytes()) {
-            *count -= 1;
-        }
-        result.map(Text::from)
-    }
-
-    fn tpl(&mut self, text: &Text, data: &Value) -> Result<Text, Fault> {
-        let quoted = || crate::quote::quote(text.as_bytes());
-        let overlay = match self.templates.overlay(text, self.stack) {
-            Ok(overlay) => overlay,
-            Err(error) => return Err(Fault::new(format!("cannot parse template {}: {error}", quoted()))),
-        };
-        self.overlays.push(overlay.clone());
-        let result = self.captured(|run| run.execute_tree(&overlay.root, &Seen::plain(data.clone())));
-        self.overlays.pop();
-        match result {
-            Ok(out) => Ok(Text::from(without_no_value(out))),
-            Err(fault) => Err(Fault {
-                message: format!("error during tpl function execution for {}: {}", quoted(), fault.message),
-                limit: fault.limit,
-            }),
-        }
-    }
-
-    fn charge(&mut self, bytes: usize) -> Result<(), Fault> {
-        match self.bytes.checked_sub(bytes) {
-            Some(left) => {
-                self.bytes = left;
-                Ok(())
-            }
-            None => Err(Fault::limit(format!("more than {} bytes", self.options.limits.bytes))),
-        }
-    }
-
-    fn now(&self) -> (i64, u32) {
-        self.options.now
-    }
-
-    fn random(&mut self, bytes: &mut [u8]) {
-        self.random.fill(bytes);
-    }
-
-    fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault> {
-        match self.options.lookup {
-            Some(lookup) => lookup(names),
-            None => Ok(None),
-        }
-    }
-
-    fn kept(&self, key: &Text) -> Option<Rc<dyn Any>> {
-        self.templates.kept(key)
-    }
-
-    fn keep(&mut self, key: Text, what: Rc<dyn Any>) {
-        self.templates.keep(key, what);
-    }
-
-    fn tolerate(&mut self, message: &str) -> Option<Value> {
-        if !self.options.tolerant {
-            return None;
-        }
-        self.diagnostics.push(Diagnostic { message: message.to_owned(), template: String::new(), line: 0 });
-        Some(Value::from(""))
-    }
-}
-
-/// Helm cuts out what Go prints for nothing.
-fn without_no_value(text: Vec<u8>) -> Vec<u8> {
-    let mut from = 0;
-    let mut out = Vec::new();
-    let mut search = 0;
-    while let Some(at) = text[search..].iter().position(|byte| *byte == b'<').map(|at| search + at) {
-        search = at + 1;
-        if text[at..].starts_with(NO_VALUE) {
-            out.extend_from_slice(&text[from..at]);
-            from = at + NO_VALUE.len();
-            search = from;
-        }
-    }
-    if from == 0 {
-        return text;
-    }
-    out.extend_from_slice(&text[from..]);
-    out
-}
-
-const NO_VALUE: &[u8] = b"<no value>";

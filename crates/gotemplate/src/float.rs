@@ -12,7 +12,10 @@ pub(crate) fn format(value: f64, verb: char, precision: Option<usize>) -> String
     let text = match verb.to_ascii_lowercase() {
         'e' => exponential(value, precision),
         'f' => match precision {
-            Some(precision) => format!("{value:.precision$}"),
+            Some(precision) => {
+                let (exact, zeros) = exact(precision);
+                format!("{value:.exact$}{}", "0".repeat(zeros))
+            }
             None => format!("{value}"),
         },
         'x' => hexadecimal(value, precision),
@@ -22,14 +25,21 @@ pub(crate) fn format(value: f64, verb: char, precision: Option<usize>) -> String
     if verb.is_ascii_uppercase() { text.to_ascii_uppercase() } else { text }
 }
 
+/// How many of so many digits a float can have, and how many zeros follow.
+fn exact(precision: usize) -> (usize, usize) {
+    let digits = precision.min(MOST_DIGITS);
+    (digits, precision - digits)
+}
+
 /// Go writes the exponent with a sign and at least two digits.
 fn exponential(value: f64, precision: Option<usize>) -> String {
     let text = match precision {
-        Some(precision) => format!("{value:.precision$e}"),
+        Some(precision) => format!("{value:.*e}", exact(precision).0),
         None => format!("{value:e}"),
     };
     let (mantissa, exponent) = text.split_once('e').expect("this format has an exponent");
-    with_exponent(mantissa, 'e', exponent.parse().expect("the exponent is a number"))
+    let zeros = "0".repeat(precision.map_or(0, |precision| exact(precision).1));
+    with_exponent(&format!("{mantissa}{zeros}"), 'e', exponent.parse().expect("the exponent is a number"))
 }
 
 fn with_exponent(mantissa: &str, mark: char, exponent: i32) -> String {
@@ -41,7 +51,7 @@ fn with_exponent(mantissa: &str, mark: char, exponent: i32) -> String {
 fn general(value: f64, precision: Option<usize>) -> String {
     let precision = precision.map(|precision| precision.max(1));
     let text = match precision {
-        Some(precision) => format!("{:.*e}", precision - 1, value.abs()),
+        Some(precision) => format!("{:.*e}", exact(precision - 1).0, value.abs()),
         None => format!("{:e}", value.abs()),
     };
     let (mantissa, exponent) = text.split_once('e').expect("this format has an exponent");
@@ -115,7 +125,10 @@ fn hexadecimal(value: f64, precision: Option<usize>) -> String {
     }
     let digits = format!("{:015x}", mantissa & ((1 << 60) - 1));
     let fraction = match precision {
-        Some(precision) => format!("{digits:0<precision$}")[..precision].to_owned(),
+        Some(precision) => {
+            let zeros = "0".repeat(precision.saturating_sub(digits.len()));
+            format!("{}{zeros}", &digits[..precision.min(digits.len())])
+        }
         None => digits.trim_end_matches('0').to_owned(),
     };
     let point = if fraction.is_empty() { "" } else { "." };
@@ -129,6 +142,9 @@ fn parts(value: f64) -> (u64, i32) {
     let fraction = bits & ((1 << 52) - 1);
     if exponent == 0 { (fraction, 1 - 1075) } else { (fraction | 1 << 52, exponent - 1075) }
 }
+
+/// The smallest float has 1074 digits after the point.
+const MOST_DIGITS: usize = 1100;
 
 #[cfg(test)]
 mod tests {
@@ -168,5 +184,10 @@ mod tests {
         assert_eq!(format(1.5, 'x', None), "0x1.8p+00");
         assert_eq!(format(1.5, 'X', Some(0)), "0X1P+01");
         assert_eq!(format(1.0, 'b', None), "4503599627370496p-52");
+        for verb in ['e', 'f', 'x'] {
+            let text = format(1.5, verb, Some(100_000));
+            assert_eq!(text.split(['.', 'e', 'p']).nth(1).map(str::len), Some(100_000), "{verb}");
+        }
+        assert_eq!(format(1.5, 'g', Some(1_000_000)), "1.5");
     }
 }

@@ -260,46 +260,54 @@ impl<'a> Lexer<'a> {
             }
             return self.error("unclosed left paren");
         }
-        let Some(character) = self.next() else { return self.error("unclosed action") };
-        match character {
-            ' ' | '\t' | '\r' | '\n' => {
-                self.position -= 1;
-                self.space()
-            }
-            '=' => self.emit(Kind::Assign),
-            ':' => {
+        let Some(&byte) = byte else { return self.error("unclosed action") };
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => return self.space(),
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => return self.identifier(),
+            b'+' | b'-' | b'0'..=b'9' => return self.number(),
+            b'.' if self.rest().get(1).is_none_or(u8::is_ascii_digit) => return self.number(),
+            128.. => return self.beyond_ascii(),
+            _ => self.position += 1,
+        }
+        match byte {
+            b'.' => self.field_or_variable(Kind::Field),
+            b'$' => self.field_or_variable(Kind::Variable),
+            b'"' => self.quoted(b'"', Kind::String, "unterminated quoted string"),
+            b'\'' => self.quoted(b'\'', Kind::CharConstant, "unterminated character constant"),
+            b'`' => self.raw(),
+            b'|' => self.emit(Kind::Pipe),
+            b'=' => self.emit(Kind::Assign),
+            b':' => {
                 if self.next() != Some('=') {
                     return self.error("expected :=");
                 }
                 self.emit(Kind::Declare)
             }
-            '|' => self.emit(Kind::Pipe),
-            '"' => self.quoted(b'"', Kind::String, "unterminated quoted string"),
-            '`' => self.raw(),
-            '$' => self.field_or_variable(Kind::Variable),
-            '\'' => self.quoted(b'\'', Kind::CharConstant, "unterminated character constant"),
-            '.' if self.rest().first().is_some_and(|byte| !byte.is_ascii_digit()) => {
-                self.field_or_variable(Kind::Field)
-            }
-            '.' | '+' | '-' | '0'..='9' => {
-                self.position -= 1;
-                self.number()
-            }
-            _ if rune::is_alphanumeric(character) => self.identifier(),
-            '(' => {
+            b'(' => {
                 self.parentheses += 1;
                 self.emit(Kind::LeftParenthesis)
             }
-            ')' => {
+            b')' => {
                 if self.parentheses == 0 {
                     return self.error("unexpected right paren");
                 }
                 self.parentheses -= 1;
                 self.emit(Kind::RightParenthesis)
             }
-            ' '..='~' => self.emit(Kind::Char),
-            _ => self.error(format!("unrecognized character in action: {}", unicode(Some(character)))),
+            b' '..=b'~' => self.emit(Kind::Char),
+            _ => self.unrecognized(char::from(byte)),
         }
+    }
+
+    fn beyond_ascii(&mut self) -> Step {
+        match self.peek() {
+            Some(character) if !rune::is_alphanumeric(character) => self.unrecognized(character),
+            _ => self.identifier(),
+        }
+    }
+
+    fn unrecognized(&mut self, character: char) -> Step {
+        self.error(format!("unrecognized character in action: {}", unicode(Some(character))))
     }
 
     fn space(&mut self) -> Step {
@@ -357,13 +365,12 @@ impl<'a> Lexer<'a> {
 
     fn skip_word(&mut self) {
         loop {
-            match self.rest().first() {
-                Some(byte) if byte.is_ascii_alphanumeric() || *byte == b'_' => self.position += 1,
-                Some(128..) if self.peek().is_some_and(rune::is_alphanumeric) => {
-                    self.next();
-                }
+            let ascii = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'_';
+            self.position += self.rest().iter().take_while(ascii).count();
+            match self.peek() {
+                Some(character) if !character.is_ascii() && rune::is_alphanumeric(character) => self.next(),
                 _ => return,
-            }
+            };
         }
     }
 

@@ -3,6 +3,7 @@
 //! Values are Go's, with Go's types, because templates can see them (`typeOf`, `kindIs`, `eq 1 1.0` is an error).
 //! Maps are shared as Go's are: what `set` changes is seen by everybody who has the map.
 
+mod argument;
 mod builtin;
 mod call;
 mod error;
@@ -10,11 +11,13 @@ mod evaluator;
 mod float;
 mod function;
 mod helm;
+mod inclusion;
 mod json;
 mod lexer;
 mod node;
 mod number;
 mod parser;
+mod pipeline;
 mod print;
 mod printf;
 mod quote;

@@ -5,14 +5,11 @@ use std::rc::Rc;
 
 use crate::error::Error;
 use crate::lexer::{Kind, Lexer, Token};
-use crate::node::{
-    Branch, Chain, Command, Invocation, Literal, Many, Node, Number, One, Operand, Pipe, Position, Source,
-    Span, Target, Tree, Variable,
-};
+use crate::node::{Branch, Command, Invocation, Many, Node, One, Operand, Position, Source, Span, Tree};
 use crate::quote::unquote;
 use crate::stack::Stack;
 use crate::table::Table;
-use crate::value::{Text, Value};
+use crate::value::Text;
 
 /// The trees of a text: its own, which is the first, and those it defines.
 pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Result<Vec<Tree>, Error> {
@@ -49,15 +46,15 @@ pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Re
     Ok(parser.trees.into_iter().map(tree).collect())
 }
 
-struct Parser<'a> {
+pub(crate) struct Parser<'a> {
     lexer: Lexer<'a>,
-    text: &'a [u8],
-    source: Source,
-    table: &'a Table,
+    pub(crate) text: &'a [u8],
+    pub(crate) source: Source,
+    pub(crate) table: &'a Table,
     /// The first is what was read last; the others are what was put back.
     tokens: [Token; 3],
     peeked: usize,
-    scope: Scope,
+    pub(crate) scope: Scope,
     range_depth: usize,
     /// Where the action began that is being read.
     action: Option<usize>,
@@ -65,8 +62,8 @@ struct Parser<'a> {
     stack: Stack,
     /// What lists are made of that are being read: each takes its own from the end.
     nodes: Vec<Node>,
-    commands: Vec<Command>,
-    operands: Vec<Operand>,
+    pub(crate) commands: Vec<Command>,
+    pub(crate) operands: Vec<Operand>,
 }
 
 /// A tree whose source is not complete.
@@ -77,10 +74,10 @@ struct Draft {
 }
 
 /// Which variables there are.
-struct Scope {
+pub(crate) struct Scope {
     /// All that the rest of the text may name. Go looks no closer than this while it parses: a variable of one branch may be named
     /// in the other.
-    declared: Vec<Span>,
+    pub(crate) declared: Vec<Span>,
     /// What there is when the text is executed, by slot.
     live: Vec<Span>,
     most: usize,
@@ -102,11 +99,11 @@ impl Scope {
         Self { declared: vec![DOLLAR], live: vec![DOLLAR], most: 1 }
     }
 
-    fn slot(&self, name: Span, text: &[u8]) -> Option<usize> {
+    pub(crate) fn slot(&self, name: Span, text: &[u8]) -> Option<usize> {
         self.live.iter().rposition(|live| live.is(name, text))
     }
 
-    fn push(&mut self, name: Span) -> usize {
+    pub(crate) fn push(&mut self, name: Span) -> usize {
         self.live.push(name);
         self.most = self.most.max(self.live.len());
         self.live.len() - 1
@@ -114,7 +111,7 @@ impl Scope {
 }
 
 impl<'a> Parser<'a> {
-    fn next(&mut self) -> Token {
+    pub(crate) fn next(&mut self) -> Token {
         if self.peeked > 0 {
             self.peeked -= 1;
         } else {
@@ -123,23 +120,23 @@ impl<'a> Parser<'a> {
         self.tokens[self.peeked]
     }
 
-    fn backup(&mut self) {
+    pub(crate) fn backup(&mut self) {
         self.peeked += 1;
     }
 
     /// Puts back two tokens: `first`, and the one that was read last.
-    fn backup2(&mut self, first: Token) {
+    pub(crate) fn backup2(&mut self, first: Token) {
         self.tokens[1] = first;
         self.peeked = 2;
     }
 
-    fn backup3(&mut self, first: Token, second: Token) {
+    pub(crate) fn backup3(&mut self, first: Token, second: Token) {
         self.tokens[1] = second;
         self.tokens[2] = first;
         self.peeked = 3;
     }
 
-    fn peek(&mut self) -> Token {
+    pub(crate) fn peek(&mut self) -> Token {
         if self.peeked == 0 {
             self.tokens[0] = self.lexer.next_token();
             self.peeked = 1;
@@ -147,11 +144,11 @@ impl<'a> Parser<'a> {
         self.tokens[self.peeked - 1]
     }
 
-    fn peek_kind(&mut self) -> Kind {
+    pub(crate) fn peek_kind(&mut self) -> Kind {
         self.peek().kind
     }
 
-    fn next_non_space(&mut self) -> Token {
+    pub(crate) fn next_non_space(&mut self) -> Token {
         loop {
             let token = self.next();
             if token.kind != Kind::Space {
@@ -160,14 +157,14 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn peek_non_space(&mut self) -> Token {
+    pub(crate) fn peek_non_space(&mut self) -> Token {
         while self.peek_kind() == Kind::Space {
             self.next();
         }
         self.peek()
     }
 
-    fn value(&self, token: Token) -> &'a [u8] {
+    pub(crate) fn value(&self, token: Token) -> &'a [u8] {
         &self.text[token.start..token.end]
     }
 
@@ -175,12 +172,12 @@ impl<'a> Parser<'a> {
         line(self.text, position)
     }
 
-    fn error(&self, message: impl Into<String>) -> Error {
+    pub(crate) fn error(&self, message: impl Into<String>) -> Error {
         let line = self.line(self.tokens[0].start);
         Error::Parse { name: self.source.name.to_string(), line, message: message.into() }
     }
 
-    fn unexpected(&self, token: Token, place: &str) -> Error {
+    pub(crate) fn unexpected(&self, token: Token, place: &str) -> Error {
         if token.kind != Kind::Error {
             return self.error(format!("unexpected {} in {place}", self.lexer.show(token)));
         }
@@ -200,7 +197,7 @@ impl<'a> Parser<'a> {
         if token.kind == kind { Ok(token) } else { Err(self.unexpected(token, place)) }
     }
 
-    fn guard(&self) -> Result<(), Error> {
+    pub(crate) fn guard(&self) -> Result<(), Error> {
         if self.stack.is_spent() { Err(self.error("template is nested too deeply")) } else { Ok(()) }
     }
 
@@ -404,232 +401,11 @@ impl<'a> Parser<'a> {
             _ => Err(self.unexpected(token, place)),
         }
     }
-
-    /// `declarations? command ('|' command)*`, up to and with `end`.
-    fn pipeline(&mut self, place: &str, end: Kind) -> Result<(Position, One<Pipe>), Error> {
-        self.guard()?;
-        let start = position(self.peek_non_space().start);
-        let (names, assigns) = self.declarations(place)?;
-        let first = self.commands.len();
-        loop {
-            let token = self.next_non_space();
-            match token.kind {
-                kind if kind == end => break,
-                Kind::Bool
-                | Kind::CharConstant
-                | Kind::Complex
-                | Kind::Dot
-                | Kind::Field
-                | Kind::Identifier
-                | Kind::Number
-                | Kind::Nil
-                | Kind::RawString
-                | Kind::String
-                | Kind::Variable
-                | Kind::LeftParenthesis => {
-                    self.backup();
-                    let command = self.command()?;
-                    self.commands.push(command);
-                }
-                _ => return Err(self.unexpected(token, place)),
-            }
-        }
-        self.check(&self.commands[first..], place)?;
-        let commands = self.source.add_all(self.commands.drain(first..));
-        let mut variables = Many::NONE;
-        if !names.is_empty() {
-            let targets: Vec<_> = names.into_iter().map(|name| self.target(name, assigns)).collect();
-            variables = self.source.add_all(targets);
-        }
-        Ok((start, self.source.add(Pipe { position: start, assigns, variables, commands })))
-    }
-
-    /// What a pipeline declares, and whether it assigns instead.
-    fn declarations(&mut self, place: &str) -> Result<(Vec<Span>, bool), Error> {
-        let mut names = Vec::new();
-        while self.peek_non_space().kind == Kind::Variable {
-            let variable = self.next();
-            // `$x foo` takes three tokens to be told from `$x := foo`, since blanks are tokens.
-            let after = self.peek();
-            let next = self.peek_non_space();
-            let comma = next.kind == Kind::Char && self.value(next) == b",";
-            if comma || matches!(next.kind, Kind::Assign | Kind::Declare) {
-                self.next_non_space();
-                self.scope.declared.push(span(variable));
-                names.push(span(variable));
-            }
-            if matches!(next.kind, Kind::Assign | Kind::Declare) {
-                return Ok((names, next.kind == Kind::Assign));
-            } else if comma {
-                if place != "range" || names.len() >= 2 {
-                    return Err(self.error(format!("too many declarations in {place}")));
-                }
-                let second = self.peek_non_space().kind;
-                if !matches!(second, Kind::Variable | Kind::RightDelimiter | Kind::RightParenthesis) {
-                    return Err(self.error("range can only initialize variables"));
-                }
-            } else {
-                if after.kind == Kind::Space {
-                    self.backup3(variable, after);
-                } else {
-                    self.backup2(variable);
-                }
-                break;
-            }
-        }
-        Ok((names, false))
-    }
-
-    fn target(&mut self, name: Span, assigns: bool) -> Target {
-        let slot = if assigns { self.scope.slot(name, self.text) } else { Some(self.scope.push(name)) };
-        Target { name, slot }
-    }
-
-    fn check(&self, commands: &[Command], place: &str) -> Result<(), Error> {
-        if commands.is_empty() {
-            return Err(self.error(format!("missing value for {place}")));
-        }
-        for (index, command) in commands.iter().enumerate().skip(1) {
-            if let Operand::Bool(..)
-            | Operand::Dot(_)
-            | Operand::Nil(_)
-            | Operand::Number(..)
-            | Operand::Text(..) = self.source.many(command.arguments)[0]
-            {
-                return Err(self.error(format!("non executable command in pipeline stage {}", index + 1)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Operands up to a pipe, which is read, or the end of the pipeline, which is not.
-    fn command(&mut self) -> Result<Command, Error> {
-        let start = position(self.peek_non_space().start);
-        let first = self.operands.len();
-        loop {
-            self.peek_non_space();
-            if let Some(operand) = self.operand()? {
-                self.operands.push(operand);
-            }
-            let token = self.next();
-            match token.kind {
-                Kind::Space => continue,
-                Kind::RightDelimiter | Kind::RightParenthesis => self.backup(),
-                Kind::Pipe => {}
-                _ => return Err(self.unexpected(token, "operand")),
-            }
-            break;
-        }
-        if self.operands.len() == first {
-            return Err(self.error("empty command"));
-        }
-        Ok(Command { position: start, arguments: self.source.add_all(self.operands.drain(first..)) })
-    }
-
-    /// A term and the fields after it.
-    fn operand(&mut self) -> Result<Option<Operand>, Error> {
-        let Some(mut term) = self.term()? else { return Ok(None) };
-        if self.peek_kind() != Kind::Field {
-            return Ok(Some(term));
-        }
-        let start = position(self.peek().start);
-        let fields = self.fields(match term {
-            Operand::Field(_, fields) => fields,
-            _ => Many::NONE,
-        });
-        match term {
-            // These become one node with their fields, which is where the fields begin.
-            Operand::Field(..) => term = Operand::Field(start, fields),
-            Operand::Variable(_, variable) => {
-                let Variable { name, slot, .. } = *self.source.one(variable);
-                term = Operand::Variable(start, self.source.add(Variable { name, slot, fields }));
-            }
-            Operand::Bool(..)
-            | Operand::Text(..)
-            | Operand::Number(..)
-            | Operand::Nil(_)
-            | Operand::Dot(_) => {
-                let shown = crate::quote::quote(term.show(&self.source).as_bytes());
-                return Err(self.error(format!("unexpected . after term {shown}")));
-            }
-            Operand::Chain(..) | Operand::Function(..) | Operand::Pipe(..) => {
-                term = Operand::Chain(start, self.source.add(Chain { of: term, fields }));
-            }
-        }
-        Ok(Some(term))
-    }
-
-    /// The fields that are next, after those that were read before.
-    fn fields(&mut self, before: Many<Span>) -> Many<Span> {
-        // What was read last is still at the end.
-        let mut fields = before;
-        while self.peek_kind() == Kind::Field {
-            let token = self.next();
-            fields = self.source.append(fields, name_of_field(token));
-        }
-        fields
-    }
-
-    fn term(&mut self) -> Result<Option<Operand>, Error> {
-        let token = self.next_non_space();
-        let start = position(token.start);
-        let value = self.value(token);
-        let operand = match token.kind {
-            Kind::Identifier => match self.table.callee(value) {
-                Some(callee) => Operand::Function(start, callee),
-                None => {
-                    let name = crate::quote::quote(value);
-                    return Err(self.error(format!("function {name} not defined")));
-                }
-            },
-            Kind::Dot => Operand::Dot(start),
-            Kind::Nil => Operand::Nil(start),
-            Kind::Variable => {
-                let variable = self.variable(span(token))?;
-                Operand::Variable(start, self.source.add(variable))
-            }
-            Kind::Field => Operand::Field(start, self.source.append(Many::NONE, name_of_field(token))),
-            Kind::Bool => Operand::Bool(start, value == b"true"),
-            Kind::CharConstant | Kind::Complex | Kind::Number => {
-                let number = match token.kind {
-                    Kind::CharConstant => Number::character(value),
-                    Kind::Complex => Number::complex(value),
-                    _ => Number::parse(value),
-                };
-                let number = number.map_err(|message| self.error(message))?;
-                Operand::Number(start, self.source.add(number))
-            }
-            Kind::LeftParenthesis => {
-                let (start, pipe) = self.pipeline("parenthesized pipeline", Kind::RightParenthesis)?;
-                Operand::Pipe(start, pipe)
-            }
-            Kind::String | Kind::RawString => match unquote(value) {
-                Some(text) => {
-                    let literal = Literal { quoted: span(token), value: Value::text(text) };
-                    Operand::Text(start, self.source.add(literal))
-                }
-                None => return Err(self.error("invalid syntax")),
-            },
-            _ => {
-                self.backup();
-                return Ok(None);
-            }
-        };
-        Ok(Some(operand))
-    }
-
-    fn variable(&self, name: Span) -> Result<Variable, Error> {
-        if !self.scope.declared.iter().any(|declared| declared.is(name, self.text)) {
-            let name = crate::quote::quote(name.of(self.text));
-            return Err(self.error(format!("undefined variable {name}")));
-        }
-        Ok(Variable { name, slot: self.scope.slot(name, self.text), fields: Many::NONE })
-    }
 }
 
 impl Span {
     /// Whether both are the same name. `$` is in no source: it is always there.
-    fn is(self, other: Self, text: &[u8]) -> bool {
+    pub(crate) fn is(self, other: Self, text: &[u8]) -> bool {
         if self == DOLLAR { other.of(text) == b"$" } else { self.of(text) == other.of(text) }
     }
 }
@@ -649,16 +425,11 @@ pub(crate) fn line(text: &[u8], position: usize) -> u32 {
     u32::try_from(newlines + 1).unwrap_or(u32::MAX)
 }
 
-fn span(token: Token) -> Span {
+pub(crate) fn span(token: Token) -> Span {
     Span { start: position(token.start), end: position(token.end) }
 }
 
-/// Without its point.
-fn name_of_field(token: Token) -> Span {
-    Span { start: position(token.start + 1), end: position(token.end) }
-}
-
-fn position(offset: usize) -> Position {
+pub(crate) fn position(offset: usize) -> Position {
     u32::try_from(offset).expect("the length of the text was checked")
 }
 

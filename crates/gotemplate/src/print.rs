@@ -318,7 +318,8 @@ impl Printer {
 
     fn unicode(&mut self, code: u64) {
         let digits = self.flags.precision.unwrap_or(0).max(4);
-        let mut text = format!("U+{code:0digits$X}");
+        let number = format!("{code:X}");
+        let mut text = format!("U+{}{number}", "0".repeat(digits.saturating_sub(number.len())));
         if self.flags.sharp {
             let character = u32::try_from(code).ok().and_then(char::from_u32);
             if let Some(character) = character.filter(|character| rune::is_print(*character)) {
