@@ -1,6 +1,7 @@
 //! Finds every image that manifests, charts, kustomizations and cluster descriptions ask for, with proof of where.
 
 pub mod chart;
+pub mod dockerfile;
 mod error;
 pub mod kustomize;
 pub mod manifest;

@@ -19,7 +19,7 @@ pub(super) fn is_document(text: &str) -> bool {
 pub(super) fn text(walk: &mut Walk<'_, '_>, rules: &[&Rule], node: &Node, text: &str) -> bool {
     for rule in rules {
         match (&rule.read, rule.confidence) {
-            (_, None) if !rule.has_values() => return true,
+            (_, None) if rule.excludes() => return true,
             (Read::Declared | Read::Base64, _) => return false,
             (Read::Document, Some(confidence)) => return document(walk, rules, node, text, confidence),
             _ => {}
@@ -74,6 +74,7 @@ fn document(
             inner.prefix = prefix;
             inner.depth = walk.depth + 1;
             inner.object.clone_from(&walk.object);
+            inner.allowed = walk.scanner.rules.for_kind("", "").into();
             lines(&mut inner, words, text);
             true
         }
@@ -104,6 +105,7 @@ fn field(walk: &mut Walk<'_, '_>, node: &Node, key: &str, value: &str) {
     let mut inner = Walk::new(walk.scanner, walk.source.clone(), walk.origin, walk.cap, walk.scan);
     inner.prefix.clone_from(&walk.prefix);
     inner.object.clone_from(&walk.object);
+    inner.allowed.clone_from(&walk.allowed);
     inner.path.push(Step::Key(key));
     let rules = inner.rules(false);
     let is_image = rules.iter().any(|rule| rule.confidence.is_some() && matches!(rule.read, Read::Reference));
@@ -112,7 +114,8 @@ fn field(walk: &mut Walk<'_, '_>, node: &Node, key: &str, value: &str) {
         return;
     }
     if is_variable(value) {
-        if value.contains(['/', '{']) {
+        // In scripts variables are set all the time; in templates they are the image.
+        if value.contains("{{") {
             inner.problem(node, Reason::RunTime { text: value.to_owned() });
         }
         return;

@@ -51,7 +51,10 @@ impl Glob {
             Self::Everything => true,
             Self::Exact(exact) => exact == text,
             Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
-            Self::Suffix(suffix) => text.ends_with(suffix.as_str()),
+            // The last byte says it for nearly all.
+            Self::Suffix(suffix) => {
+                text.as_bytes().last() == suffix.as_bytes().last() && text.ends_with(suffix.as_str())
+            }
             Self::Pieces(pieces) => matches_pieces(pieces, text),
         }
     }

@@ -15,7 +15,7 @@ pub struct Rules {
     items: Index,
     /// Rules whose fields end with any number of steps.
     anywhere: Vec<usize>,
-    /// Keys that can be tag or digest of an image in pieces.
+    /// Keys of which a map with an image in pieces has one.
     pub(super) part_keys: HashSet<String>,
 }
 
@@ -121,7 +121,7 @@ struct Kind {
 #[derive(Debug, Clone, Default)]
 struct Index {
     exact: HashMap<String, Vec<usize>>,
-    globs: Vec<(Glob, usize)>,
+    globs: Vec<(Glob, Vec<usize>)>,
 }
 
 impl Rules {
@@ -179,6 +179,20 @@ impl Rules {
         indexed
     }
 
+    /// For each rule whether it is about this kind of object. Rules behind one that excludes all of the object are not.
+    pub(super) fn for_kind(&self, group: &str, kind: &str) -> Vec<bool> {
+        let everything = |rule: &Rule| {
+            rule.excludes() && rule.fields.iter().any(|field| field.segments == [Segment::Steps])
+        };
+        let mut excluded = false;
+        let about = |rule: &Rule| {
+            let about = !excluded && rule.is_about_kind(group, kind);
+            excluded |= about && everything(rule);
+            about
+        };
+        self.rules.iter().map(about).collect()
+    }
+
     /// Rules whose fields may fit a path with this end, in their order; those for any field are left out if `anywhere` is false.
     pub(super) fn candidates(&self, path: &[Step<'_>], anywhere: bool, found: &mut Vec<usize>) {
         found.clear();
@@ -201,7 +215,10 @@ impl Index {
     fn add(&mut self, glob: &Glob, number: usize) {
         match glob {
             Glob::Exact(key) => self.exact.entry(key.clone()).or_default().push(number),
-            glob => self.globs.push((glob.clone(), number)),
+            glob => match self.globs.iter_mut().find(|(known, _)| known == glob) {
+                Some((_, numbers)) => numbers.push(number),
+                None => self.globs.push((glob.clone(), vec![number])),
+            },
         }
     }
 
@@ -209,24 +226,30 @@ impl Index {
         if let Some(numbers) = self.exact.get(key) {
             found.extend(numbers);
         }
-        found.extend(self.globs.iter().filter(|(glob, _)| glob.matches(key)).map(|(_, number)| *number));
+        for (_, numbers) in self.globs.iter().filter(|(glob, _)| glob.matches(key)) {
+            found.extend(numbers);
+        }
     }
 }
 
 impl Rule {
-    /// Whether it is about this field of this kind of object.
-    pub(super) fn is_about(&self, group: &str, kind: &str, path: &[Step<'_>]) -> bool {
-        let kinds = self.kinds.is_empty() || self.kinds.iter().any(|pattern| pattern.matches(group, kind));
-        kinds && self.fields.iter().any(|field| field.matches(path))
+    /// Whether it is about this kind of object.
+    fn is_about_kind(&self, group: &str, kind: &str) -> bool {
+        self.kinds.is_empty() || self.kinds.iter().any(|pattern| pattern.matches(group, kind))
+    }
+
+    /// Whether it says that there is no image, whatever stands there.
+    pub(super) fn excludes(&self) -> bool {
+        self.confidence.is_none() && self.values.is_empty()
+    }
+
+    /// Whether it is about this field.
+    pub(super) fn is_about(&self, path: &[Step<'_>]) -> bool {
+        self.fields.iter().any(|field| field.matches(path))
     }
 
     pub(super) fn is_about_value(&self, text: &str) -> bool {
         self.values.is_empty() || self.values.iter().any(|glob| glob.matches(text))
-    }
-
-    /// Whether it is about some values only.
-    pub(super) fn has_values(&self) -> bool {
-        !self.values.is_empty()
     }
 
     pub(super) fn is_about_name(&self, name: &str) -> bool {
@@ -288,6 +311,17 @@ impl Rule {
 }
 
 impl Parts {
+    /// Keys one of which must be there: those that few maps have.
+    fn rarest(&self) -> &[String] {
+        if self.needs.contains(&Part::Tag) {
+            &self.tag
+        } else if self.needs.contains(&Part::Digest) {
+            &self.digest
+        } else {
+            &self.repository
+        }
+    }
+
     fn parse(node: &Node) -> Result<Self, RuleError> {
         let mut parts = Self::default();
         for (key, value) in node.as_map().ok_or_else(|| shape(node, "parts", "a map"))? {
@@ -438,7 +472,7 @@ mod tests {
             ("rules:\n- name: x\n  confidence: none\n  fields:\n  - a..b\n", 5),
             ("rules:\n- name: x\n  confidence: likely\n  fields: [a]\n  read: parts\n", 2),
             ("rules: {}\n", 1),
-            ("{\n", 2),
+            ("{\n", 1),
         ] {
             assert_eq!(Rules::parse(text).unwrap_err().line, line, "{text}");
         }

@@ -10,6 +10,7 @@ use super::values::Versions;
 use super::{Confidence, Find, ObjectName, Place, Problem, Reason};
 use larder_core::Reference;
 use larder_gotemplate::yaml::{Node, NodeKind};
+use std::rc::Rc;
 use std::sync::Arc;
 
 /// One pass over one document.
@@ -21,8 +22,8 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) cap: Confidence,
     pub(super) scan: &'w mut Scan,
     pub(super) object: Option<Arc<ObjectName>>,
-    /// Whether rules for kinds of objects apply: not in documents inside of an object.
-    pub(super) is_object: bool,
+    /// Which rules are about the kind of object this is; a document inside of an object has none.
+    pub(super) allowed: Rc<[bool]>,
     /// How the outer document leads here.
     pub(super) prefix: String,
     pub(super) path: Vec<Step<'a>>,
@@ -82,7 +83,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             cap,
             scan,
             object: None,
-            is_object: false,
+            allowed: [].into(),
             prefix: String::new(),
             path: Vec::new(),
             base: 0,
@@ -93,9 +94,12 @@ impl<'w, 'a> Walk<'w, 'a> {
     }
 
     pub(super) fn document(&mut self, root: &'a Node) {
-        if let Some(object) = object_of(root) {
-            self.object = Some(Arc::new(object));
-            self.is_object = true;
+        match object_of(root) {
+            Some(object) => {
+                self.allowed = self.scanner.rules.for_kind(object.group(), &object.kind).into();
+                self.object = Some(Arc::new(object));
+            }
+            None => self.allowed = self.scanner.rules.for_kind("", "").into(),
         }
         self.visit(root, None);
     }
@@ -105,13 +109,15 @@ impl<'w, 'a> Walk<'w, 'a> {
             NodeKind::Map(entries) => {
                 // An object inside of another one: an item of a list, a template of objects.
                 let inner = !self.path.is_empty() && entries.len() > 2 && node.get("metadata").is_some();
-                match object_of(node).filter(|_| inner) {
+                match inner.then(|| object_of(node)).flatten() {
                     None => self.map(node, entries),
                     Some(object) => {
-                        let outer = (self.object.replace(Arc::new(object)), self.base, self.is_object);
-                        (self.base, self.is_object) = (self.path.len(), true);
+                        let allowed = self.scanner.rules.for_kind(object.group(), &object.kind).into();
+                        let allowed = std::mem::replace(&mut self.allowed, allowed);
+                        let base = std::mem::replace(&mut self.base, self.path.len());
+                        let outer = self.object.replace(Arc::new(object));
                         self.map(node, entries);
-                        (self.object, self.base, self.is_object) = outer;
+                        (self.object, self.base, self.allowed) = (outer, base, allowed);
                     }
                 }
             }
@@ -154,21 +160,14 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
     }
 
-    fn group_and_kind(&self) -> (&str, &str) {
-        match &self.object {
-            Some(object) if self.is_object => (object.group(), &object.kind),
-            _ => ("", ""),
-        }
-    }
-
     /// Rules about this field, in their order.
     pub(super) fn rules(&mut self, anywhere: bool) -> Vec<&'w Rule> {
         let mut found = std::mem::take(&mut self.found);
         let path = &self.path[self.base..];
         self.scanner.rules.candidates(path, anywhere, &mut found);
-        let (group, kind) = self.group_and_kind();
+        found.retain(|number| self.allowed.get(*number) == Some(&true));
         let rules = found.iter().map(|number| &self.scanner.rules.rules[*number]);
-        let rules = rules.filter(|rule| rule.is_about(group, kind, path)).collect();
+        let rules = rules.filter(|rule| rule.is_about(path)).collect();
         self.found = found;
         rules
     }
@@ -178,7 +177,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         for rule in self.rules(anywhere) {
             let parts: &'w Parts = match &rule.read {
                 Read::Parts(parts) => parts,
-                _ if rule.confidence.is_none() && !rule.has_values() => return Vec::new(),
+                _ if rule.excludes() => return Vec::new(),
                 _ => continue,
             };
             let registry = self.versions.and_then(Versions::registry);
@@ -228,7 +227,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                         return true;
                     }
                     self.path.push(Step::Key("value"));
-                    let answer = self.reference(rule, node, text, shape);
+                    let answer = self.reference(rule, node, text, shape, false);
                     self.path.pop();
                     if answer == Answer::Done {
                         return true;
@@ -266,7 +265,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                 continue;
             }
             let answer = match &rule.read {
-                Read::Reference => self.reference(rule, node, text, shape),
+                Read::Reference => self.reference(rule, node, text, shape, false),
                 Read::Argument => self.argument(rule, node, text, previous),
                 Read::Words => embedded::words(self, rule, node, text).into(),
                 Read::Declared => embedded::declared(self, rule, node, text).into(),
@@ -279,8 +278,15 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
     }
 
-    /// The text as a reference.
-    fn reference(&mut self, rule: &'w Rule, node: &Node, text: &str, shape: Option<Shape>) -> Answer {
+    /// The text as a reference. `other` says that it is not the text of the field, but a part of it.
+    fn reference(
+        &mut self,
+        rule: &'w Rule,
+        node: &Node,
+        text: &str,
+        shape: Option<Shape>,
+        other: bool,
+    ) -> Answer {
         let bare = strip_scheme(text, &rule.schemes);
         let shape = if bare.len() == text.len() { shape } else { Shape::of(bare) };
         let Some(confidence) = rule.confidence.filter(|_| rule.is_about_value(text)) else {
@@ -304,7 +310,8 @@ impl<'w, 'a> Walk<'w, 'a> {
             None => Err("a name, a tag and a digest have only letters, digits and a few signs".to_owned()),
         };
         match parsed {
-            Ok(_) if self.is_none(bare) => Answer::Done,
+            // Of the text itself the rules before this one have been asked.
+            Ok(_) if (bare.len() != text.len() || other) && self.is_none(bare) => Answer::Done,
             Ok(reference) => {
                 self.find(rule, confidence, (node.line, node.column), reference, bare.to_owned());
                 Answer::Done
@@ -334,7 +341,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         if is_variable(value) && (rule.names.is_empty() || !value.contains('/')) {
             return Answer::Next;
         }
-        self.reference(rule, node, value, Shape::of(value))
+        self.reference(rule, node, value, Shape::of(value), true)
     }
 
     /// Whether a rule says that this text is no image here.
