@@ -1,8 +1,8 @@
 //! The command line: what all verbs share, and the list of verbs. The arguments of a verb are in its own file.
 
 use crate::commands::{
-    audit, completions, config, copy, doctor, gc, inspect, list, login, logout, man, mount, pin, prune, pull,
-    push, remove, serve, stats, tag, unmount, unpack, verify,
+    audit, completions, config, copy, discover, doctor, gc, inspect, list, lock, login, logout, man, mount,
+    pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -103,8 +103,18 @@ pub(crate) struct Global {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
     #[default]
+    #[value(alias = "table")]
     Text,
     Json,
+    /// Of `discover` only, as the ones below.
+    #[value(hide = true)]
+    Yaml,
+    /// References only.
+    #[value(hide = true)]
+    Images,
+    /// A lock file.
+    #[value(hide = true)]
+    Lock,
 }
 
 /// How images are mounted: by an EROFS index over the inflated layers, or by extracted directories under overlayfs.
@@ -151,6 +161,10 @@ pub(crate) enum Command {
     Gc(gc::Args),
     Prune(prune::Args),
     Verify(verify::Args),
+    Discover(Box<discover::Args>),
+    Lock(Box<lock::Args>),
+    Ready(Box<ready::Args>),
+    Render(Box<render::Args>),
     Serve(Box<serve::Args>),
     Audit(audit::Args),
     Config(config::Args),

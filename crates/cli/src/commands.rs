@@ -1,18 +1,21 @@
 //! One file per verb: its arguments, what it asks of the engine, and how it shows the answer.
 
-use crate::args::Command;
+use crate::args::{Command, Format};
 use crate::exit::{self, Exit};
 use crate::invocation::{self, Invocation};
+use crate::problem::Usage;
 use anyhow::Result;
 
 pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod copy;
+pub(crate) mod discover;
 pub(crate) mod doctor;
 pub(crate) mod gc;
 pub(crate) mod inspect;
 pub(crate) mod list;
+pub(crate) mod lock;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod man;
@@ -21,7 +24,9 @@ pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
+pub(crate) mod ready;
 pub(crate) mod remove;
+pub(crate) mod render;
 pub(crate) mod serve;
 pub(crate) mod stats;
 pub(crate) mod tag;
@@ -31,6 +36,10 @@ pub(crate) mod verify;
 
 /// Runs one verb.
 pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
+    let is_own = matches!(invocation.global.output, Format::Text | Format::Json);
+    if !is_own && !matches!(command, Command::Discover(_)) {
+        return Err(Usage::new("this verb prints text or json").hint("--output json").into());
+    }
     match command {
         Command::Pull(args) => pull::run(&args, invocation),
         Command::Push(args) => push::run(&args, invocation),
@@ -50,6 +59,10 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Gc(args) => gc::run(&args, invocation),
         Command::Prune(args) => prune::run(&args, invocation),
         Command::Verify(args) => verify::run(&args, invocation),
+        Command::Discover(args) => discover::run(&args, invocation),
+        Command::Lock(args) => lock::run(&args, invocation),
+        Command::Ready(args) => ready::run(&args, invocation),
+        Command::Render(args) => render::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
         Command::Audit(args) => audit::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),

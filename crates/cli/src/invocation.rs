@@ -123,16 +123,16 @@ impl Invocation {
     /// Prints what was asked for.
     pub(crate) fn answer(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         match self.global.output {
-            Format::Text => print(text().as_bytes()),
             Format::Json => print_json(document),
+            _ => print(text().as_bytes()),
         }
     }
 
     /// Prints what was done; with `--quiet` only as JSON.
     pub(crate) fn done(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
         match (self.global.output, self.global.quiet) {
-            (Format::Text, true) => Ok(()),
-            _ => self.answer(document, text),
+            (Format::Json, _) | (_, false) => self.answer(document, text),
+            (_, true) => Ok(()),
         }
     }
 }

@@ -8,6 +8,7 @@ mod invocation;
 mod journal;
 mod problem;
 mod settings;
+mod sources;
 mod table;
 mod terminal;
 mod words;

@@ -5,5 +5,7 @@ pub mod dockerfile;
 mod error;
 pub mod kustomize;
 pub mod manifest;
+mod survey;
 
 pub use error::{Error, Result};
+pub use survey::{Input, Survey, SurveyOptions, Trouble, survey};

@@ -1,6 +1,6 @@
 //! Errors of the product's verbs.
 
-use larder_core::{Classify, Digest, Kind, Platform};
+use larder_core::{Classify, Digest, Kind, Platform, Reference};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -66,6 +66,61 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A source of images cannot be used.
+    #[error("cannot read {source_name:?}: {reason}")]
+    Source {
+        /// As the user named it.
+        source_name: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A lock file cannot be used.
+    #[error("cannot use the lock file {}: {problem}", path.display())]
+    Lock {
+        /// Which one.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// An image that has to be somewhere is not there.
+    #[error("{image} {problem}")]
+    NotReady {
+        /// Which one.
+        image: Reference,
+        /// What is missing.
+        problem: String,
+    },
+    /// A name stands for something else than was locked.
+    #[error("{image} stands for {stands_for}, and not for {wanted} as it was locked")]
+    OtherDigest {
+        /// Which one.
+        image: Reference,
+        /// What the lock file says.
+        wanted: Digest,
+        /// What it is.
+        stands_for: Digest,
+    },
+    /// There is no such chart.
+    #[error("the chart {chart} {problem}")]
+    NoChart {
+        /// Which one.
+        chart: String,
+        /// What is missing.
+        problem: String,
+    },
+    /// A chart's bytes are not those that its repository names.
+    #[error("{url} hashes to {found}, but the repository says {expected}")]
+    ChartDigest {
+        /// Where it came from.
+        url: String,
+        /// What the index says.
+        expected: String,
+        /// What it is.
+        found: Box<Digest>,
+    },
+    /// Charts, manifests and the like.
+    #[error(transparent)]
+    Discover(#[from] larder_discover::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -198,8 +253,15 @@ impl Classify for Error {
             | Self::NoWritable { .. }
             | Self::NoPlatform { .. }
             | Self::Incomplete { .. }
-            | Self::NoBlob { .. } => Kind::NotFound,
+            | Self::NoBlob { .. }
+            | Self::NotReady { .. }
+            | Self::NoChart { .. } => Kind::NotFound,
+            Self::OtherDigest { .. } => Kind::Conflict,
+            Self::ChartDigest { .. } => Kind::Corrupt,
+            Self::Discover(source) => source.kind(),
             Self::Document { .. }
+            | Self::Source { .. }
+            | Self::Lock { .. }
             | Self::Archive { .. }
             | Self::Place { .. }
             | Self::Config { .. }
@@ -225,6 +287,18 @@ impl Classify for Error {
             Self::Fetch(larder_fetch::Error::Corrupt { tier: larder_core::Tier::Disk, .. }) => repair(),
             Self::Store { source, .. } => source.hints(),
             Self::Fetch(source) => source.hints(),
+            Self::Discover(source) => source.hints(),
+            Self::Source { source_name, .. } if source_name.starts_with("http") => {
+                vec![format!("larder discover CHART --repo {source_name}")]
+            }
+            Self::NotReady { image, .. } => vec![format!("larder pull {}", image.familiar())],
+            Self::OtherDigest { .. } => {
+                vec![
+                    "larder pull --lock FILE brings what was locked; larder lock SOURCE… locks what is there"
+                        .to_owned(),
+                ]
+            }
+            Self::Lock { .. } => vec!["larder lock SOURCE… writes a new one".to_owned()],
             Self::Remote { source, .. } => source.hints(),
             Self::Materialize { source, .. } => source.hints(),
             Self::Rootfs { source, .. } => source.hints(),

@@ -1,6 +1,7 @@
 //! `pull`: bring images into the store, all at once; what fails does not stop the rest.
 
 use crate::graph::selected;
+use crate::lock::{Lock, Locked};
 use crate::{Engine, Error, Failure, Result};
 use larder_core::{
     Classify, Descriptor, Digest, Document, ImageConfig, Kind, Manifest, Platform, Reference, Selection, Tier,
@@ -142,6 +143,42 @@ impl Engine {
         let report = self.pull_all(request).await;
         self.audit_pull(&before, &report);
         report
+    }
+
+    /// Pulls the images of a lock file by their digests, and names them as they are asked for. `request` says how; its own
+    /// references are pulled as well.
+    pub async fn pull_locked(&self, request: &PullRequest, lock: &Lock) -> PullReport {
+        let mut request = request.clone();
+        let own = request.references.len();
+        request.references.extend(lock.images.iter().map(|locked| locked.image.with_digest(locked.digest)));
+        let mut report = self.pull(&request).await;
+        for (outcome, locked) in report.images[own..].iter_mut().zip(&lock.images) {
+            let by_digest = std::mem::replace(&mut outcome.reference, locked.image.clone());
+            if outcome.failure.is_none()
+                && !request.dry_run
+                && let Err(error) = self.name_as_locked(&by_digest, locked)
+            {
+                outcome.pulled = None;
+                outcome.failure = Some(Failure::from(&error));
+            }
+        }
+        if let Err(error) = self.finish_pull() {
+            let failure = Failure::from(&error);
+            report.images[own..].iter_mut().for_each(|image| image.failure = Some(failure.clone()));
+        }
+        report
+    }
+
+    /// Moves a name with a digest to the one that the lock file has.
+    fn name_as_locked(&self, by_digest: &Reference, locked: &Locked) -> Result<()> {
+        let failed = |source| Error::Store { action: format!("cannot name {}", locked.image), source };
+        if *by_digest == locked.image {
+            return Ok(());
+        }
+        let name = self.store().name(by_digest).map_err(failed)?;
+        let name = name.ok_or(Error::NoBlob { digest: locked.digest })?;
+        self.name(&locked.image, &name.descriptor)?;
+        self.store().remove_name(by_digest).map(drop).map_err(failed)
     }
 
     async fn pull_all(&self, request: &PullRequest) -> PullReport {

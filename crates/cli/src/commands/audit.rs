@@ -227,7 +227,7 @@ fn show(args: &ShowArgs, invocation: &Invocation) -> Result<Exit> {
             }
             let written = match format {
                 Format::Json => writeln!(output, "{}", line.text),
-                Format::Text => writeln!(output, "{}", row(&line)),
+                _ => writeln!(output, "{}", row(&line)),
             };
             if !goes_on(written)? {
                 return Ok(Exit::Done);

@@ -7,7 +7,7 @@ use crate::problem::{Problem, Usage};
 use crate::words::{count, size, took};
 use anyhow::{Context, Result};
 use larder_core::{Platform, Reference, Selection};
-use larder_engine::{Outcome, PullReport, PullRequest, Pulled};
+use larder_engine::{Lock, Outcome, PullReport, PullRequest, Pulled};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -20,14 +20,18 @@ use std::path::{Path, PathBuf};
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"))]
 pub(crate) struct Args {
     /// Images: [REGISTRY/]REPOSITORY[:TAG][@DIGEST]
-    #[arg(value_name = "REF", required_unless_present = "from_file")]
+    #[arg(value_name = "REF", required_unless_present_any = ["from_file", "lock"])]
     references: Vec<Reference>,
 
     /// Also those listed in this file: one per line, # starts a comment, - is standard input
     #[arg(long, value_name = "FILE")]
     from_file: Option<PathBuf>,
 
-    /// For this platform, os/arch[/variant]; may be given several times [default: this machine's]
+    /// Also those of this lock file, by their digests, whatever their names stand for now
+    #[arg(long, value_name = "FILE")]
+    lock: Option<PathBuf>,
+
+    /// For this platform, os/arch[/variant]; may be given several times [default: those of the lock file, or this machine's]
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     platforms: Vec<Platform>,
 
@@ -55,6 +59,7 @@ const EXAMPLES: &str = "\
 Examples:
   larder pull debian:12
   larder pull --from-file images.txt --platform linux/amd64,linux/arm64
+  larder pull --lock larder.lock
   larder pull --dry-run ghcr.io/org/app@sha256:…
   echo \"$TOKEN\" | larder pull --username me --password-stdin registry.example/app:1";
 
@@ -70,13 +75,22 @@ const LIST_LIMIT: u64 = 16 << 20;
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let references = references(args)?;
-    let selection = selection(&args.platforms, args.all_platforms);
+    let lock = args.lock.as_deref().map(Lock::read).transpose()?;
+    let mut selection = selection(&args.platforms, args.all_platforms);
+    if let (Some(lock), None) = (&lock, &selection) {
+        selection = Some(Selection::Only(lock.platforms.clone()));
+    }
     let unpack = args.unpack.then(|| args.platforms.first().cloned().unwrap_or_else(Platform::host));
     let attached = args.no_attached.then_some(false);
     let auth = args.credentials.auth()?;
     let request = PullRequest { references, selection, dry_run: args.dry_run, unpack, attached, auth };
     let engine = invocation.engine()?;
-    let report = invocation.wait(async move { engine.pull(&request).await })?;
+    let report = invocation.wait(async move {
+        match lock {
+            Some(lock) => engine.pull_locked(&request, &lock).await,
+            None => engine.pull(&request).await,
+        }
+    })?;
     invocation.terminal.finish();
     invocation
         .done(&report, || report.images.iter().filter_map(|image| line(image, args.dry_run)).collect())?;
@@ -118,7 +132,7 @@ fn references(args: &Args) -> Result<Vec<Reference>> {
         let text = text.with_context(|| format!("cannot read the list of images from {name}"))?;
         parse_list(&text, &name)?.into_iter().for_each(add);
     }
-    if references.is_empty() {
+    if references.is_empty() && args.lock.is_none() {
         return Err(Usage::new("the list names no image").into());
     }
     Ok(references)

@@ -1,0 +1,241 @@
+//! `larder lock`.
+
+use crate::commands::discover::{self, Confidence};
+use crate::exit::Exit;
+use crate::invocation::{self, Invocation};
+use crate::problem::{Problem, Usage};
+use crate::sources::{OwnRules, Rendering};
+use crate::words::count;
+use anyhow::{Context as _, Result};
+use larder_core::{Kind, Platform, Selection};
+use larder_engine::{Discovery, Failure, Lock, LockDifference, LockReport, Sureness};
+use std::path::{Path, PathBuf};
+
+/// Pin every image that is asked for to its digest, in a file
+///
+/// The file says for each image what its name stands for now, which manifest each platform has, and who asks for it.
+/// `larder pull --lock` brings exactly that. --check reads the sources again and asks the registries again.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
+pub(crate) struct Args {
+    /// Files, directories, charts, as for `larder discover`; with --check those that the lock file names
+    #[arg(value_name = "SOURCE", required_unless_present_any = ["check", "diff"])]
+    sources: Vec<String>,
+
+    /// The lock file; - is standard output
+    #[arg(long = "file", value_name = "FILE", default_value = "larder.lock")]
+    file: PathBuf,
+
+    /// Is the lock file still right? Says what is new, gone, moved, or not to be had any more
+    #[arg(long, conflicts_with = "diff")]
+    check: bool,
+
+    /// Say how the lock file differs from this older one; with sources, how a new one would
+    #[arg(long, value_name = "OLD")]
+    diff: Option<PathBuf>,
+
+    /// For this platform, os/arch[/variant]; may be given several times [default: this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    platforms: Vec<Platform>,
+
+    /// Leave out what is less sure
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Confidence::Likely)]
+    confidence: Confidence,
+
+    /// Doubts are errors: images without tag and digest, what only runs will show
+    #[arg(long)]
+    strict: bool,
+
+    #[command(flatten)]
+    own_rules: OwnRules,
+
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  larder lock ./manifests ./charts/web -f production.yaml
+  larder lock ./manifests --platform linux/amd64,linux/arm64 --file cluster.lock
+  larder lock --check
+  larder lock --diff last-month.lock
+  larder pull --lock larder.lock";
+
+const DOCUMENT: &str = "\
+JSON:
+  {\"lock\": {\"version\", \"platforms\": [], \"sources\": [], \"images\": [{\"image\", \"digest\",
+    \"manifests\": {PLATFORM: DIGEST}, \"confidence\", \"from\": []}]}, \"failures\": [[IMAGE, {\"message\", \"kind\", \"hints\"}]]}
+  with --check and --diff: {\"new\": [], \"gone\": [], \"moved\": [{\"image\", \"from\", \"to\"}]}";
+
+pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    if args.check {
+        return check(args, invocation);
+    }
+    if let (Some(old), true) = (&args.diff, args.sources.is_empty()) {
+        return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), invocation);
+    }
+    let discovery =
+        discover::discover(&args.sources, &args.rendering, &args.own_rules, args.strict, invocation)?;
+    let old = args.diff.as_deref().map(Lock::read).transpose()?;
+    let words = words(&args.sources, &args.rendering, &args.own_rules);
+    let report = resolve(&discovery, args.confidence.into(), args.platforms.clone(), words, invocation)?;
+    if let Some(old) = old {
+        let exit = complain(&report, invocation);
+        let (told, shown) =
+            (discover::told(&discovery, invocation), show(&report.lock.difference(&old), invocation)?);
+        return Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done));
+    }
+    if args.file == Path::new("-") {
+        invocation::print(report.lock.to_yaml().as_bytes())?;
+    } else {
+        if report.failures.is_empty() && discovery.complete {
+            write(&args.file, &report.lock)?;
+        }
+        invocation.done(&report, || {
+            let images = count(report.lock.images.len(), "image");
+            match report.failures.is_empty() && discovery.complete {
+                true => format!("{images} pinned in {}\n", args.file.display()),
+                false => format!("{} not written: it would not be complete\n", args.file.display()),
+            }
+        })?;
+    }
+    let exit = complain(&report, invocation);
+    let told = discover::told(&discovery, invocation);
+    Ok(if exit == Exit::Done { told } else { exit })
+}
+
+/// Pins a discovery and prints the lock file.
+pub(crate) fn print(
+    discovery: &Discovery,
+    confidence: Sureness,
+    words: Vec<String>,
+    invocation: &Invocation,
+) -> Result<Exit> {
+    let report = resolve(discovery, confidence, Vec::new(), words, invocation)?;
+    invocation::print(report.lock.to_yaml().as_bytes())?;
+    Ok(complain(&report, invocation))
+}
+
+/// The command line that reads these sources, word by word.
+pub(crate) fn words(sources: &[String], rendering: &Rendering, own_rules: &OwnRules) -> Vec<String> {
+    sources.iter().cloned().chain(rendering.words()).chain(own_rules.words()).collect()
+}
+
+fn resolve(
+    discovery: &Discovery,
+    confidence: Sureness,
+    platforms: Vec<Platform>,
+    words: Vec<String>,
+    invocation: &Invocation,
+) -> Result<LockReport> {
+    let engine = invocation.engine()?;
+    let platforms = match platforms.is_empty() {
+        false => platforms,
+        true => match engine.default_selection()? {
+            Selection::Only(platforms) => platforms,
+            Selection::All => {
+                return Err(Usage::new("a lock file needs platforms, and `platforms` is configured as all")
+                    .hint("name them: --platform linux/amd64,linux/arm64")
+                    .into());
+            }
+        },
+    };
+    let discovery = discovery.clone();
+    let report =
+        invocation.wait(async move { engine.lock(&discovery, confidence, &platforms, words).await })?;
+    invocation.terminal.finish();
+    Ok(report)
+}
+
+fn complain(report: &LockReport, invocation: &Invocation) -> Exit {
+    for (image, Failure { message, kind, hints }) in &report.failures {
+        let message = format!("cannot pin {}: {message}", image.familiar());
+        invocation.terminal.complain(&Problem::new(&message, Exit::of(*kind), hints.clone()));
+    }
+    Exit::of_all(report.failures.iter().map(|(_, failure)| failure.kind))
+}
+
+/// The old file or the new one, whatever happens.
+fn write(path: &Path, lock: &Lock) -> Result<()> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    let written = std::fs::write(&temporary, lock.to_yaml()).and_then(|()| std::fs::rename(&temporary, path));
+    if written.is_err() {
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let lock = Lock::read(&args.file)?;
+    let again = match args.sources.is_empty() {
+        true => Again::parse(&lock.sources, &args.file)?,
+        false => Again {
+            sources: args.sources.clone(),
+            rendering: args.rendering.clone(),
+            own_rules: args.own_rules.clone(),
+        },
+    };
+    let discovery =
+        discover::discover(&again.sources, &again.rendering, &again.own_rules, args.strict, invocation)?;
+    let report = resolve(
+        &discovery,
+        args.confidence.into(),
+        lock.platforms.clone(),
+        lock.sources.clone(),
+        invocation,
+    )?;
+    let mut difference = report.lock.difference(&lock);
+    // What cannot be had is still asked for.
+    let failed = |image: &larder_core::Reference| report.failures.iter().any(|(failed, _)| failed == image);
+    difference.gone.retain(|image| !failed(image));
+    let shown = show(&difference, invocation)?;
+    let exit = complain(&report, invocation);
+    let told = discover::told(&discovery, invocation);
+    Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done))
+}
+
+/// How the sources of a lock file are read again.
+#[derive(Debug, clap::Parser)]
+#[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
+struct Again {
+    sources: Vec<String>,
+    #[command(flatten)]
+    own_rules: OwnRules,
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+impl Again {
+    fn parse(words: &[String], file: &Path) -> Result<Self> {
+        if words.iter().any(|word| word == "-") {
+            return Err(Usage::new(format!("{} was made from standard input", file.display()))
+                .hint("name the sources: larder lock --check SOURCE…")
+                .into());
+        }
+        <Self as clap::Parser>::try_parse_from(words).map_err(|error| {
+            Usage::new(format!("the sources in {} cannot be understood: {error}", file.display())).into()
+        })
+    }
+}
+
+fn show(difference: &LockDifference, invocation: &Invocation) -> Result<Exit> {
+    invocation.answer(difference, || {
+        let mut text = String::new();
+        for image in &difference.new {
+            text += &format!("new    {image}\n");
+        }
+        for image in &difference.gone {
+            text += &format!("gone   {image}\n");
+        }
+        for moved in &difference.moved {
+            text += &format!("moved  {}: {} is {} now\n", moved.image, moved.from.short(), moved.to.short());
+        }
+        if difference.is_empty() {
+            text += "no difference\n";
+        }
+        text
+    })?;
+    Ok(if difference.is_empty() { Exit::Done } else { Exit::of(Kind::Conflict) })
+}

@@ -1,0 +1,98 @@
+//! `larder render`.
+
+use crate::exit::Exit;
+use crate::invocation::{self, Invocation};
+use crate::sources::{self, Rendering};
+use anyhow::Result;
+use larder_engine::Input;
+use larder_engine::discovery::chart::{Chart, Limits, Print, RenderOptions, Severity};
+
+/// Render a chart as `helm template` does
+///
+/// The same documents, without helm. Random functions and the time are the same every time, see --seed and --now;
+/// certificates and keys made by templates are placeholders.
+#[derive(Debug, clap::Args)]
+#[command(after_help = EXAMPLES, disable_version_flag = true)]
+pub(crate) struct Args {
+    /// The name of the release
+    #[arg(value_name = "NAME")]
+    name: String,
+
+    /// A chart: a directory, a .tgz, oci://REGISTRY/REPOSITORY[:VERSION], the URL of a .tgz, or a name in --repo
+    #[arg(value_name = "CHART")]
+    chart: String,
+
+    /// Print the custom resource definitions in crds/, too
+    #[arg(long)]
+    include_crds: bool,
+
+    /// Leave hooks out
+    #[arg(long)]
+    no_hooks: bool,
+
+    /// Leave hooks out that are tests
+    #[arg(long)]
+    skip_tests: bool,
+
+    /// Print only what these templates give: templates/app.yaml; may be given several times
+    #[arg(short, long, value_name = "TEMPLATE", value_delimiter = ',')]
+    show_only: Vec<String>,
+
+    /// Render as an upgrade: .Release.IsUpgrade
+    #[arg(long)]
+    is_upgrade: bool,
+
+    /// Do not check the values against values.schema.json
+    #[arg(long)]
+    skip_schema_validation: bool,
+
+    #[command(flatten)]
+    rendering: Rendering,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  larder render web ./charts/web -f production.yaml --set image.tag=2
+  larder render web oci://ghcr.io/org/charts/web:1.4.0 --include-crds
+  larder render web web --repo https://charts.example --version '~1.4'
+  diff <(larder render web ./web) <(helm template web ./web)";
+
+pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let source = args.rendering.source(&args.chart)?;
+    let inputs = sources::bring(&[source], invocation)?;
+    let limits = Limits::default();
+    let chart = match inputs.first() {
+        Some(Input::Archive { name, bytes }) => Chart::load_archive(name, bytes, &limits),
+        Some(Input::Path(path)) => Chart::load(path, &limits),
+        _ => return Err(crate::problem::Usage::new("a chart cannot be read from standard input").into()),
+    };
+    let chart = chart.map_err(larder_engine::Error::from)?;
+    let options = RenderOptions {
+        release: args.name.clone(),
+        namespace: args.rendering.namespace().to_owned(),
+        upgrade: args.is_upgrade,
+        values: args.rendering.overrides().values().map_err(larder_engine::Error::from)?,
+        capabilities: args.rendering.capabilities()?,
+        skip_schema: args.skip_schema_validation,
+        run: args.rendering.run_options(),
+        ..RenderOptions::default()
+    };
+    let rendered = chart.render(&options).map_err(larder_engine::Error::from)?;
+    for diagnostic in rendered.diagnostics.iter().filter(|told| told.severity == Severity::Warning) {
+        invocation.terminal.warn(&diagnostic.to_string());
+    }
+    let print = Print {
+        crds: args.include_crds,
+        no_hooks: args.no_hooks,
+        no_tests: args.skip_tests,
+        only: args.show_only.clone(),
+    };
+    let text = rendered.print(&print).map_err(larder_engine::Error::from)?;
+    invocation::print(text.as_bytes())?;
+    invocation.terminal.note(&format!(
+        "random values start from seed {}, and it is {} seconds after 1970 (--seed, --now)",
+        args.rendering.seed(),
+        args.rendering.now()
+    ));
+    Ok(Exit::Done)
+}

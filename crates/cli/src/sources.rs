@@ -1,0 +1,231 @@
+//! What images are looked for in, and with what charts are rendered: arguments that several verbs share.
+
+use crate::invocation::Invocation;
+use crate::problem::Usage;
+use anyhow::{Context as _, Result};
+use larder_engine::discovery::chart::{Capabilities, KubeVersion, Overrides};
+use larder_engine::discovery::manifest::Rules;
+use larder_engine::{Input, Source, SurveyOptions, TemplateRun};
+use std::io::Read as _;
+use std::path::PathBuf;
+
+/// Values and properties of the cluster, named as helm names them.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Charts")]
+pub(crate) struct Rendering {
+    /// Values from a file; may be given several times, later ones win
+    #[arg(short = 'f', long = "values", value_name = "FILE", value_delimiter = ',')]
+    values: Vec<PathBuf>,
+
+    /// A value: a.b=c,d=e; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", allow_hyphen_values = true)]
+    set: Vec<String>,
+
+    /// A value that is a text, whatever it looks like
+    #[arg(long, value_name = "KEY=TEXT", allow_hyphen_values = true)]
+    set_string: Vec<String>,
+
+    /// A value in JSON
+    #[arg(long, value_name = "KEY=JSON", allow_hyphen_values = true)]
+    set_json: Vec<String>,
+
+    /// A value that is the content of a file
+    #[arg(long, value_name = "KEY=FILE", allow_hyphen_values = true)]
+    set_file: Vec<String>,
+
+    /// A value that is a text in which nothing has a meaning
+    #[arg(long, value_name = "KEY=TEXT", allow_hyphen_values = true)]
+    set_literal: Vec<String>,
+
+    /// The namespace that charts are rendered for
+    #[arg(short, long, value_name = "NAME", default_value = "default")]
+    namespace: String,
+
+    /// The version of Kubernetes that charts are rendered for [default: 1.36]
+    #[arg(long, value_name = "VERSION")]
+    kube_version: Option<String>,
+
+    /// What else the cluster can do: GROUP/VERSION or GROUP/VERSION/KIND; may be given several times
+    #[arg(short, long, value_name = "API", value_delimiter = ',')]
+    api_versions: Vec<String>,
+
+    /// The chart repository that a chart's name is looked up in
+    #[arg(long, value_name = "URL")]
+    repo: Option<String>,
+
+    /// The version of the chart, or a range of versions [default: the newest]
+    #[arg(long = "version", value_name = "VERSION")]
+    chart_version: Option<String>,
+
+    /// Where random functions of templates start; the same seed gives the same documents
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+
+    /// The moment that templates see, in seconds since 1970
+    #[arg(long, value_name = "SECONDS", default_value_t = MOMENT)]
+    now: i64,
+}
+
+/// Further rules for what is an image.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct OwnRules {
+    /// Rules of your own for where images are, tried before the built-in ones; may be given several times
+    #[arg(long = "rules", value_name = "FILE")]
+    rules: Vec<PathBuf>,
+}
+
+/// The start of 2020: what depends on the time is the same every time.
+const MOMENT: i64 = 1_577_836_800;
+/// More on standard input is a mistake.
+const LIMIT: u64 = 256 << 20;
+
+impl Rendering {
+    /// What is rendered with.
+    pub(crate) fn overrides(&self) -> Overrides {
+        Overrides {
+            files: self.values.clone(),
+            json: self.set_json.clone(),
+            typed: self.set.clone(),
+            texts: self.set_string.clone(),
+            from_files: self.set_file.clone(),
+            literals: self.set_literal.clone(),
+        }
+    }
+
+    pub(crate) fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// Moment and seed of the templates.
+    pub(crate) fn run_options(&self) -> TemplateRun<'static> {
+        TemplateRun { now: (self.now, 0), seed: self.seed, ..TemplateRun::default() }
+    }
+
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    pub(crate) fn now(&self) -> i64 {
+        self.now
+    }
+
+    pub(crate) fn capabilities(&self) -> Result<Capabilities> {
+        let mut capabilities = Capabilities::default();
+        if let Some(version) = &self.kube_version {
+            capabilities.kube_version = KubeVersion::parse(version).map_err(larder_engine::Error::from)?;
+        }
+        capabilities.api_versions.extend(self.api_versions.iter().cloned());
+        Ok(capabilities)
+    }
+
+    pub(crate) fn survey_options(&self, own: &OwnRules) -> Result<SurveyOptions> {
+        let mut rules = Rules::built_in();
+        for path in own.rules.iter().rev() {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("cannot read the rules in {}", path.display()))?;
+            let parsed = Rules::parse(&text)
+                .map_err(|error| Usage::new(format!("the rules in {} are wrong: {error}", path.display())))?;
+            rules = parsed.before(rules);
+        }
+        Ok(SurveyOptions {
+            overrides: self.overrides(),
+            namespace: self.namespace.clone(),
+            capabilities: self.capabilities()?,
+            now: self.now,
+            seed: self.seed,
+            rules,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+            ..SurveyOptions::default()
+        })
+    }
+
+    /// What the words of a user name.
+    pub(crate) fn source(&self, word: &str) -> Result<Source> {
+        if let Some(url) = &self.repo {
+            let version = self.chart_version.clone();
+            return Ok(Source::Repository { url: url.clone(), chart: word.to_owned(), version });
+        }
+        let source = match (&self.chart_version, word.strip_prefix("oci://")) {
+            (Some(version), Some(name))
+                if !name.rsplit('/').next().unwrap_or_default().contains([':', '@']) =>
+            {
+                format!("{word}:{version}").parse()
+            }
+            (Some(_), _) => return Err(Usage::new("--version is for charts of --repo and of oci://").into()),
+            (None, _) => word.parse(),
+        };
+        Ok(source?)
+    }
+
+    /// The arguments again, for a file that says how it was made.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let mut words = Vec::new();
+        let mut each = |flag: &str, values: Vec<String>| {
+            words.extend(values.into_iter().map(|value| format!("--{flag}={value}")));
+        };
+        each("values", self.values.iter().map(|path| path.display().to_string()).collect());
+        each("set", self.set.clone());
+        each("set-string", self.set_string.clone());
+        each("set-json", self.set_json.clone());
+        each("set-file", self.set_file.clone());
+        each("set-literal", self.set_literal.clone());
+        if self.namespace != "default" {
+            each("namespace", vec![self.namespace.clone()]);
+        }
+        each("kube-version", self.kube_version.iter().cloned().collect());
+        each("api-versions", self.api_versions.clone());
+        each("repo", self.repo.iter().cloned().collect());
+        each("version", self.chart_version.iter().cloned().collect());
+        if self.seed != 0 {
+            each("seed", vec![self.seed.to_string()]);
+        }
+        if self.now != MOMENT {
+            each("now", vec![self.now.to_string()]);
+        }
+        words
+    }
+}
+
+impl OwnRules {
+    /// The arguments again.
+    pub(crate) fn words(&self) -> Vec<String> {
+        self.rules.iter().map(|path| format!("--rules={}", path.display())).collect()
+    }
+}
+
+/// Brings what the sources are made of. A store is opened only where something has to be fetched.
+pub(crate) fn bring(sources: &[Source], invocation: &Invocation) -> Result<Vec<Input>> {
+    let mut inputs: Vec<Option<Input>> = Vec::new();
+    for source in sources {
+        inputs.push(match source {
+            Source::Standard => Some(standard_input()?),
+            source => source.local(),
+        });
+    }
+    let missing: Vec<(usize, Source)> =
+        (0..sources.len()).filter(|at| inputs[*at].is_none()).map(|at| (at, sources[at].clone())).collect();
+    if !missing.is_empty() {
+        let engine = invocation.engine()?;
+        let brought = invocation.wait(async move {
+            let mut brought = Vec::new();
+            for (at, source) in missing {
+                brought.push((at, engine.bring_source(&source).await?));
+            }
+            Ok::<_, larder_engine::Error>(brought)
+        })??;
+        invocation.terminal.finish();
+        for (at, input) in brought {
+            inputs[at] = Some(input);
+        }
+    }
+    Ok(inputs.into_iter().flatten().collect())
+}
+
+fn standard_input() -> Result<Input> {
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(Usage::new(format!("standard input is larger than {} MiB", LIMIT >> 20)).into());
+    }
+    Ok(Input::Text { name: "standard input".into(), bytes })
+}

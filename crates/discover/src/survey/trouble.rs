@@ -1,0 +1,119 @@
+//! What stands in the way of a complete answer.
+
+use crate::Error;
+use crate::chart::{Diagnostic, Severity};
+use crate::manifest::{Problem, Reason};
+use larder_core::{Classify as _, Kind, report};
+use std::fmt;
+
+/// Something that could not be read, or is doubtful.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// With an error the answer is not complete. A warning is for people.
+    pub severity: Severity,
+    /// The file, with a line where one is known.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hints: Vec<String>,
+    /// What kind of trouble it is.
+    pub kind: Kind,
+}
+
+impl Trouble {
+    /// The answer is not complete.
+    pub fn error(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self {
+            severity: Severity::Error,
+            place: place.into(),
+            message: message.into(),
+            hints: Vec::new(),
+            kind: Kind::Invalid,
+        }
+    }
+
+    /// The answer is complete as far as anybody can tell.
+    pub fn warning(place: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { severity: Severity::Warning, ..Self::error(place, message) }
+    }
+
+    /// Says what to do about it.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hints.push(hint.into());
+        self
+    }
+
+    /// Says what kind of trouble it is, where it is not that something is wrong with the input.
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Whether images may be missing because of it.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    pub(super) fn of(place: impl Into<String>, error: &Error) -> Self {
+        Self { hints: error.hints(), kind: error.kind(), ..Self::error(place, report(error)) }
+    }
+}
+
+impl From<&Problem> for Trouble {
+    fn from(problem: &Problem) -> Self {
+        let place = &problem.place;
+        let mut at = place.source.to_string();
+        if place.line > 0 {
+            at = format!("{at}:{}", place.line);
+        }
+        if let Some(object) = &place.object {
+            at = format!("{at}: {object}");
+        }
+        if !place.path.is_empty() {
+            at = format!("{at}, {}", place.path);
+        }
+        let message = problem.reason.to_string();
+        match problem.reason {
+            // Nobody can know before it runs; the charts that do this work all the same.
+            Reason::RunTime { .. } => Self::warning(at, message)
+                .hint("if it is needed, find out what the program makes of it, and list that image yourself"),
+            Reason::Template => {
+                Self::error(at, message).hint("name the directory with Chart.yaml, so that it is rendered")
+            }
+            Reason::Variable { .. } => Self::error(at, message)
+                .hint("put the value in before, for example with `envsubst`, and read the result from -"),
+            Reason::Document(_) | Reason::Reference { .. } | Reason::TooMany { .. } => {
+                Self::error(at, message)
+            }
+        }
+    }
+}
+
+impl From<&Diagnostic> for Trouble {
+    fn from(diagnostic: &Diagnostic) -> Self {
+        let place = match diagnostic.line {
+            Some(line) => format!("{}:{line}", diagnostic.place),
+            None => diagnostic.place.clone(),
+        };
+        let hint = match diagnostic.severity {
+            Severity::Error => Some("give the values that the chart asks for with --values or --set"),
+            Severity::Warning => None,
+        };
+        Self {
+            severity: diagnostic.severity,
+            place,
+            message: diagnostic.message.clone(),
+            hints: hint.into_iter().map(str::to_owned).collect(),
+            kind: Kind::Invalid,
+        }
+    }
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.message)
+    }
+}

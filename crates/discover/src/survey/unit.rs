@@ -1,0 +1,129 @@
+//! What files and directories are.
+
+use super::{Input, Trouble};
+use larder_core::Kind;
+use std::fs;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+
+/// One thing to read.
+#[derive(Debug)]
+pub(super) enum Unit<'a> {
+    /// Documents that are no file.
+    Text { name: &'a str, bytes: &'a [u8] },
+    /// A file of YAML or JSON.
+    Manifest(PathBuf),
+    /// A chart, a directory or an archive.
+    Chart(PathBuf),
+    /// A chart that is no file.
+    Archive { name: &'a str, bytes: &'a [u8] },
+}
+
+/// Largest manifest that is read.
+const FILE_LIMIT: u64 = 256 << 20;
+/// Directories within directories.
+const DEPTH: usize = 64;
+
+/// Lists what there is to read in an input.
+pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut Vec<Trouble>) {
+    match input {
+        Input::Text { name, bytes } => units.push(Unit::Text { name, bytes }),
+        Input::Archive { name, bytes } => units.push(Unit::Archive { name, bytes }),
+        Input::Path(path) => {
+            let metadata = match fs::metadata(path) {
+                Ok(metadata) => metadata,
+                Err(error) => {
+                    troubles.push(unreadable(path, &error));
+                    return;
+                }
+            };
+            if metadata.is_dir() {
+                directory(path, 0, units, troubles);
+            } else if is_archive(path) {
+                units.push(Unit::Chart(path.clone()));
+            } else {
+                // The file was named: whatever it is called, it is to be read.
+                units.push(Unit::Manifest(path.clone()));
+            }
+        }
+    }
+}
+
+fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mut Vec<Trouble>) {
+    let place = || path.display().to_string();
+    if depth > DEPTH {
+        troubles.push(Trouble::error(place(), format!("directories are nested deeper than {DEPTH}")));
+        return;
+    }
+    if path.join("Chart.yaml").is_file() {
+        units.push(Unit::Chart(path.to_owned()));
+        return;
+    }
+    let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+    let mut entries = match entries {
+        Ok(entries) => entries,
+        Err(error) => {
+            troubles.push(unreadable(path, &error));
+            return;
+        }
+    };
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let path = entry.path();
+        let Ok(kind) = entry.file_type() else {
+            troubles.push(Trouble::error(path.display().to_string(), "cannot find out what it is"));
+            continue;
+        };
+        if kind.is_dir() {
+            if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+                directory(&path, depth + 1, units, troubles);
+            }
+        } else if kind.is_symlink() && path.is_dir() {
+            let message = "a symbolic link to a directory is not followed";
+            troubles.push(
+                Trouble::warning(path.display().to_string(), message).hint("name the directory itself"),
+            );
+        } else if is_manifest(&path) {
+            units.push(Unit::Manifest(path));
+        } else if is_archive(&path) {
+            units.push(Unit::Chart(path));
+        }
+    }
+}
+
+fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    extensions.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+fn is_manifest(path: &Path) -> bool {
+    has_extension(path, &["yaml", "yml", "json"])
+}
+
+fn is_archive(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    name.ends_with(".tgz") || name.ends_with(".tar.gz")
+}
+
+/// The bytes of a file of reasonable size.
+pub(super) fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
+    let place = || path.display().to_string();
+    let mut bytes = Vec::new();
+    let outcome = fs::File::open(path).and_then(|file| file.take(FILE_LIMIT + 1).read_to_end(&mut bytes));
+    match outcome {
+        Ok(_) if bytes.len() as u64 > FILE_LIMIT => {
+            Err(Trouble::error(place(), format!("larger than {} MiB", FILE_LIMIT >> 20)))
+        }
+        Ok(_) => Ok(bytes),
+        Err(error) => Err(unreadable(path, &error)),
+    }
+}
+
+fn unreadable(path: &Path, error: &std::io::Error) -> Trouble {
+    let (message, kind) = match error.kind() {
+        ErrorKind::NotFound => ("no such file or directory".to_owned(), Kind::NotFound),
+        ErrorKind::PermissionDenied => (format!("cannot read it: {error}"), Kind::Denied),
+        _ => (format!("cannot read it: {error}"), Kind::Unavailable),
+    };
+    Trouble::error(path.display().to_string(), message).kind(kind)
+}

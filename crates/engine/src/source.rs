@@ -1,0 +1,300 @@
+//! Where images are looked for: what a user names, and how it gets here.
+
+use crate::{Engine, Error, Result};
+use larder_core::{Manifest, Reference, Tag};
+use larder_discover::Input;
+use larder_gotemplate::semver::{Constraints, Version};
+use larder_gotemplate::{Map, Value, yaml};
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+/// Something that asks for images.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// `-`: standard input, which the caller has to read.
+    Standard,
+    /// A file or a directory.
+    Path(PathBuf),
+    /// `oci://REGISTRY/REPOSITORY[:VERSION]`: a chart in a registry.
+    Registry {
+        /// Without a tag it is the newest version.
+        reference: Reference,
+        /// Whether the user named a version.
+        is_pinned: bool,
+    },
+    /// `https://….tgz`: a packaged chart.
+    Archive(String),
+    /// A chart by its name in a chart repository.
+    Repository {
+        /// The address that `index.yaml` lies below.
+        url: String,
+        /// The chart.
+        chart: String,
+        /// A version, or a range of versions; the newest one otherwise.
+        version: Option<String>,
+    },
+}
+
+impl FromStr for Source {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self> {
+        let refuse = |reason| Err(Error::Source { source_name: text.to_owned(), reason });
+        if text == "-" {
+            return Ok(Self::Standard);
+        }
+        if let Some(name) = text.strip_prefix("oci://") {
+            let last = name.rsplit('/').next().unwrap_or_default();
+            let is_pinned = last.contains([':', '@']);
+            // Versions have build metadata, tags have no plus (Helm writes an underscore).
+            return match name.replace('+', "_").parse() {
+                Ok(reference) => Ok(Self::Registry { reference, is_pinned }),
+                Err(error) => refuse(format!("it is no reference: {error}")),
+            };
+        }
+        if text.starts_with("https://") || text.starts_with("http://") {
+            let path = text.split(['?', '#']).next().unwrap_or_default();
+            if path.ends_with(".tgz") || path.ends_with(".tar.gz") {
+                return Ok(Self::Archive(text.to_owned()));
+            }
+            return refuse("a chart repository needs the name of a chart".into());
+        }
+        if text.is_empty() {
+            return refuse("it is empty".into());
+        }
+        Ok(Self::Path(text.into()))
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str("-"),
+            Self::Path(path) => path.display().fmt(f),
+            Self::Registry { reference, .. } => write!(f, "oci://{reference}"),
+            Self::Archive(url) => f.write_str(url),
+            Self::Repository { url, chart, version: Some(version) } => {
+                write!(f, "{chart} {version} of {url}")
+            }
+            Self::Repository { url, chart, version: None } => write!(f, "{chart} of {url}"),
+        }
+    }
+}
+
+impl Source {
+    /// What is on this machine already.
+    pub fn local(&self) -> Option<Input> {
+        match self {
+            Self::Path(path) => Some(Input::Path(path.clone())),
+            _ => None,
+        }
+    }
+}
+
+impl Engine {
+    /// Brings what is not on this machine. Charts of registries go through the store, as every artifact does.
+    ///
+    /// # Errors
+    /// `NotFound` where there is no such chart or version, and whatever registries and repositories answer; `Invalid` for
+    /// standard input, which is the caller's.
+    pub async fn bring_source(&self, source: &Source) -> Result<Input> {
+        let name = source.to_string();
+        match source {
+            Source::Path(path) => Ok(Input::Path(path.clone())),
+            Source::Standard => Err(Error::Source {
+                source_name: name,
+                reason: "standard input is read by the caller".into(),
+            }),
+            Source::Archive(url) => {
+                let bytes = self.download(url, CHART_LIMIT).await?;
+                Ok(Input::Archive { name, bytes })
+            }
+            Source::Registry { reference, is_pinned } => {
+                let reference = match is_pinned {
+                    true => reference.clone(),
+                    false => self.newest(reference).await?,
+                };
+                let bytes = self.chart_artifact(&reference).await?;
+                Ok(Input::Archive { name: format!("oci://{reference}"), bytes })
+            }
+            Source::Repository { url, chart, version } => {
+                let base = url.trim_end_matches('/');
+                let index = self.download(&format!("{base}/index.yaml"), INDEX_LIMIT).await?;
+                let entry = pick(&index, url, chart, version.as_deref())?;
+                let address = match entry.url.contains("://") {
+                    true => entry.url,
+                    false => format!("{base}/{}", entry.url),
+                };
+                if let Some(Ok(oci @ Source::Registry { .. })) =
+                    address.starts_with("oci://").then(|| address.parse())
+                {
+                    return Box::pin(self.bring_source(&oci)).await;
+                }
+                let bytes = self.download(&address, CHART_LIMIT).await?;
+                if let Some(expected) = entry.digest {
+                    let found = larder_core::Digest::of(&bytes);
+                    if found.hex() != expected.trim_start_matches("sha256:") {
+                        return Err(Error::ChartDigest { url: address, expected, found: Box::new(found) });
+                    }
+                }
+                Ok(Input::Archive { name: address, bytes })
+            }
+        }
+    }
+
+    async fn download(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
+        let fetched = self.client()?.document(url, limit).await;
+        let bytes =
+            fetched.map_err(|source| Error::Remote { action: format!("cannot fetch {url}"), source })?;
+        Ok(bytes.to_vec())
+    }
+
+    /// The highest version among the tags of a chart.
+    async fn newest(&self, reference: &Reference) -> Result<Reference> {
+        let lease = self.lease("discover")?;
+        let scope = self.scope(reference, None, &lease)?;
+        let repo = self.client()?.repository(scope.registry(), scope.repository(), scope.auth.clone());
+        let tags = repo.tags().await.map_err(|source| Error::Remote {
+            action: format!("cannot list the versions of oci://{}", reference.name()),
+            source,
+        })?;
+        let version = |tag: &Tag| Version::parse(&tag.as_str().replace('_', "+")).ok();
+        let stable = tags.into_iter().filter_map(|tag| Some((version(&tag)?, tag)));
+        let newest = stable
+            .filter(|(version, _)| version.prerelease.is_empty())
+            .max_by(|(a, _), (b, _)| a.compare(b))
+            .map(|(_, tag)| tag);
+        match newest {
+            Some(tag) => Ok(reference.with_tag(tag)),
+            None => Err(Error::NoChart {
+                chart: format!("oci://{}", reference.name()),
+                problem: "has no version that is not a pre-release; name one".into(),
+            }),
+        }
+    }
+
+    /// The packaged chart in an artifact of a registry (Helm, "Helm OCI MediaTypes").
+    async fn chart_artifact(&self, reference: &Reference) -> Result<Vec<u8>> {
+        let lease = self.lease("discover")?;
+        let selection = larder_core::Selection::All;
+        let (root, _) = self.pull_unnamed(reference, &selection, false, None, &lease).await?;
+        let failed = |source| Error::Store { action: format!("cannot read oci://{reference}"), source };
+        let document = self.store().document(&root.digest).map_err(failed)?;
+        let layer = match document.as_ref().map(larder_core::Document::manifest) {
+            Some(Manifest::Image(image)) => {
+                image.layers.iter().find(|layer| layer.media_type.as_str() == CHART_TYPE).cloned()
+            }
+            _ => None,
+        };
+        let no_chart = || Error::NoChart {
+            chart: format!("oci://{reference}"),
+            problem: "is an artifact, but no chart".into(),
+        };
+        let layer = layer.ok_or_else(no_chart)?;
+        self.store().read(&layer.digest, CHART_LIMIT).map_err(failed)?.ok_or_else(no_chart)
+    }
+}
+
+/// An entry of a repository's index.
+struct Entry {
+    url: String,
+    digest: Option<String>,
+}
+
+/// The chart that is asked for, out of an `index.yaml` (Helm, "The Chart Repository Guide").
+fn pick(index: &[u8], url: &str, chart: &str, wanted: Option<&str>) -> Result<Entry> {
+    let no = |problem: String| Error::NoChart { chart: chart.to_owned(), problem };
+    let index = yaml::parse(index)
+        .map_err(|error| no(format!("cannot be looked up: index.yaml of {url} is not readable: {error}")))?;
+    let entries = index.as_map().and_then(|index| index.get("entries"));
+    let entries = entries.as_ref().and_then(Value::as_map).cloned().unwrap_or_default();
+    let Some(Value::List(versions)) = entries.get(chart) else {
+        return Err(no(format!("is not in the repository {url}")));
+    };
+    let range = match wanted {
+        Some(wanted) => Some(
+            Constraints::parse(wanted).map_err(|error| no(format!("has no version {wanted:?}: {error}")))?,
+        ),
+        None => None,
+    };
+    let text =
+        |map: &Map, key: &str| map.get(key).and_then(|value| Some(value.as_text()?.to_str().into_owned()));
+    let fits = |version: &Version, text: &str| match (wanted, &range) {
+        (Some(wanted), _) if wanted == text => true,
+        (_, Some(range)) => range.check(version),
+        _ => version.prerelease.is_empty(),
+    };
+    let candidates = versions.items().iter().filter_map(Value::as_map).filter_map(|entry| {
+        let number = text(entry, "version")?;
+        let version = Version::parse(&number).ok()?;
+        fits(&version, &number).then_some((version, entry))
+    });
+    let Some((version, entry)) = candidates.max_by(|(a, _), (b, _)| a.compare(b)) else {
+        return Err(no(match wanted {
+            Some(wanted) => format!("has no version {wanted} in the repository {url}"),
+            None => format!("has only pre-releases in the repository {url}; name one with --version"),
+        }));
+    };
+    let urls = entry.get("urls");
+    let first = urls.as_ref().and_then(Value::as_list).and_then(|urls| urls.items().first());
+    let Some(first) = first.and_then(Value::as_text) else {
+        return Err(no(format!("{} has no address in the repository {url}", version.original)));
+    };
+    Ok(Entry {
+        url: first.to_str().into_owned(),
+        digest: text(entry, "digest").filter(|text| !text.is_empty()),
+    })
+}
+
+/// FORMAT: the layer of a chart in a registry.
+const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
+/// Larger charts are not charts.
+const CHART_LIMIT: u64 = 64 << 20;
+/// The largest public repositories have some 20 MB.
+const INDEX_LIMIT: u64 = 256 << 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sources_are_told_apart() {
+        let parse = |text: &str| text.parse::<Source>().unwrap();
+        assert_eq!(parse("-"), Source::Standard);
+        assert_eq!(parse("./charts/app"), Source::Path("./charts/app".into()));
+        assert_eq!(parse("https://x.test/a-1.tgz"), Source::Archive("https://x.test/a-1.tgz".into()));
+        let Source::Registry { reference, is_pinned: true } = parse("oci://r.test/charts/app:1.0.0+up1")
+        else {
+            panic!("it names a version");
+        };
+        assert_eq!(reference.to_string(), "r.test/charts/app:1.0.0_up1");
+        assert!(matches!(parse("oci://r.test:5000/app"), Source::Registry { is_pinned: false, .. }));
+        for wrong in ["", "https://charts.test/stable", "oci://"] {
+            assert!(wrong.parse::<Source>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_newest_version_that_fits_is_picked() {
+        let index = b"
+entries:
+  app:
+  - {version: 1.9.0, urls: [app-1.9.0.tgz], digest: aa}
+  - {version: 1.10.0, urls: ['https://elsewhere.test/app-1.10.0.tgz']}
+  - {version: 2.0.0-rc.1, urls: [app-2.tgz]}
+  - {version: not-a-version, urls: [x.tgz]}
+  bare:
+  - {version: 1.0.0}
+";
+        let pick = |chart, version| pick(index, "https://charts.test", chart, version);
+        assert_eq!(pick("app", None).unwrap().url, "https://elsewhere.test/app-1.10.0.tgz");
+        let exact = pick("app", Some("1.9.0")).unwrap();
+        assert_eq!((exact.url.as_str(), exact.digest.as_deref()), ("app-1.9.0.tgz", Some("aa")));
+        assert_eq!(pick("app", Some("~1.9")).unwrap().url, "app-1.9.0.tgz");
+        assert_eq!(pick("app", Some("2.0.0-rc.1")).unwrap().url, "app-2.tgz");
+        for (chart, version) in [("app", Some("3")), ("other", None), ("bare", None), ("app", Some("%"))] {
+            assert!(pick(chart, version).is_err(), "{chart} {version:?}");
+        }
+    }
+}
