@@ -36,6 +36,11 @@ pub use sources::{Origin, Role, Sources};
 
 use std::path::Path;
 
+/// Whether a file is one by its name.
+pub fn is_kustomization_file(path: &Path) -> bool {
+    path.file_name().is_some_and(root::is_kustomization_name)
+}
+
 /// Whether a directory holds a kustomization.
 pub fn is_kustomization(directory: &Path) -> bool {
     root::is_kustomization(directory)

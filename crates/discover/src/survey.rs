@@ -3,18 +3,21 @@
 //! What cannot be read is in [`Survey::troubles`]; a survey without errors there is complete.
 
 mod chart;
+mod kustomization;
 mod trouble;
 mod unit;
 
 pub use trouble::Trouble;
 
 use crate::chart::{Capabilities, Chart, Overrides};
-use crate::manifest::{Find, Rules, Scanner};
-use larder_gotemplate::Map;
-use std::path::PathBuf;
+use crate::dockerfile;
+use crate::manifest::{Find, Rules, Scan, Scanner};
+use larder_gotemplate::{Map, RunOptions};
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use unit::Unit;
+use unit::{Thing, Unit};
 
 /// Something on this machine that asks for images.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +57,8 @@ pub struct SurveyOptions {
     pub seed: u64,
     /// What images look like.
     pub rules: Rules,
+    /// Arguments of Dockerfiles that are given and not their defaults.
+    pub build_arguments: HashMap<String, String>,
     /// How many sources are read at the same time.
     pub threads: usize,
 }
@@ -68,6 +73,7 @@ impl Default for SurveyOptions {
             now: 0,
             seed: 0,
             rules: Rules::built_in(),
+            build_arguments: HashMap::new(),
             threads: 2,
         }
     }
@@ -106,7 +112,7 @@ pub fn survey(inputs: &[Input], options: &SurveyOptions) -> Survey {
     }
     let scanner = Scanner::new(options.rules.clone());
     let next = AtomicUsize::new(0);
-    let read: Mutex<Vec<Option<Survey>>> = Mutex::new(vec![None; units.len()]);
+    let read: Mutex<Vec<Option<Reading>>> = Mutex::new(vec![None; units.len()]);
     let work = || {
         let worker = Worker { scanner: &scanner, options, values: options.overrides.values() };
         loop {
@@ -123,10 +129,31 @@ pub fn survey(inputs: &[Input], options: &SurveyOptions) -> Survey {
         }
         work();
     });
-    for found in read.into_inner().expect("no reader panics while it holds this") {
-        result.extend(found.expect("every unit is somebody's"));
+    let read = read.into_inner().expect("no reader panics while it holds this");
+    let read: Vec<Reading> = read.into_iter().map(|found| found.expect("every unit is somebody's")).collect();
+    // What a kustomization is made of is not asked for by itself, if only the directory was named and not the file.
+    let parts: HashSet<&PathBuf> = read.iter().flat_map(|reading| &reading.parts).collect();
+    let kept: Vec<bool> = units.iter().map(|unit| unit.is_named || !unit.is_part(&parts)).collect();
+    for (reading, kept) in read.into_iter().zip(kept) {
+        if kept {
+            result.extend(reading.survey);
+        }
     }
     result
+}
+
+/// What one unit gave.
+#[derive(Debug, Clone, Default)]
+struct Reading {
+    survey: Survey,
+    /// Files that went into it and are nothing by themselves, as the file system calls them.
+    parts: Vec<PathBuf>,
+}
+
+impl From<Survey> for Reading {
+    fn from(survey: Survey) -> Self {
+        Self { survey, parts: Vec::new() }
+    }
 }
 
 /// One thread of a survey.
@@ -138,23 +165,38 @@ struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    fn read(&self, unit: &Unit<'_>) -> Survey {
-        match unit {
-            Unit::Text { name, bytes } => self.scan(name, bytes),
-            Unit::Manifest(path) => match unit::read(path) {
-                Ok(bytes) => self.scan(&path.display().to_string(), &bytes),
-                Err(trouble) => trouble.into(),
-            },
-            Unit::Chart(path) => self.chart(Chart::load(path, &crate::chart::Limits::default())),
-            Unit::Archive { name, bytes } => {
-                self.chart(Chart::load_archive(name, bytes, &crate::chart::Limits::default()))
-            }
+    fn read(&self, unit: &Unit<'_>) -> Reading {
+        let limits = crate::chart::Limits::default();
+        let survey = match &unit.thing {
+            Thing::Text { name, bytes } => self.scanner.scan(name, bytes).into(),
+            Thing::Manifest(path) => self.file(path, |name, bytes| self.scanner.scan(name, bytes)),
+            Thing::Dockerfile(path) => self.file(path, |name, bytes| {
+                dockerfile::scan(name, &String::from_utf8_lossy(bytes), &self.options.build_arguments)
+            }),
+            Thing::Chart(path) => self.chart(Chart::load(path, &limits)),
+            Thing::Archive { name, bytes } => self.chart(Chart::load_archive(name, bytes, &limits)),
+            Thing::Kustomization(path) => return self.kustomization(path),
+        };
+        survey.into()
+    }
+
+    fn file(&self, path: &Path, scan: impl FnOnce(&str, &[u8]) -> Scan) -> Survey {
+        match unit::read(path) {
+            Ok(bytes) => scan(&path.display().to_string(), &bytes).into(),
+            Err(trouble) => trouble.into(),
         }
     }
 
-    fn scan(&self, name: &str, bytes: &[u8]) -> Survey {
-        let scan = self.scanner.scan(name, bytes);
-        Survey { finds: scan.finds, troubles: scan.problems.iter().map(Trouble::from).collect(), sources: 1 }
+    /// Moment and seed of templates.
+    fn run(&self) -> RunOptions<'static> {
+        RunOptions { now: (self.options.now, 0), seed: self.options.seed, ..RunOptions::default() }
+    }
+}
+
+impl From<Scan> for Survey {
+    fn from(scan: Scan) -> Self {
+        let troubles = scan.problems.iter().map(Trouble::from).collect();
+        Self { finds: scan.finds, troubles, sources: 1 }
     }
 }
 

@@ -264,7 +264,8 @@ impl<'a> Builder<'a> {
             (None, Some(path)) => self.side_documents(root, path)?,
             _ => return Err(Fault::Shape { field: "patch".into(), wanted: "there, or path, and not both" }),
         };
-        let option = |key| entry.get("options").is_some_and(|options| edit::text_of(options, key) == Some("true"));
+        let option =
+            |key| entry.get("options").is_some_and(|options| edit::text_of(options, key) == Some("true"));
         Ok(Patch {
             documents,
             target: entry.get("target").map(Selector::read).transpose()?,
@@ -427,7 +428,8 @@ impl Target<'_, '_> {
         self.pairs(into);
         let schema = self.builder.schema_of();
         for entry in self.file.list("patchesJson6902") {
-            let done = self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            let done =
+                self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
             self.builder.attempt(entry.line, done);
         }
         for entry in self.file.list("replicas") {
@@ -469,7 +471,8 @@ impl Target<'_, '_> {
             self.builder.attempt(entry.line, done);
         }
         for entry in self.file.list("patches") {
-            let done = self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            let done =
+                self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
             self.builder.attempt(entry.line, done);
         }
     }

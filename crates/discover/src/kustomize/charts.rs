@@ -23,7 +23,8 @@ pub(super) fn inflate(
     let word = |key: &str| edit::text_of(entry, key).filter(|text| !text.is_empty());
     let is = |key: &str| edit::text_of(entry, key) == Some("true");
     let name = word("name").or(word("chartName")).unwrap_or_default();
-    let (version, repository) = (word("version").or(word("chartVersion")), word("repo").or(word("chartRepoUrl")));
+    let (version, repository) =
+        (word("version").or(word("chartVersion")), word("repo").or(word("chartRepoUrl")));
     let fails = |reason: String| Fault::Chart { name: name.to_owned(), reason };
     let home = home(entry, globals, name, version, repository);
     let directory = format!("{home}/{name}");
@@ -82,7 +83,8 @@ fn home(
     version: Option<&str>,
     repository: Option<&str>,
 ) -> String {
-    let word = |node: &Node| edit::text_of(node, "chartHome").filter(|home| !home.is_empty()).map(str::to_owned);
+    let word =
+        |node: &Node| edit::text_of(node, "chartHome").filter(|home| !home.is_empty()).map(str::to_owned);
     let home = word(entry).or_else(|| globals.and_then(word)).unwrap_or_else(|| "charts".into());
     match (version, repository) {
         (Some(version), Some(_)) => format!("{home}/{name}-{version}"),

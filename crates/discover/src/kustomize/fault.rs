@@ -18,7 +18,10 @@ pub struct Problem {
 #[expect(missing_docs, reason = "fields say what by their names")]
 pub enum Fault {
     /// Something that is not on this machine. Nothing is fetched by a build.
-    #[error("{url} is not on this machine; fetch it (`{}`), put it beside the kustomization and name its path instead", how(url))]
+    #[error(
+        "{url} is not on this machine; fetch it (`{}`), put it beside the kustomization and name its path instead",
+        how(url)
+    )]
     Remote { url: String },
     /// A chart that is not on this machine.
     #[error("the chart {name} is not in {}; `{command}` fetches it", home.display())]
@@ -84,7 +87,9 @@ pub enum Fault {
     #[error("the chart {name}: {reason}")]
     Chart { name: String, reason: String },
     /// A generator or transformer that is a program, which is not run.
-    #[error("{kind} is a program, and programs are not run; put what it makes into a file and name that file")]
+    #[error(
+        "{kind} is a program, and programs are not run; put what it makes into a file and name that file"
+    )]
     Program { kind: String },
     /// A variable without a value.
     #[error("the variable {0} refers to nothing")]
@@ -98,7 +103,8 @@ fn how(url: &str) -> String {
         return format!("curl -LO {url}");
     }
     let (repository, branch) = url.split_once("?").map_or((url, None), |(repository, query)| {
-        let branch = query.split('&').find_map(|part| part.strip_prefix("ref=").or(part.strip_prefix("version=")));
+        let branch =
+            query.split('&').find_map(|part| part.strip_prefix("ref=").or(part.strip_prefix("version=")));
         (repository, branch)
     });
     let scheme = repository.find("://").map_or(0, |at| at + 3);

@@ -84,7 +84,9 @@ fn visit(
     }
     match &mut node.kind {
         NodeKind::Scalar(_) => Err(format!("there is a scalar where {:?} is looked for", step.name)),
-        NodeKind::List(items) => items.iter_mut().try_for_each(|item| visit(item, path, create, line, change)),
+        NodeKind::List(items) => {
+            items.iter_mut().try_for_each(|item| visit(item, path, create, line, change))
+        }
         NodeKind::Map(_) => {
             let made = match create {
                 Create::Nothing => None,
@@ -159,7 +161,10 @@ mod tests {
     fn what_is_missing_is_made_unless_it_is_a_list() {
         let (seen_there, object) = seen("metadata/labels", Create::Map, "{kind: A}");
         assert_eq!(seen_there, ["-"]);
-        assert_eq!(object.get("metadata").and_then(|metadata| metadata.get("labels")).map(|node| node.line), Some(9));
+        assert_eq!(
+            object.get("metadata").and_then(|metadata| metadata.get("labels")).map(|node| node.line),
+            Some(9)
+        );
         assert_eq!(seen("spec/c[]/image", Create::Scalar, "{kind: A, spec: {}}").0, [""; 0]);
     }
 

@@ -68,7 +68,9 @@ pub(super) fn find(node: &mut Node, path: &[String], made: Made<'_>, line: u32) 
         return below(item, At::Index(at));
     }
     if step == "*" {
-        let NodeKind::List(items) = &mut node.kind else { return Err(format!("there is no list for {step:?}")) };
+        let NodeKind::List(items) = &mut node.kind else {
+            return Err(format!("there is no list for {step:?}"));
+        };
         let mut found = Vec::new();
         for (at, item) in items.iter_mut().enumerate() {
             found.extend(below(item, At::Index(at))?);
@@ -170,7 +172,10 @@ mod tests {
     #[test]
     fn dots_in_brackets_and_behind_backslashes_separate_nothing() {
         assert_eq!(split("spec.[name=a.b].image"), ["spec", "[name=a.b]", "image"]);
-        assert_eq!(split("metadata.annotations.[example.com/a]"), ["metadata", "annotations", "example.com/a"]);
+        assert_eq!(
+            split("metadata.annotations.[example.com/a]"),
+            ["metadata", "annotations", "example.com/a"]
+        );
         assert_eq!(split("data.a\\.b"), ["data", "a.b"]);
         assert_eq!(split("a.0.b"), ["a", "0", "b"]);
     }

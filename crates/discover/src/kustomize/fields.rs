@@ -51,7 +51,11 @@ impl Fields {
             common_labels,
             labels: Vec::new(),
             template_labels,
-            claim_labels: vec![field("apps//StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true)],
+            claim_labels: vec![field(
+                "apps//StatefulSet",
+                "spec/volumeClaimTemplates[]/metadata/labels",
+                true,
+            )],
             common_annotations: annotations(),
             references: references(),
             variables: variables(),
@@ -150,9 +154,14 @@ fn field(of: &str, path: &str, create: bool) -> Field {
 
 fn template_labels() -> Vec<Field> {
     let mut fields = vec![field("", "metadata/labels", true)];
-    for of in
-        ["/v1/ReplicationController", "Deployment", "ReplicaSet", "DaemonSet", "apps//StatefulSet", "batch//Job"]
-    {
+    for of in [
+        "/v1/ReplicationController",
+        "Deployment",
+        "ReplicaSet",
+        "DaemonSet",
+        "apps//StatefulSet",
+        "batch//Job",
+    ] {
         fields.push(field(of, "spec/template/metadata/labels", true));
     }
     fields.push(field("apps//StatefulSet", "spec/volumeClaimTemplates[]/metadata/labels", true));
@@ -163,7 +172,9 @@ fn template_labels() -> Vec<Field> {
 
 fn annotations() -> Vec<Field> {
     let mut fields = vec![field("", "metadata/annotations", true)];
-    for of in ["/v1/ReplicationController", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "batch//Job"] {
+    for of in
+        ["/v1/ReplicationController", "Deployment", "ReplicaSet", "DaemonSet", "StatefulSet", "batch//Job"]
+    {
         fields.push(field(of, "spec/template/metadata/annotations", true));
     }
     fields.push(field("batch//CronJob", "spec/jobTemplate/metadata/annotations", true));
@@ -192,7 +203,11 @@ fn selectors() -> Vec<Field> {
                 fields.push(field(of, &path, false));
             }
         }
-        fields.push(field(of, "spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels", false));
+        fields.push(field(
+            of,
+            "spec/template/spec/topologySpreadConstraints/labelSelector/matchLabels",
+            false,
+        ));
     }
     for path in ["podSelector", "ingress/from/podSelector", "egress/to/podSelector"] {
         let path = format!("spec/{path}/matchLabels");
@@ -225,13 +240,15 @@ const OWNERS: &[(&str, &str)] = &[
 ];
 
 fn in_pods(pods: &[(&str, &str)], paths: &[&str]) -> Vec<Field> {
-    let fields = pods.iter().flat_map(|(of, pod)| paths.iter().map(move |path| (of, format!("{pod}/{path}"))));
+    let fields =
+        pods.iter().flat_map(|(of, pod)| paths.iter().map(move |path| (of, format!("{pod}/{path}"))));
     fields.map(|(of, path)| field(of, &path, false)).collect()
 }
 
 fn references() -> Vec<References> {
     let of = |of: &str, fields: Vec<Field>| References { kind: kind(of), fields };
-    let at = |fields: &[(&str, &str)]| fields.iter().map(|(of, path)| field(of, path, false)).collect::<Vec<_>>();
+    let at =
+        |fields: &[(&str, &str)]| fields.iter().map(|(of, path)| field(of, path, false)).collect::<Vec<_>>();
     let with = |mut fields: Vec<Field>, more: &[(&str, &str)]| {
         fields.extend(at(more));
         fields
@@ -275,10 +292,7 @@ fn references() -> Vec<References> {
         of("scheduling.k8s.io/v1/PriorityClass", in_pods(OWNERS, &["priorityClassName"])),
         of(
             "admissionregistration.k8s.io//ValidatingAdmissionPolicy",
-            at(&[(
-                "admissionregistration.k8s.io//ValidatingAdmissionPolicyBinding",
-                "spec/policyName",
-            )]),
+            at(&[("admissionregistration.k8s.io//ValidatingAdmissionPolicyBinding", "spec/policyName")]),
         ),
     ]
 }

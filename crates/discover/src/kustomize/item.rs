@@ -66,7 +66,8 @@ impl Item {
         if !has(&node, "kind") {
             return Err(Fault::NoObject("a kind"));
         }
-        let is_named = metadata.is_some_and(|metadata| has(metadata, "name") || has(metadata, "generateName"));
+        let is_named =
+            metadata.is_some_and(|metadata| has(metadata, "name") || has(metadata, "generateName"));
         let is_list = edit::text_of(&node, "kind").is_some_and(|kind| kind.ends_with("List"));
         if !is_named && !is_list {
             return Err(Fault::NoObject("a name"));

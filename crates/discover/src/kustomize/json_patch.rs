@@ -151,9 +151,15 @@ mod tests {
         let error = |target, patch| patched(target, patch).expect_err("it does not fit");
         assert_eq!(error("{a: 1}", "[{op: remove, path: /b}]"), "operation 1: there is no /b");
         assert_eq!(error("{a: 1}", "[{op: add, path: /b/c, value: 1}]"), "operation 1: there is no /b");
-        assert_eq!(error("{a: [1]}", "[{op: replace, path: /a/1, value: 1}]"), "operation 1: there is no /a/1");
+        assert_eq!(
+            error("{a: [1]}", "[{op: replace, path: /a/1, value: 1}]"),
+            "operation 1: there is no /a/1"
+        );
         assert_eq!(error("{a: 1}", "[{op: test, path: /a, value: 2}]"), "operation 1: /a is something else");
         assert_eq!(error("{a: 1}", "[{op: grow, path: /a}]"), "operation 1: there is no operation \"grow\"");
-        assert_eq!(error("{a: 1}", "[{op: add, path: b, value: 1}]"), "operation 1: \"b\" is no JSON pointer");
+        assert_eq!(
+            error("{a: 1}", "[{op: add, path: b, value: 1}]"),
+            "operation 1: \"b\" is no JSON pointer"
+        );
     }
 }

@@ -41,7 +41,8 @@ type Step<T> = Result<T, String>;
 
 impl Merge<'_> {
     fn walk(&self, target: Option<Node>, patch: Option<Node>, place: Place<'_>) -> Step<Merged> {
-        let place = Place { of: place.of.or_else(|| self.own_type(target.as_ref(), patch.as_ref())), ..place };
+        let place =
+            Place { of: place.of.or_else(|| self.own_type(target.as_ref(), patch.as_ref())), ..place };
         let shaped = [&target, &patch].into_iter().flatten().find(|node| !node.is_null());
         let shape = shaped.map(shape_of);
         for node in [&target, &patch].into_iter().flatten().filter(|node| !node.is_null()) {
@@ -114,7 +115,9 @@ impl Merge<'_> {
             NodeKind::List(items) if place.keys.is_some_and(|keys| !keys.is_empty()) => {
                 let mut kept = Vec::new();
                 for mut item in items {
-                    if item.as_map().is_some_and(|entries| entries.len() == 1) && item.get(DIRECTIVE).is_some() {
+                    if item.as_map().is_some_and(|entries| entries.len() == 1)
+                        && item.get(DIRECTIVE).is_some()
+                    {
                         continue;
                     }
                     if item.as_map().is_some() && take_directive(&mut item)? == Directive::Delete {
@@ -347,8 +350,9 @@ fn take_directive(node: &mut Node) -> Step<Directive> {
 /// Takes an item that only has `$patch` out of a list.
 fn take_list_directive(node: &mut Node) -> Step<Directive> {
     let NodeKind::List(items) = &mut node.kind else { return Ok(Directive::Merge) };
-    let is_directive =
-        |item: &Node| item.get(DIRECTIVE).is_some() && item.as_map().is_some_and(|entries| entries.len() == 1);
+    let is_directive = |item: &Node| {
+        item.get(DIRECTIVE).is_some() && item.as_map().is_some_and(|entries| entries.len() == 1)
+    };
     let Some(at) = items.iter().position(is_directive) else { return Ok(Directive::Merge) };
     let word = edit::text_of(&items[at], DIRECTIVE).unwrap_or_default().to_owned();
     items.remove(at);

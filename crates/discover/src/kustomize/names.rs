@@ -118,7 +118,8 @@ impl NamespaceRule<'_> {
     }
 
     fn set_subjects(&self, node: &mut Node) {
-        let Some(NodeKind::List(subjects)) = edit::get_mut(node, "subjects").map(|node| &mut node.kind) else {
+        let Some(NodeKind::List(subjects)) = edit::get_mut(node, "subjects").map(|node| &mut node.kind)
+        else {
             return;
         };
         for subject in subjects {

@@ -119,8 +119,7 @@ pub(super) fn transform(
             if let Some(text) = node.get("patches") {
                 documents.extend(builder.inline(text)?);
             }
-            let patch =
-                Patch { documents, target: None, allow_name_change: false, allow_kind_change: false };
+            let patch = Patch { documents, target: None, allow_name_change: false, allow_kind_change: false };
             patch.apply(items, &schema)
         }
         "ReplacementTransformer" => {

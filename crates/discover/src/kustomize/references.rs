@@ -25,7 +25,9 @@ pub(super) fn fix(items: &mut [Item], schema: &Schema, fields: &Fields) -> Vec<(
     for (at, item) in items.iter_mut().enumerate() {
         let referrer = &candidates[at];
         for references in &fields.references {
-            for field in references.fields.iter().filter(|field| referrer.original.kind.is_selected(&field.kind)) {
+            for field in
+                references.fields.iter().filter(|field| referrer.original.kind.is_selected(&field.kind))
+            {
                 let search = Search {
                     candidates: &candidates,
                     by_name: &by_name,
@@ -128,9 +130,9 @@ impl Search<'_> {
         let namespace = node.get("namespace").and_then(edit::scalar_text).map(str::to_owned);
         let was_there =
             |candidate: &Candidate, namespace: &str| candidate.original.effective_namespace() == namespace;
-        let by_original = namespace.as_deref().is_some_and(|namespace| {
-            self.visible().any(|candidate| was_there(candidate, namespace))
-        });
+        let by_original = namespace
+            .as_deref()
+            .is_some_and(|namespace| self.visible().any(|candidate| was_there(candidate, namespace)));
         let is_meant = |candidate: &Candidate| match namespace.as_deref() {
             None => true,
             Some(namespace) if by_original => was_there(candidate, namespace),

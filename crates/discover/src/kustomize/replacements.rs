@@ -11,7 +11,8 @@ use larder_gotemplate::yaml::{self, Node, NodeKind, Scalar, Style};
 /// Does one replacement.
 pub(super) fn apply(items: &mut [Item], schema: &Schema, replacement: &Node) -> Result<(), Fault> {
     let shape = |field: &str, wanted| Fault::Shape { field: field.into(), wanted };
-    let targets = replacement.get("targets").and_then(Node::as_list).ok_or_else(|| shape("targets", "a list"))?;
+    let targets =
+        replacement.get("targets").and_then(Node::as_list).ok_or_else(|| shape("targets", "a list"))?;
     let value = match (replacement.get("source"), replacement.get("sourceValue")) {
         (None, None) | (Some(_), Some(_)) => {
             return Err(shape("source", "there, or sourceValue, and not both"));
@@ -27,7 +28,8 @@ pub(super) fn apply(items: &mut [Item], schema: &Schema, replacement: &Node) -> 
 
 fn read_source(items: &mut [Item], schema: &Schema, source: &Node) -> Result<Node, Fault> {
     let word = |key| edit::text_of(source, key).unwrap_or_default();
-    let kind = Kind { group: word("group").into(), version: word("version").into(), kind: word("kind").into() };
+    let kind =
+        Kind { group: word("group").into(), version: word("version").into(), kind: word("kind").into() };
     let is_selected = |id: &Id| {
         let namespace = word("namespace");
         let is_there = |id: &Id| {
@@ -124,7 +126,8 @@ fn put_embedded(object: &mut Node, steps: &[String], create: bool, value: &Node)
         }
         let inner = yaml::to_value(&inner).ok()?;
         let is_json = text.trim_start().starts_with(['{', '[']);
-        let new = if is_json { super::json::text(&inner) } else { yaml::emit(&inner).ok()?.trim().to_owned() };
+        let new =
+            if is_json { super::json::text(&inner) } else { yaml::emit(&inner).ok()?.trim().to_owned() };
         *place = edit::text(new, value.line);
         return Some(());
     }
@@ -149,7 +152,9 @@ fn set(place: &mut Node, value: &Node, options: Option<&Node>) -> Result<(), ()>
     }
     let text = edit::scalar_text(&value).unwrap_or_default().to_owned();
     match &mut place.kind {
-        NodeKind::Scalar(Scalar { text: old, style, .. }) if !old.is_empty() || value.as_scalar().is_some() => {
+        NodeKind::Scalar(Scalar { text: old, style, .. })
+            if !old.is_empty() || value.as_scalar().is_some() =>
+        {
             let was_text = !matches!(style, Style::Plain) || {
                 let scalar = Scalar { text: old.clone(), style: *style, tag: None };
                 scalar.is_text()

@@ -95,7 +95,9 @@ impl Root {
         for part in self.shown.join(path).components() {
             match part {
                 Component::CurDir => {}
-                Component::ParentDir if matches!(clean.components().next_back(), Some(Component::Normal(_))) => {
+                Component::ParentDir
+                    if matches!(clean.components().next_back(), Some(Component::Normal(_))) =>
+                {
                     clean.pop();
                 }
                 part => clean.push(part),
@@ -135,7 +137,13 @@ fn is_remote(path: &str) -> bool {
         || path.starts_with("git::")
         || path.contains("?ref=")
         || path.contains(".git")
-        || (path.contains('/') && path.split('/').next().is_some_and(|host| host.contains('.') && host.len() > 2))
+        || (path.contains('/')
+            && path.split('/').next().is_some_and(|host| host.contains('.') && host.len() > 2))
+}
+
+/// Whether a file of this name is a kustomization file.
+pub(super) fn is_kustomization_name(name: &std::ffi::OsStr) -> bool {
+    NAMES.iter().any(|known| name == *known)
 }
 
 const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];

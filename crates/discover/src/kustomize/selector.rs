@@ -90,9 +90,9 @@ impl Selector {
         let metadata = item.node.get("metadata");
         let all = |requirements: &[Requirement], key| {
             let map = metadata.and_then(|metadata| metadata.get(key));
-            requirements
-                .iter()
-                .all(|requirement| requirement.holds(map.and_then(|map| edit::text_of(map, &requirement.key))))
+            requirements.iter().all(|requirement| {
+                requirement.holds(map.and_then(|map| edit::text_of(map, &requirement.key)))
+            })
         };
         all(&self.labels, "labels") && all(&self.annotations, "annotations")
     }
@@ -214,7 +214,8 @@ mod tests {
 
     #[test]
     fn labels_and_annotations_are_looked_at() {
-        for fits in ["app=web", "app==web,tier", "app in (api, web)", "!gone", "tier notin (back)", "x!=y", "size>6"]
+        for fits in
+            ["app=web", "app==web,tier", "app in (api, web)", "!gone", "tier notin (back)", "x!=y", "size>6"]
         {
             assert!(selects(&format!("{{labelSelector: '{fits}'}}")), "{fits}");
         }

@@ -111,7 +111,8 @@ mod tests {
     fn a_line_of_the_build_leads_back_to_its_file_and_field() {
         let mut sources = Sources::default();
         assert_eq!(sources.add("a.yaml", Role::Resource, b"kind: A\n"), 0);
-        let offset = sources.add("kustomization.yaml", Role::Kustomization, b"resources: [a]\nimages:\n- name: a\n");
+        let offset =
+            sources.add("kustomization.yaml", Role::Kustomization, b"resources: [a]\nimages:\n- name: a\n");
         sources.set_fields(vec![(offset + 1, "resources".into()), (offset + 2, "images".into())]);
         let shown = |line| sources.origin(line).map(|origin| origin.to_string());
         assert_eq!(shown(0), None);

@@ -3,7 +3,7 @@
 use super::{Survey, Trouble, Worker};
 use crate::chart::{Chart, RenderOptions, Rendered};
 use crate::manifest::{AppVersions, Confidence, Find, ValuesOptions};
-use larder_gotemplate::{Map, RunOptions, Value};
+use larder_gotemplate::{Map, Value};
 use std::collections::HashSet;
 
 impl Worker<'_> {
@@ -40,7 +40,7 @@ impl Worker<'_> {
             values: values.clone(),
             capabilities: options.capabilities.clone(),
             tolerant: true,
-            run: RunOptions { now: (options.now, 0), seed: options.seed, ..RunOptions::default() },
+            run: self.run(),
             ..RenderOptions::default()
         })
     }

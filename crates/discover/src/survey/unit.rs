@@ -1,22 +1,57 @@
 //! What files and directories are.
 
 use super::{Input, Trouble};
+use crate::{dockerfile, kustomize};
 use larder_core::Kind;
+use std::collections::HashSet;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
 /// One thing to read.
 #[derive(Debug)]
-pub(super) enum Unit<'a> {
+pub(super) struct Unit<'a> {
+    pub(super) thing: Thing<'a>,
+    /// The user named it, and not only a directory around it.
+    pub(super) is_named: bool,
+}
+
+/// What there is.
+#[derive(Debug)]
+pub(super) enum Thing<'a> {
     /// Documents that are no file.
     Text { name: &'a str, bytes: &'a [u8] },
     /// A file of YAML or JSON.
     Manifest(PathBuf),
+    /// A recipe for an image.
+    Dockerfile(PathBuf),
     /// A chart, a directory or an archive.
     Chart(PathBuf),
     /// A chart that is no file.
     Archive { name: &'a str, bytes: &'a [u8] },
+    /// A directory with a kustomization file.
+    Kustomization(PathBuf),
+}
+
+impl Unit<'_> {
+    /// Whether it went into something else.
+    pub(super) fn is_part(&self, parts: &HashSet<&PathBuf>) -> bool {
+        let real = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        match &self.thing {
+            Thing::Text { .. } | Thing::Archive { .. } => false,
+            Thing::Manifest(path) | Thing::Dockerfile(path) => parts.contains(&real(path)),
+            Thing::Kustomization(path) => {
+                let real = real(path);
+                parts
+                    .iter()
+                    .any(|part| part.parent() == Some(&real) && kustomize::is_kustomization_file(part))
+            }
+            Thing::Chart(path) => {
+                let real = real(path);
+                parts.iter().any(|part| part.starts_with(&real))
+            }
+        }
+    }
 }
 
 /// Largest manifest that is read.
@@ -26,9 +61,10 @@ const DEPTH: usize = 64;
 
 /// Lists what there is to read in an input.
 pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut Vec<Trouble>) {
+    let mut named = |thing| units.push(Unit { thing, is_named: true });
     match input {
-        Input::Text { name, bytes } => units.push(Unit::Text { name, bytes }),
-        Input::Archive { name, bytes } => units.push(Unit::Archive { name, bytes }),
+        Input::Text { name, bytes } => named(Thing::Text { name, bytes }),
+        Input::Archive { name, bytes } => named(Thing::Archive { name, bytes }),
         Input::Path(path) => {
             let metadata = match fs::metadata(path) {
                 Ok(metadata) => metadata,
@@ -40,10 +76,15 @@ pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut
             if metadata.is_dir() {
                 directory(path, 0, units, troubles);
             } else if is_archive(path) {
-                units.push(Unit::Chart(path.clone()));
+                named(Thing::Chart(path.clone()));
+            } else if dockerfile::is_dockerfile(path) {
+                named(Thing::Dockerfile(path.clone()));
+            } else if kustomize::is_kustomization_file(path) {
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                named(Thing::Kustomization(directory.unwrap_or(Path::new(".")).to_owned()));
             } else {
                 // The file was named: whatever it is called, it is to be read.
-                units.push(Unit::Manifest(path.clone()));
+                named(Thing::Manifest(path.clone()));
             }
         }
     }
@@ -55,9 +96,13 @@ fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mu
         troubles.push(Trouble::error(place(), format!("directories are nested deeper than {DEPTH}")));
         return;
     }
+    let is_named = depth == 0;
     if path.join("Chart.yaml").is_file() {
-        units.push(Unit::Chart(path.to_owned()));
+        units.push(Unit { thing: Thing::Chart(path.to_owned()), is_named });
         return;
+    }
+    if kustomize::is_kustomization(path) {
+        units.push(Unit { thing: Thing::Kustomization(path.to_owned()), is_named });
     }
     let entries = fs::read_dir(path).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
     let mut entries = match entries {
@@ -83,10 +128,15 @@ fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mu
             troubles.push(
                 Trouble::warning(path.display().to_string(), message).hint("name the directory itself"),
             );
-        } else if is_manifest(&path) {
-            units.push(Unit::Manifest(path));
-        } else if is_archive(&path) {
-            units.push(Unit::Chart(path));
+        } else {
+            let thing = match () {
+                () if kustomize::is_kustomization_file(&path) => continue,
+                () if dockerfile::is_dockerfile(&path) => Thing::Dockerfile(path),
+                () if is_manifest(&path) => Thing::Manifest(path),
+                () if is_archive(&path) => Thing::Chart(path),
+                () => continue,
+            };
+            units.push(Unit { thing, is_named: false });
         }
     }
 }
