@@ -56,8 +56,10 @@ fn chain(text: &str) -> Option<String> {
             Some((own, _)) => (own, Some(&message[own.len() + 1..])),
             None => (message, None),
         };
-        // An error of a function is wrapped, and is none of text/template.
-        if next.is_none() && message.starts_with("error calling ") {
+        // An error of a function is wrapped, and is none of text/template; so is what `tpl` says of one that is.
+        if let Some(wrapped) = message.strip_prefix("error calling ")
+            && (next.is_none() || wrapped.split_once(':').is_none_or(|(_, rest)| !rest.is_empty()))
+        {
             return None;
         }
         write!(lines, "{place}\n  ").ok()?;

@@ -151,6 +151,13 @@ fn reason(kind: &ErrorKind<'_, '_>) -> String {
         ErrorKind::ExclusiveMinimum { got, want } => format!("exclusiveMinimum: got {got}, want {want}"),
         ErrorKind::ExclusiveMaximum { got, want } => format!("exclusiveMaximum: got {got}, want {want}"),
         ErrorKind::MultipleOf { got, want } => format!("multipleOf: got {got}, want {want}"),
+        ErrorKind::Not => "'not' failed".into(),
+        ErrorKind::AllOf => "'allOf' failed".into(),
+        ErrorKind::AnyOf => "'anyOf' failed".into(),
+        ErrorKind::OneOf(None) => "'oneOf' failed, none matched".into(),
+        ErrorKind::OneOf(Some((first, second))) => {
+            format!("'oneOf' failed, subschemas {first}, {second} matched")
+        }
         // These say the same in both.
         other => other.to_string(),
     }

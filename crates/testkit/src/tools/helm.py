@@ -50,7 +50,9 @@ def render(request):
         texts = chart.render(values, name=request["name"], namespace=request["namespace"])
         seconds = time.perf_counter() - start
         answer = {"texts": texts, "seconds": seconds}
-        if request["manifest"]:
+    if request["manifest"]:
+        # Rendering changes the chart: its dependencies are processed in place.
+        with helm.Chart.load(request["chart"]) as chart:
             with helm.Config(kubeconfig_content=CLUSTER, storage_driver="memory") as config:
                 answer["manifest"] = config.install(
                     chart, request["name"], values, dry_run="client", namespace=request["namespace"]

@@ -1,0 +1,1 @@
+{{- define "store.kind" -}}defined by the store{{- end }}
