@@ -2,7 +2,7 @@
 
 use crate::commands::{
     audit, completions, config, copy, discover, doctor, gc, inspect, list, lock, login, logout, man, mount,
-    pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack, verify,
+    pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack, values_images, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -165,6 +165,7 @@ pub(crate) enum Command {
     Lock(Box<lock::Args>),
     Ready(Box<ready::Args>),
     Render(Box<render::Args>),
+    ValuesImages(Box<values_images::Args>),
     Serve(Box<serve::Args>),
     Audit(audit::Args),
     Config(config::Args),

@@ -32,6 +32,7 @@ pub(crate) mod stats;
 pub(crate) mod tag;
 pub(crate) mod unmount;
 pub(crate) mod unpack;
+pub(crate) mod values_images;
 pub(crate) mod verify;
 
 /// Runs one verb.
@@ -63,6 +64,7 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Lock(args) => lock::run(&args, invocation),
         Command::Ready(args) => ready::run(&args, invocation),
         Command::Render(args) => render::run(&args, invocation),
+        Command::ValuesImages(args) => values_images::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
         Command::Audit(args) => audit::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),

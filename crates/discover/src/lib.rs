@@ -5,7 +5,9 @@ pub mod dockerfile;
 mod error;
 pub mod kustomize;
 pub mod manifest;
+mod mirror;
 mod survey;
 
 pub use error::{Error, Result};
+pub use mirror::{Mirror, MirrorValues};
 pub use survey::{Input, Survey, SurveyOptions, Trouble, survey};

@@ -54,7 +54,7 @@ pub use larder_store::{
     AuditTrimmed, Timestamp,
 };
 pub use list::Row;
-pub use lock::{Lock, LockDifference, LockReport, Locked, Moved, yaml_of};
+pub use lock::{Lock, LockDifference, LockReport, Locked, Moved, values_json, values_yaml, yaml_of};
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use place::Place;
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};

@@ -265,6 +265,17 @@ pub fn yaml_of(document: &impl serde::Serialize) -> Result<String> {
     yaml::emit(&value).map_err(|error| wrong(error.to_string()))
 }
 
+/// Values for a chart as YAML.
+pub fn values_yaml(values: &Map) -> Result<String> {
+    yaml::emit(&Value::Map(values.clone())).map_err(|_| Error::Task { what: "printing YAML" })
+}
+
+/// Values for a chart as JSON.
+pub fn values_json(values: &Map) -> Result<serde_json::Value> {
+    let text = values_yaml(values)?;
+    serde_saphyr::from_str(&text).map_err(|_| Error::Task { what: "printing JSON" })
+}
+
 /// FORMAT: platforms are words: `linux/arm64/v8`.
 mod words {
     use larder_core::Platform;

@@ -10,7 +10,7 @@ use crate::table::Table;
 use crate::words::{count, plain};
 use anyhow::Result;
 use larder_core::Reference;
-use larder_engine::{Asked, Discovery, Sureness, survey};
+use larder_engine::{Asked, Discovery, Sureness, SurveyOptions, survey};
 
 /// Find every image that manifests and charts ask for
 ///
@@ -31,6 +31,10 @@ pub(crate) struct Args {
     /// Leave out what is less sure
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Confidence::Likely)]
     confidence: Confidence,
+
+    /// An argument of Dockerfiles, as for `docker build`; may be given several times
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    build_arguments: Vec<String>,
 
     /// Doubts are errors: images without tag and digest, what only runs will show
     #[arg(long)]
@@ -133,10 +137,19 @@ pub(crate) fn discover(
     strict: bool,
     invocation: &Invocation,
 ) -> Result<Discovery> {
+    discover_with(words, rendering, &rendering.survey_options(own_rules)?, strict, invocation)
+}
+
+fn discover_with(
+    words: &[String],
+    rendering: &Rendering,
+    options: &SurveyOptions,
+    strict: bool,
+    invocation: &Invocation,
+) -> Result<Discovery> {
     let sources: Vec<_> = words.iter().map(|word| rendering.source(word)).collect::<Result<_>>()?;
-    let options = rendering.survey_options(own_rules)?;
     let inputs = sources::bring(&sources, invocation)?;
-    Ok(Discovery::of(&survey(&inputs, &options), strict))
+    Ok(Discovery::of(&survey(&inputs, options), strict))
 }
 
 /// Tells what could not be read; the exit code says whether there was anything.
