@@ -160,14 +160,7 @@ impl Build<'_> {
                 };
                 self.scan.finds.push(find);
             }
-            Err(error) => {
-                let error: larder_core::Error = error;
-                self.problem(
-                    line,
-                    path,
-                    Reason::Reference { text: image.to_owned(), reason: error.to_string() },
-                );
-            }
+            Err(error) => self.problem(line, path, Reason::reference(image, error)),
         }
     }
 

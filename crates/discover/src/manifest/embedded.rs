@@ -46,7 +46,10 @@ fn document(
             if scalar.style == Style::Literal
                 && !matches!(walk.origin, Origin::Elsewhere { .. } | Origin::Nowhere) =>
         {
-            (scalar.text.as_str(), Origin::Block { line: at.0 })
+            // The place of a block is that of its first line with something in it.
+            let blank = scalar.text.bytes().take_while(|byte| *byte == b'\n').count();
+            let line = at.0.saturating_sub(u32::try_from(blank).unwrap_or(u32::MAX)).max(1);
+            (scalar.text.as_str(), Origin::Block { line })
         }
         _ if matches!(walk.origin, Origin::Nowhere) => (text, Origin::Nowhere),
         _ => (text, Origin::Elsewhere { line: at.0, column: at.1 }),
@@ -107,12 +110,12 @@ fn field(walk: &mut Walk<'_, '_>, node: &Node, key: &str, value: &str) {
     inner.object.clone_from(&walk.object);
     inner.allowed.clone_from(&walk.allowed);
     inner.path.push(Step::Key(key));
-    let rules = inner.rules(false);
-    let is_image = rules.iter().any(|rule| rule.confidence.is_some() && matches!(rule.read, Read::Reference));
-    if !is_image || rules.first().is_some_and(|rule| rule.confidence.is_none() && rule.is_about_value(value))
-    {
+    let is_image = |rule: &&Rule| rule.confidence.is_some() && matches!(rule.read, Read::Reference);
+    if !inner.rules(false).iter().any(is_image) {
         return;
     }
+    let mut rules = inner.rules(true);
+    rules.retain(|rule| matches!(rule.read, Read::Reference));
     if is_variable(value) {
         // In scripts variables are set all the time; in templates they are the image.
         if value.contains("{{") {

@@ -44,6 +44,17 @@ pub enum Reason {
     },
 }
 
+impl Reason {
+    /// Why `text` is no reference.
+    pub(crate) fn reference(text: &str, error: larder_core::Error) -> Self {
+        let reason = match error {
+            larder_core::Error::Reference { reason, .. } => reason.to_owned(),
+            other => other.to_string(),
+        };
+        Self::Reference { text: text.to_owned(), reason }
+    }
+}
+
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -169,10 +169,9 @@ impl Rules {
                 }
             }
             if let Read::Parts(parts) = &rule.read {
-                let keys = parts.tag.iter().chain(&parts.digest).chain(&parts.repository);
-                indexed
-                    .part_keys
-                    .extend(keys.map(|key| key.split('.').next().unwrap_or_default().to_owned()));
+                let keys =
+                    parts.rarest().iter().map(|key| key.split('.').next().unwrap_or_default().to_owned());
+                indexed.part_keys.extend(keys);
             }
         }
         indexed.anywhere.dedup();

@@ -125,12 +125,11 @@ pub(super) fn object_of(node: &Node) -> Option<ObjectName> {
 fn is_template_near(bytes: &[u8], line: u32) -> bool {
     let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
     let at = (line as usize).saturating_sub(1).min(lines.len().saturating_sub(1));
-    let is_separator = |line: &&[u8]| line.starts_with(b"---");
-    let begin = lines[..at].iter().rposition(|line| is_separator(line)).unwrap_or(0);
+    let begin = lines[..at].iter().rposition(|line| line.starts_with(b"---")).unwrap_or(0);
     let end = lines[at..]
         .iter()
         .skip(1)
-        .position(|line| is_separator(line))
+        .position(|line| line.starts_with(b"---"))
         .map_or(lines.len(), |length| at + 1 + length);
     lines[begin..end].iter().any(|line| line.windows(2).any(|pair| pair == b"{{"))
 }

@@ -142,8 +142,8 @@ impl<'w, 'a> Walk<'w, 'a> {
         let is_part = |key: &Node| {
             key.as_scalar().is_some_and(|key| self.scanner.rules.part_keys.contains(key.text.as_str()))
         };
-        let part_keys = entries.iter().filter(|(key, _)| is_part(key)).count();
-        let mut used = if part_keys > 0 { self.parts(node, part_keys > 1) } else { Vec::new() };
+        let mut used =
+            if entries.iter().any(|(key, _)| is_part(key)) { self.parts(node) } else { Vec::new() };
         if matches!(self.path.last(), Some(Step::Index(_))) && self.variable(node) {
             used.push("value");
         }
@@ -173,8 +173,8 @@ impl<'w, 'a> Walk<'w, 'a> {
     }
 
     /// A reference in pieces; gives the keys that belong to it.
-    fn parts(&mut self, map: &'a Node, anywhere: bool) -> Vec<&'a str> {
-        for rule in self.rules(anywhere) {
+    fn parts(&mut self, map: &'a Node) -> Vec<&'a str> {
+        for rule in self.rules(true) {
             let parts: &'w Parts = match &rule.read {
                 Read::Parts(parts) => parts,
                 _ if rule.excludes() => return Vec::new(),
@@ -302,26 +302,29 @@ impl<'w, 'a> Walk<'w, 'a> {
             }
             return Answer::Next;
         }
-        let parsed: Result<Reference, String> = match shape {
-            Some(shape) if shape.has(rule.needs) => {
-                bare.parse().map_err(|error: larder_core::Error| error.to_string())
-            }
+        let parsed: Option<Result<Reference, larder_core::Error>> = match shape {
+            Some(shape) if shape.has(rule.needs) => Some(bare.parse()),
             Some(_) => return Answer::Next,
-            None => Err("a name, a tag and a digest have only letters, digits and a few signs".to_owned()),
+            None => None,
         };
-        match parsed {
+        let reason = match parsed {
             // Of the text itself the rules before this one have been asked.
-            Ok(_) if (bare.len() != text.len() || other) && self.is_none(bare) => Answer::Done,
-            Ok(reference) => {
+            Some(Ok(_)) if (bare.len() != text.len() || other) && self.is_none(bare) => return Answer::Done,
+            Some(Ok(reference)) => {
                 self.find(rule, confidence, (node.line, node.column), reference, bare.to_owned());
-                Answer::Done
+                return Answer::Done;
             }
-            Err(reason) if confidence == Confidence::Certain && rule.needs == Needs::Any => {
-                self.problem(node, Reason::Reference { text: text.to_owned(), reason });
-                Answer::Done
-            }
-            Err(_) => Answer::Next,
+            Some(Err(error)) => Reason::reference(text, error),
+            None => Reason::Reference {
+                text: text.to_owned(),
+                reason: "there are other signs in it than letters, digits and . _ - / : @".to_owned(),
+            },
+        };
+        if confidence == Confidence::Certain && rule.needs == Needs::Any {
+            self.problem(node, reason);
+            return Answer::Done;
         }
+        Answer::Next
     }
 
     /// `--name=reference`, or the reference behind `--name`.

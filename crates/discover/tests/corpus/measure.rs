@@ -7,30 +7,30 @@ use std::path::PathBuf;
 
 /// How the built-in rules do on the corpus.
 #[derive(Debug, Default)]
-pub struct Measure {
+pub(crate) struct Measure {
     /// Images that must be found.
-    pub labelled: usize,
+    pub(crate) labelled: usize,
     /// Finds that are likely or certain.
-    pub likely: usize,
+    pub(crate) likely: usize,
     /// Finds that are only possible.
-    pub possible: usize,
+    pub(crate) possible: usize,
     /// Images that were not found as likely or certain; `file:line reference`.
-    pub missed: Vec<String>,
+    pub(crate) missed: Vec<String>,
     /// Likely finds that are none; `file:line reference (rule)`.
-    pub wrong: Vec<String>,
+    pub(crate) wrong: Vec<String>,
     /// Possible finds that are none.
-    pub wrong_possible: Vec<String>,
+    pub(crate) wrong_possible: Vec<String>,
 }
 
 impl Measure {
     /// Scans every file of the corpus.
-    pub fn of_corpus() -> Self {
+    pub(crate) fn of_corpus() -> Self {
         let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus"));
         Self::of(&directory)
     }
 
     /// Scans every file that `labels.tsv` of `directory` names.
-    pub fn of(directory: &std::path::Path) -> Self {
+    pub(crate) fn of(directory: &std::path::Path) -> Self {
         let labels = std::fs::read_to_string(directory.join("labels.tsv")).expect("the corpus has labels");
         let mut wanted: HashMap<(String, u32, String), bool> = HashMap::new();
         for line in labels.lines().filter(|line| !line.starts_with('#')) {
@@ -77,12 +77,12 @@ impl Measure {
     }
 
     /// Images among the finds that are likely or certain.
-    pub fn precision(&self) -> f64 {
+    pub(crate) fn precision(&self) -> f64 {
         1.0 - self.wrong.len() as f64 / self.likely.max(1) as f64
     }
 
     /// Images that were found as likely or certain.
-    pub fn recall(&self) -> f64 {
+    pub(crate) fn recall(&self) -> f64 {
         1.0 - self.missed.len() as f64 / self.labelled.max(1) as f64
     }
 }
