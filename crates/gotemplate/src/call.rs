@@ -5,7 +5,7 @@ use crate::function::{Arguments, Fault, Parameter};
 use crate::helm::methods;
 use crate::node::{At, Callee, Command, Many, Number, Operand, Span};
 use crate::table::Special;
-use crate::value::{Element, List, Map, Value};
+use crate::value::{Element, List, Map, Text, Value};
 
 /// The arguments of a call as they are written, and what came down the pipeline, which is the last argument.
 struct Given<'t> {
@@ -291,6 +291,12 @@ impl Evaluator<'_> {
         whole: At<'t>,
         values: Vec<Value>,
     ) -> Evaluated<Seen> {
+        // Functions go over the texts they are given; long ones cost what a fraction of them would.
+        let scanned: usize = values.iter().filter_map(Value::as_text).map(Text::len).sum();
+        if scanned > SCANNED_BYTES {
+            frame.at = whole;
+            self.charge_at(frame, scanned / 16)?;
+        }
         let mut arguments = Arguments { values, run: self };
         let result = (callee.function.run)(&mut arguments);
         let mut values = arguments.values;
@@ -406,3 +412,6 @@ fn prefixed(mut fault: Fault, name: &str) -> Fault {
     fault.message = format!("error calling {name}: {}", fault.message);
     fault
 }
+
+/// Texts of this size together are gone over for nothing.
+const SCANNED_BYTES: usize = 4096;

@@ -100,7 +100,7 @@ struct Subject {
 
 fn make(args: &mut Arguments<'_>, subject: Subject) -> Result<Value, Fault> {
     // Signing takes some milliseconds.
-    args.run.charge(64 << 10)?;
+    args.run.charge(512 << 10)?;
     let key = subject.key.unwrap_or_else(|| RSA_KEY.into());
     let signer = parse_key(&key).map_err(|error| Fault::new(format!("parsing private key: {error}")))?;
     let (issuer_name, issuer_key) = match &subject.issuer {

@@ -92,7 +92,7 @@ fn derive(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let counter = args.int(0) as u32;
     let [kind, password, user, site] = [1, 2, 3, 4].map(|index| args.text(index));
     let Some((_, templates)) = TEMPLATES.iter().find(|(name, _)| name.as_bytes() == kind.as_bytes()) else {
-        return Ok(format!("cannot find password template {kind}").into());
+        return Ok(Text::from([b"cannot find password template ", kind.as_bytes()].concat()).into());
     };
     // scrypt takes 32 MiB, and a tenth of a second.
     args.run.charge(32 << 20)?;

@@ -4,6 +4,7 @@ use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::value::{IntKind, Value};
 
 use super::cast;
+use super::date_reader;
 use super::duration;
 use super::instant::{self, Instant};
 use super::layout;
@@ -86,5 +87,5 @@ fn modify(args: &Arguments<'_>) -> Result<Value, Fault> {
 }
 
 fn read(args: &Arguments<'_>) -> Result<Instant, Fault> {
-    layout::parse(&args.text(0).to_str(), &args.text(1).to_str(), &Zone::utc())
+    date_reader::parse(&args.text(0).to_str(), &args.text(1).to_str(), &Zone::utc())
 }

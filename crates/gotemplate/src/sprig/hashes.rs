@@ -63,7 +63,7 @@ fn htpasswd(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 /// `bcrypt.DefaultCost`.
 const COST: u32 = 10;
 /// A hash takes some 50 ms; it is charged like a large text, so that hostile templates come to an end.
-const HASH_BYTES: usize = 64 << 10;
+const HASH_BYTES: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests {

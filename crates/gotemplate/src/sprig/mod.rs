@@ -6,6 +6,7 @@ pub(crate) mod call;
 pub(crate) mod cast;
 mod certificates;
 mod cipher;
+mod date_reader;
 mod dates;
 mod decimal;
 mod defaults;
@@ -16,6 +17,7 @@ mod encoding;
 mod equality;
 mod hashes;
 mod instant;
+mod kinds;
 mod layout;
 mod letters;
 mod lists;
@@ -26,10 +28,10 @@ mod pattern;
 mod pem;
 mod random;
 mod regex;
+mod replacement;
 mod rsa;
 pub(crate) mod runes;
 mod strings;
-mod types;
 mod url;
 mod version;
 pub(crate) mod weight;
@@ -58,7 +60,7 @@ pub(crate) const TABLES: &[&[Function]] = &[
     random::FUNCTIONS,
     regex::FUNCTIONS,
     strings::FUNCTIONS,
-    types::FUNCTIONS,
+    kinds::FUNCTIONS,
     url::FUNCTIONS,
     version::FUNCTIONS,
     wrap::FUNCTIONS,

@@ -88,12 +88,11 @@ fn round(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 
 /// `execDecimalOp`: the numbers are decimals while they are worked with, so that 0.1 and 0.2 are 0.3.
 fn exact(args: &mut Arguments<'_>, operation: decimal::Operation) -> Result<Value, Fault> {
-    let numbers =
-        args.values.iter().map(|value| Decimal::new(to_float(value))).collect::<Result<Vec<_>, _>>()?;
-    let mut numbers = numbers.into_iter();
-    let Some(mut result) = numbers.next() else { return Ok(Value::Float(0.0)) };
+    let mut numbers = args.values.iter().map(|value| Decimal::new(to_float(value)));
+    let Some(first) = numbers.next() else { return Ok(Value::Float(0.0)) };
+    let mut result = first?;
     for number in numbers {
-        result = operation(result, number)?;
+        result = operation(result, number?)?;
     }
     Ok(result.to_float().into())
 }

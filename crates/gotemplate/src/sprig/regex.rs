@@ -7,6 +7,7 @@ use crate::quote;
 use crate::value::{Element, List, Text, Value};
 
 use super::pattern::{self, Pattern};
+use super::replacement;
 use super::runes;
 use super::strings;
 
@@ -130,7 +131,7 @@ fn replace(args: &mut Arguments<'_>, compile: Compile, expands: bool) -> Result<
         out.extend_from_slice(&text[copied..whole.start()]);
         if expands {
             let group = |index| groups.get(index).map(|group| group.as_bytes().to_vec());
-            pattern::expand(template, &pattern.names, group, &mut out);
+            replacement::expand(template, &pattern.names, group, &mut out);
         } else {
             out.extend_from_slice(template);
         }
