@@ -291,12 +291,7 @@ impl Evaluator<'_> {
         whole: At<'t>,
         values: Vec<Value>,
     ) -> Evaluated<Seen> {
-        // Functions go over the texts they are given; long ones cost what a fraction of them would.
-        let scanned: usize = values.iter().filter_map(Value::as_text).map(Text::len).sum();
-        if scanned > SCANNED_BYTES {
-            frame.at = whole;
-            self.charge_at(frame, scanned / 16)?;
-        }
+        self.spend(frame, values.iter().map(work).sum())?;
         let mut arguments = Arguments { values, run: self };
         let result = (callee.function.run)(&mut arguments);
         let mut values = arguments.values;
@@ -308,9 +303,7 @@ impl Evaluator<'_> {
                     frame.at = whole;
                     self.locate(frame);
                 }
-                if let Value::Text(text) = &value {
-                    self.charge_at(frame, text.len())?;
-                }
+                self.charge_at(frame, size(&value))?;
                 let boxed = value.is_nil();
                 Ok(Seen { value, boxed })
             }
@@ -393,6 +386,27 @@ pub(crate) fn missing(map: &Map) -> Seen {
     Seen::plain(value)
 }
 
+/// What it takes to go through an argument once, in steps.
+fn work(argument: &Value) -> u64 {
+    let work = match argument {
+        Value::Text(text) => text.len() / 64,
+        Value::List(list) => list.items().len() / 16,
+        Value::Map(map) => map.len() / 16,
+        _ => 0,
+    };
+    work as u64
+}
+
+/// Roughly the memory a result takes, if it is new.
+fn size(result: &Value) -> usize {
+    match result {
+        Value::Text(text) => 48 + text.len(),
+        Value::List(_) => 64,
+        Value::Map(_) => 512,
+        _ => 8,
+    }
+}
+
 fn length(seen: &Seen) -> Result<Value, String> {
     let length = match &seen.value {
         Value::Nil if seen.boxed => return Err("len of nil pointer".to_owned()),
@@ -412,6 +426,3 @@ fn prefixed(mut fault: Fault, name: &str) -> Fault {
     fault.message = format!("error calling {name}: {}", fault.message);
     fault
 }
-
-/// Texts of this size together are gone over for nothing.
-const SCANNED_BYTES: usize = 4096;

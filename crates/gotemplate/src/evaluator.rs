@@ -156,12 +156,21 @@ impl<'a> Evaluator<'a> {
 
     /// Counts a step, and looks after the stack.
     pub(crate) fn step(&mut self, frame: &Frame<'_>) -> Evaluated<()> {
-        if self.steps == 0 {
-            return self.fault(frame, Fault::limit(format!("more than {} steps", self.options.limits.steps)));
-        }
-        self.steps -= 1;
+        self.spend(frame, 1)?;
         if self.stack.is_spent() {
             return self.fault(frame, Fault::limit("templates are nested too deeply"));
+        }
+        Ok(())
+    }
+
+    /// Counts steps.
+    pub(crate) fn spend(&mut self, frame: &Frame<'_>, steps: u64) -> Evaluated<()> {
+        match self.steps.checked_sub(steps) {
+            Some(left) => self.steps = left,
+            None => {
+                let message = format!("more than {} steps", self.options.limits.steps);
+                return self.fault(frame, Fault::limit(message));
+            }
         }
         Ok(())
     }

@@ -29,9 +29,9 @@ pub struct Limits {
     pub stack_bytes: usize,
     /// How often a template may be included within itself, by name. Helm has 1000.
     pub include_depth: usize,
-    /// Bytes that all texts together may have which are made on the way.
+    /// Bytes that all values together may take which are made on the way.
     pub bytes: usize,
-    /// Actions, calls and rounds of loops.
+    /// Actions, rounds of loops and calls; those with large arguments count more.
     pub steps: u64,
 }
 
@@ -57,6 +57,6 @@ pub struct Diagnostic {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { stack_bytes: STANDARD_BYTES, include_depth: 1000, bytes: 512 << 20, steps: 50_000_000 }
+        Self { stack_bytes: STANDARD_BYTES, include_depth: 1000, bytes: 256 << 20, steps: 50_000_000 }
     }
 }

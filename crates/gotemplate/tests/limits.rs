@@ -82,6 +82,8 @@ fn loops_and_texts_have_an_end() {
         r#"{{ range 100000 }}text{{ end }}"#,
         r#"{{ $x := "ab" }}{{ range 100 }}{{ $x = print $x $x }}{{ end }}"#,
         r#"{{ printf "%1000000d" 1 }}"#,
+        r#"{{ $d := dict }}{{ range 100 }}{{ $d = dict "d" $d }}{{ end }}"#,
+        r#"{{ $x := repeat 9000 "x" }}{{ range 1000 }}{{ $y := sha256sum $x }}{{ end }}"#,
         r#"{{ define "x" }}{{ repeat 100 "x" }}{{ end }}{{ range 1000 }}{{ $y := include "x" . }}{{ end }}"#,
     ] {
         assert!(run(template, &options).expect_err(template).is_limit());
