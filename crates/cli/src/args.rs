@@ -32,6 +32,7 @@ Examples:
   larder mount debian:12 /mnt/debian             use it as a file tree, read-only
   larder copy docker://alpine:3 oci:./alpine     take it along as an OCI layout
   larder list                                    what is here
+  larder discover ./manifests ./chart            which images does a cluster ask for?
   larder gc --dry-run                            what could go
 
 `larder help COMMAND` explains a command and shows what it prints with --output json.";

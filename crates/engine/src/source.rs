@@ -182,7 +182,7 @@ impl Engine {
         let failed = |source| Error::Store { action: format!("cannot read oci://{reference}"), source };
         let document = self.store().document(&root.digest).map_err(failed)?;
         let layer = match document.as_ref().map(larder_core::Document::manifest) {
-            Some(Manifest::Image(image)) => {
+            Some(Manifest::Image(image) | Manifest::Artifact(image)) => {
                 image.layers.iter().find(|layer| layer.media_type.as_str() == CHART_TYPE).cloned()
             }
             _ => None,

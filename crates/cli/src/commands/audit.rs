@@ -14,7 +14,7 @@ use serde_json::json;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::time::{Duration, SystemTime};
 
-/// Show, verify or trim the audit log: who did what, when, from where, and how it ended
+/// Show, verify or trim the audit log: who did what, when, and how it ended
 ///
 /// Every operation on the store, by a command or through `larder serve`, is one record in HOME/audit, and every record
 /// names the hash of the one before. docs/guide/audit.md says what that proves and what not.

@@ -82,19 +82,31 @@ Output, with --output:
   table   an image in each line, and where it is asked for (default)
   images  references only, for other programs
   lock    a lock file, see `larder lock`
-  json, yaml
+  json    and the same as yaml:
+JSON:
     {\"images\": [{\"image\", \"confidence\", \"finds\": [{\"text\", \"confidence\", \"rule\", \"source\", \"line\",
       \"column\", \"object\", \"path\"}]}],
      \"troubles\": [{\"error\", \"place\", \"message\", \"hints\": [], \"kind\"}], \"sources\", \"complete\"}
 
-Lines of charts are those of what the template gives: `larder render NAME CHART --show-only TEMPLATE`.";
+Lines of charts are those of what the template gives: `larder render NAME CHART --show-only …`.";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let mut discovery = discover(&args.sources, &args.rendering, &args.own_rules, args.strict, invocation)?;
+    let mut options = args.rendering.survey_options(&args.own_rules)?;
+    for argument in &args.build_arguments {
+        let Some((name, value)) = argument.split_once('=') else {
+            return Err(Usage::new(format!("{argument:?} is not NAME=VALUE")).into());
+        };
+        options.build_arguments.insert(name.to_owned(), value.to_owned());
+    }
+    let mut discovery = discover_with(&args.sources, &args.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.into();
     if let Some(why) = &args.why {
         discovery.images.retain(|asked| is_meant(asked, why));
         if discovery.images.is_empty() {
+            let exit = told(&discovery, invocation);
+            if exit != Exit::Done {
+                return Ok(exit);
+            }
             return Err(Usage::new(format!("nothing asks for an image like {why:?}"))
                 .hint("without --why all images are listed")
                 .into());

@@ -64,7 +64,8 @@ Examples:
 const DOCUMENT: &str = "\
 JSON:
   {\"lock\": {\"version\", \"platforms\": [], \"sources\": [], \"images\": [{\"image\", \"digest\",
-    \"manifests\": {PLATFORM: DIGEST}, \"confidence\", \"from\": []}]}, \"failures\": [[IMAGE, {\"message\", \"kind\", \"hints\"}]]}
+    \"manifests\": {PLATFORM: DIGEST}, \"confidence\", \"from\": []}]},
+   \"failures\": [[IMAGE, {\"message\", \"kind\", \"hints\": []}]]}
   with --check and --diff: {\"new\": [], \"gone\": [], \"moved\": [{\"image\", \"from\", \"to\"}]}";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {

@@ -1,7 +1,7 @@
 //! `larder render`.
 
 use crate::exit::Exit;
-use crate::invocation::{self, Invocation};
+use crate::invocation::Invocation;
 use crate::sources::{self, Rendering};
 use anyhow::Result;
 use larder_engine::Input;
@@ -12,7 +12,7 @@ use larder_engine::discovery::chart::{Chart, Limits, Print, RenderOptions, Sever
 /// The same documents, without helm. Random functions and the time are the same every time, see --seed and --now;
 /// certificates and keys made by templates are placeholders.
 #[derive(Debug, clap::Args)]
-#[command(after_help = EXAMPLES, disable_version_flag = true)]
+#[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
 pub(crate) struct Args {
     /// The name of the release
     #[arg(value_name = "NAME")]
@@ -57,6 +57,26 @@ Examples:
   larder render web web --repo https://charts.example --version '~1.4'
   diff <(larder render web ./web) <(helm template web ./web)";
 
+const DOCUMENT: &str = "\
+JSON:
+  {\"documents\": [{\"source\", \"line\", \"kind\", \"name\", \"text\"}], \"text\"}";
+
+/// What `--output json` prints.
+#[derive(serde::Serialize)]
+struct Answer {
+    documents: Vec<Shown>,
+    text: String,
+}
+
+#[derive(serde::Serialize)]
+struct Shown {
+    source: String,
+    line: u32,
+    kind: String,
+    name: String,
+    text: String,
+}
+
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let source = args.rendering.source(&args.chart)?;
     let inputs = sources::bring(&[source], invocation)?;
@@ -88,7 +108,15 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         only: args.show_only.clone(),
     };
     let text = rendered.print(&print).map_err(larder_engine::Error::from)?;
-    invocation::print(text.as_bytes())?;
+    let documents = rendered.documents.into_iter().map(|document| Shown {
+        source: document.source,
+        line: document.line,
+        kind: document.kind,
+        name: document.name,
+        text: document.text,
+    });
+    let answer = Answer { documents: documents.collect(), text };
+    invocation.answer(&answer, || answer.text.clone())?;
     invocation.terminal.note(&format!(
         "random values start from seed {}, and it is {} seconds after 1970 (--seed, --now)",
         args.rendering.seed(),

@@ -80,9 +80,8 @@ impl From<&Problem> for Trouble {
             // Nobody can know before it runs; the charts that do this work all the same.
             Reason::RunTime { .. } => Self::warning(at, message)
                 .hint("if it is needed, find out what the program makes of it, and list that image yourself"),
-            Reason::Template => {
-                Self::error(at, message).hint("name the directory with Chart.yaml, so that it is rendered")
-            }
+            Reason::Template => Self::error(at, message).hint(UNRENDERED),
+            Reason::Variable { ref text } if text.contains("{{") => Self::error(at, message).hint(UNRENDERED),
             Reason::Variable { .. } => Self::error(at, message)
                 .hint("put the value in before, for example with `envsubst`, and read the result from -"),
             Reason::Document(_) | Reason::Reference { .. } | Reason::TooMany { .. } => {
@@ -91,6 +90,8 @@ impl From<&Problem> for Trouble {
         }
     }
 }
+
+const UNRENDERED: &str = "a template of a chart: name the directory with Chart.yaml, so that it is rendered";
 
 impl From<&Diagnostic> for Trouble {
     fn from(diagnostic: &Diagnostic) -> Self {

@@ -1,0 +1,96 @@
+//! Lock files: made, checked, compared, pulled, and looked for.
+
+use super::{Ends as _, pod, world};
+use larder_testkit::ImageBuilder;
+
+#[test]
+fn what_was_locked_is_pulled_though_the_tag_has_moved() {
+    let (registry, home, web, db) = world();
+    let (web_name, db_name) =
+        (registry.reference("shop/web:1").to_string(), registry.reference("shop/db:1").to_string());
+    home.write("shop.yaml", pod(&[&web_name, &db_name])).unwrap();
+
+    let missing = home.run(["ready", "shop.yaml"]).ends(3);
+    assert!(missing.stderr.contains(&format!("larder pull {web_name}")), "{}", missing.stderr);
+    home.run(["lock", "shop.yaml"]).ends(0);
+    home.run(["lock", "--check"]).ends(0);
+
+    ImageBuilder::new(79).build().push(&registry, "shop/web", Some("1"));
+    let moved = home.run(["lock", "--check", "-o", "json"]).ends(7).json().unwrap();
+    assert_eq!(moved["moved"][0]["image"], web_name);
+    assert_eq!(moved["moved"][0]["from"], web.digest().to_string());
+    assert_eq!((&moved["new"], &moved["gone"]), (&serde_json::json!([]), &serde_json::json!([])));
+
+    home.run(["pull", "--lock", "larder.lock"]).ends(0);
+    let raw = home.run(["inspect", "--raw", &web_name]).ends(0).stdout;
+    assert_eq!(raw.as_bytes(), web.raw());
+    let names = home.run(["list", "-q"]).ends(0).stdout;
+    assert_eq!(names.lines().count(), 2, "{names}");
+    registry.down();
+    home.run(["ready", "--lock", "larder.lock"]).ends(0);
+    home.run(["ready", "shop.yaml"]).ends(0);
+    registry.up();
+
+    // Another image under the locked name is not what was locked.
+    home.run(["pull", &web_name]).ends(0);
+    let other = home.run(["ready", "--lock", "larder.lock"]).ends(7);
+    assert!(other.stderr.contains(&web.digest().to_string()), "{}", other.stderr);
+    let _ = db;
+}
+
+#[test]
+fn a_registry_is_looked_through_to_the_last_layer() {
+    let (registry, home, web, _) = world();
+    let name = registry.reference("shop/web:1").to_string();
+    home.write("shop.yaml", pod(&["elsewhere.test/shop/web:1"])).unwrap();
+    let host = registry.host();
+    home.run(["ready", "shop.yaml", "--registry", &host]).ends(0);
+    let layer = web.layers[1].digest;
+    registry.remove("shop/web", &layer);
+    let lacking = home.run(["ready", "shop.yaml", "--registry", &host]).ends(3);
+    assert!(lacking.stderr.contains(&layer.to_string()), "{}", lacking.stderr);
+    home.write("shop.yaml", pod(&["elsewhere.test/shop/nothing:1", &name])).unwrap();
+    let answer = home.run(["ready", "shop.yaml", "--registry", &host, "-o", "json"]).ends(3).json().unwrap();
+    assert_eq!(answer["ready"], false);
+    assert_eq!(answer["images"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn one_image_that_cannot_be_pinned_leaves_the_old_file_alone() {
+    let (registry, home, _, db) = world();
+    let (web_name, db_name) =
+        (registry.reference("shop/web:1").to_string(), registry.reference("shop/db:1").to_string());
+    home.write("shop.yaml", pod(&[&web_name])).unwrap();
+    home.run(["lock", "shop.yaml"]).ends(0);
+    let before = std::fs::read_to_string(home.path().join("larder.lock")).unwrap();
+    assert!(before.contains("shop.yaml:6: Pod p, spec.containers[0].image"), "{before}");
+
+    let absent = registry.reference("shop/absent:1").to_string();
+    home.write("shop.yaml", pod(&[&web_name, &db_name, &absent])).unwrap();
+    let outcome = home.run(["lock", "shop.yaml"]).ends(3);
+    assert!(outcome.stderr.contains("shop/absent:1"), "{}", outcome.stderr);
+    assert_eq!(std::fs::read_to_string(home.path().join("larder.lock")).unwrap(), before);
+
+    // Differences: against a new lock, and between files.
+    home.write("shop.yaml", pod(&[&db_name])).unwrap();
+    let difference = home.run(["lock", "shop.yaml", "--diff", "larder.lock"]).ends(7).stdout;
+    assert_eq!(difference, format!("new    {db_name}\ngone   {web_name}\n"));
+    home.run(["lock", "shop.yaml", "--file", "new.lock"]).ends(0);
+    home.run(["lock", "--file", "new.lock", "--diff", "larder.lock"]).ends(7);
+    home.run(["lock", "--file", "new.lock", "--diff", "new.lock"]).ends(0);
+    let platform = home.run(["lock", "shop.yaml", "--platform", "linux/riscv64", "--file", "r.lock"]).ends(3);
+    assert!(platform.stderr.contains("riscv64"), "{}", platform.stderr);
+    let printed = home.run(["discover", "shop.yaml", "-o", "lock"]).ends(0).stdout;
+    assert!(printed.contains(&db.digest().to_string()), "{printed}");
+}
+
+#[test]
+fn a_damaged_lock_file_says_what_is_wrong_with_it() {
+    let (_registry, home, ..) = world();
+    home.write("larder.lock", "version: 9\nplatforms: []\nsources: []\nimages: []\n").unwrap();
+    let outcome = home.run(["pull", "--lock", "larder.lock"]).ends(8);
+    assert!(outcome.stderr.contains("version 9"), "{}", outcome.stderr);
+    home.write("larder.lock", "version: 1\nimages: [{image: 'a:1', digest: nonsense}]\n").unwrap();
+    home.run(["ready", "--lock", "larder.lock"]).ends(8);
+    home.run(["pull", "--lock", "absent.lock"]).ends(3);
+}
