@@ -5,7 +5,7 @@ use crate::function::{Arguments, Fault, Parameter};
 use crate::helm::methods;
 use crate::node::{At, Callee, Command, Many, Number, Operand, Span};
 use crate::table::Special;
-use crate::value::{Element, List, Map, Text, Value};
+use crate::value::{Element, List, Map, Value};
 
 /// The arguments of a call as they are written, and what came down the pipeline, which is the last argument.
 struct Given<'t> {

@@ -482,4 +482,4 @@ fn too_much() -> Fault {
 /// Where `%p` says that things are. Go's answer differs from run to run.
 const ADDRESS: u64 = 0xc0_0000_0000;
 const MAX_DEPTH: usize = 300;
-const MAX_BYTES: usize = 64 << 20;
+const MAX_BYTES: usize = 16 << 20;
