@@ -25,6 +25,7 @@ mod plugins;
 mod references;
 mod replacements;
 mod root;
+mod scan;
 mod schema;
 mod selector;
 mod sources;
@@ -32,6 +33,7 @@ mod variables;
 
 pub use build::{Build, Options, build};
 pub use fault::{Fault, Problem};
+pub use scan::{BuildFind, BuildScan};
 pub use sources::{Origin, Role, Sources};
 
 use std::path::Path;

@@ -190,7 +190,7 @@ impl<'a> Builder<'a> {
             self.problem(line, fault);
         }
         let is_local = |item: &Item| item.annotation(LOCAL).is_some_and(|value| value != "false");
-        let kept = items.into_iter().filter(|item| !is_local(item)).map(|item| item.node);
+        let kept = items.into_iter().filter(|item| !is_local(item)).map(tidied);
         Build { objects: kept.collect(), sources: self.sources, problems: self.problems }
     }
 
@@ -346,13 +346,14 @@ impl Target<'_, '_> {
     }
 
     fn configurations(&mut self, into: &mut Resources) {
-        into.fields.add(&Fields::standard());
+        let mut own = Fields::default();
         for (path, line) in self.file.texts("configurations") {
             let documents = self.builder.side_documents(self.root, &path);
             for node in self.builder.attempt(line, documents).unwrap_or_default() {
-                into.fields.add(&Fields::read(&node));
+                own.add(&Fields::read(&node));
             }
         }
+        into.fields.add(&Fields::standard_and(&own));
     }
 
     fn generators(&mut self, into: &mut Resources) {
@@ -535,6 +536,18 @@ fn key(item: &Item, schema: &Schema) -> String {
     let id = item.id(schema);
     let kind = &id.kind;
     [&kind.group, &kind.version, &kind.kind, id.effective_namespace(), &id.name].join("\n")
+}
+
+/// The object alone. kustomize keeps its notes in annotations; where it had any, no empty annotations are left.
+fn tidied(mut item: Item) -> Node {
+    let has_notes = !item.previous.is_empty() || item.hashed;
+    if has_notes
+        && let Some(metadata) = edit::get_mut(&mut item.node, "metadata")
+        && metadata.get("annotations").is_some_and(edit::is_empty)
+    {
+        edit::remove(metadata, "annotations");
+    }
+    item.node
 }
 
 /// Objects with it are for the build only.

@@ -100,6 +100,17 @@ impl Fields {
         }
     }
 
+    /// Those of kustomize itself and `more`.
+    pub(super) fn standard_and(more: &Self) -> Self {
+        let mut all = Self::standard();
+        all.add(more);
+        // Fields of all kinds come last, and are then not added where one kind has been given the same field.
+        for fields in [&mut all.name_prefix, &mut all.name_suffix, &mut all.images, &mut all.common_labels] {
+            fields.sort_by_key(|field| field.kind == Kind::default());
+        }
+        all
+    }
+
     /// Adds what is not in it.
     pub(super) fn add(&mut self, other: &Self) {
         for (fields, more) in [
@@ -126,10 +137,11 @@ impl Fields {
     }
 }
 
-/// Adds fields that are not there yet.
+/// Adds fields that are not there yet. As in kustomize, one for a kind is taken for the one for all kinds, so that this one is not
+/// added any more.
 pub(super) fn add(fields: &mut Vec<Field>, more: &[Field]) {
     for field in more {
-        if !fields.iter().any(|own| own.kind == field.kind && own.path == field.path) {
+        if !fields.iter().any(|own| own.kind.is_selected(&field.kind) && own.path == field.path) {
             fields.push(field.clone());
         }
     }

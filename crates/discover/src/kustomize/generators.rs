@@ -156,7 +156,8 @@ pub(super) fn hash(item: &Item) -> Option<String> {
     };
     let map = Map::new();
     map.set("kind", Value::from(item.kind_name()));
-    map.set("name", Value::from(item.name()));
+    // kustomize looks for a field called `metadata/name`, and there is none.
+    map.set("name", Value::from(""));
     map.set("data", field("data")?);
     let more = match item.kind_name() {
         "ConfigMap" => "binaryData",

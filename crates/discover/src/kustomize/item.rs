@@ -97,10 +97,6 @@ impl Item {
         edit::text_of(&self.node, "kind").unwrap_or_default()
     }
 
-    pub(super) fn kind(&self) -> Kind {
-        Kind::new(self.api_version(), self.kind_name())
-    }
-
     pub(super) fn name(&self) -> &str {
         self.metadata("name")
     }

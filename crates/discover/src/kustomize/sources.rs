@@ -91,14 +91,21 @@ impl Sources {
     }
 }
 
-impl fmt::Display for Origin {
-    /// `overlays/prod/kustomization.yaml:12`, with `set by images in ` before it if it is not where an object is.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Origin {
+    /// `set by images in overlays/prod/kustomization.yaml:12`, of something that a kustomization put there; `base/app.yaml:3`
+    /// of what stands in an object.
+    pub fn describe(&self) -> String {
         match (self.role, &self.field) {
-            (Role::Kustomization, Some(field)) => write!(f, "set by {field} in ")?,
-            (Role::Patch, _) => f.write_str("set by ")?,
-            _ => {}
+            (Role::Kustomization, Some(field)) => format!("set by {field} in {self}"),
+            (Role::Patch, _) => format!("set by {self}"),
+            _ => self.to_string(),
         }
+    }
+}
+
+impl fmt::Display for Origin {
+    /// `overlays/prod/kustomization.yaml:12`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.path, self.line)
     }
 }
@@ -114,7 +121,7 @@ mod tests {
         let offset =
             sources.add("kustomization.yaml", Role::Kustomization, b"resources: [a]\nimages:\n- name: a\n");
         sources.set_fields(vec![(offset + 1, "resources".into()), (offset + 2, "images".into())]);
-        let shown = |line| sources.origin(line).map(|origin| origin.to_string());
+        let shown = |line| sources.origin(line).map(|origin| origin.describe());
         assert_eq!(shown(0), None);
         assert_eq!(shown(1).as_deref(), Some("a.yaml:1"));
         assert_eq!(shown(offset + 1).as_deref(), Some("set by resources in kustomization.yaml:1"));

@@ -66,7 +66,9 @@ impl Variable {
 
     fn value(&self, items: &mut [Item]) -> Option<Node> {
         let item = items.iter_mut().find(|item| item.variables.contains(&self.name))?;
-        let found = field_path::find(&mut item.node, &split(&self.path), None, 0).ok()?;
+        // Indexes are written `ports[1]` here.
+        let path = self.path.replace('[', ".").replace(']', "");
+        let found = field_path::find(&mut item.node, &split(&path), None, 0).ok()?;
         let value = follow(&mut item.node, found.first()?)?;
         value.as_scalar().is_some().then(|| value.clone())
     }
