@@ -9,7 +9,6 @@ mod pull;
 mod report;
 mod serve;
 mod stock;
-mod suite;
 mod usage;
 
 use crate::workspace::{Workspace, cargo};

@@ -17,6 +17,7 @@ mod program;
 mod relay;
 mod soak;
 mod stage;
+mod suite;
 mod test;
 mod workspace;
 

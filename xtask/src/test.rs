@@ -3,6 +3,7 @@
 use crate::packages;
 use crate::program;
 use crate::stage::Stages;
+use crate::suite;
 use crate::workspace::{Workspace, cargo, root};
 use crate::{generate, layers};
 use anyhow::{Context, Result, bail};
@@ -17,6 +18,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     packages::require(packages::FOR_TESTS)?;
+    suite::kustomize(&Workspace::read()?.target)?;
     let runner = Runner::choose();
     let mut closing = Vec::new();
     let mut stages = Stages::default();

@@ -1,15 +1,16 @@
 //! `bench pull`: how long it takes from a command to a root file system in which programs run.
 
+use super::directory;
 use super::disk::{self, Disk};
 use super::floor::{self, Way};
 use super::peer::Peer;
 use super::report::{self, Runs};
 use super::usage::{Usage, measure};
-use super::{directory, suite};
 use crate::image::Recipe;
 use crate::larder::{Larder, Profile};
 use crate::marker::{Mode, settle_part};
 use crate::program;
+use crate::suite;
 use crate::workspace::root;
 use anyhow::{Context, Result, bail};
 use larder_testkit::DockerRegistry;

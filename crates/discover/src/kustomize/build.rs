@@ -60,7 +60,10 @@ pub fn build(directory: &Path, options: &Options<'_>) -> Build {
     };
     let mut resources = Resources::default();
     match Root::new(directory, options.unrestricted) {
-        Ok(root) => builder.accumulate(&root, &mut resources, Wanted::Kustomization, None),
+        Ok(root) => {
+            let inherited = Inherited { wanted: Wanted::Kustomization, namespace: None };
+            builder.accumulate(&root, 0, &mut resources, inherited);
+        }
         Err(fault) => builder.problem(0, fault),
     }
     builder.finish(resources)
@@ -96,6 +99,13 @@ struct Resources {
     variables: Vec<Variable>,
 }
 
+/// What a kustomization is told by the one that names it.
+#[derive(Debug, Clone, Copy)]
+struct Inherited<'a> {
+    wanted: Wanted,
+    namespace: Option<&'a str>,
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wanted {
     Kustomization,
@@ -127,12 +137,10 @@ impl<'a> Builder<'a> {
         result.map_err(|fault| self.problem(line, fault)).ok()
     }
 
-    /// Reads the kustomization in a directory and adds what it comes to.
-    fn accumulate(&mut self, root: &Root, into: &mut Resources, wanted: Wanted, namespace: Option<&str>) {
-        let (bytes, path) = match root.kustomization() {
-            Ok(found) => found,
-            Err(fault) => return self.problem(0, fault),
-        };
+    /// Reads the kustomization in a directory, which `line` names, and adds what it comes to.
+    fn accumulate(&mut self, root: &Root, line: u32, into: &mut Resources, inherited: Inherited<'_>) {
+        let Inherited { wanted, namespace } = inherited;
+        let Some((bytes, path)) = self.attempt(line, root.kustomization()) else { return };
         let shown = path.display().to_string();
         let offset = self.sources.add(&shown, Role::Kustomization, &bytes);
         let mut node = edit::map(1);
@@ -320,8 +328,9 @@ impl Target<'_, '_> {
                     }
                     Ok(Found::Directory(root)) => {
                         let mut inner = Resources::default();
-                        let wanted = Wanted::Kustomization;
-                        self.builder.accumulate(&root, &mut inner, wanted, self.namespace);
+                        let inherited =
+                            Inherited { wanted: Wanted::Kustomization, namespace: self.namespace };
+                        self.builder.accumulate(&root, line, &mut inner, inherited);
                         into.fields.add(&inner.fields);
                         into.variables.append(&mut inner.variables);
                         self.append(into, inner.items, line);
@@ -405,7 +414,8 @@ impl Target<'_, '_> {
                 }
                 Ok(Found::Directory(root)) => {
                     let mut inner = Resources::default();
-                    self.builder.accumulate(&root, &mut inner, Wanted::Kustomization, None);
+                    let inherited = Inherited { wanted: Wanted::Kustomization, namespace: None };
+                    self.builder.accumulate(&root, entry.line, &mut inner, inherited);
                     items.append(&mut inner.items);
                 }
                 Err(fault) => self.builder.problem(entry.line, fault),
@@ -417,7 +427,10 @@ impl Target<'_, '_> {
     fn components(&mut self, into: &mut Resources) {
         for (path, line) in self.file.texts("components") {
             match self.root.enter(&path) {
-                Ok(root) => self.builder.accumulate(&root, into, Wanted::Component, self.namespace),
+                Ok(root) => {
+                    let inherited = Inherited { wanted: Wanted::Component, namespace: self.namespace };
+                    self.builder.accumulate(&root, line, into, inherited);
+                }
                 Err(fault) => self.builder.problem(line, fault),
             }
         }

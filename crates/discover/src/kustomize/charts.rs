@@ -10,7 +10,7 @@ use super::sources::Role;
 use crate::chart::{Chart, KubeVersion, RenderOptions, Severity};
 use larder_gotemplate::Map;
 use larder_gotemplate::yaml::{self, Node};
-use std::path::PathBuf;
+use std::path::Path;
 
 /// Renders one entry. `namespace` is that of the kustomization.
 pub(super) fn inflate(
@@ -145,7 +145,7 @@ fn read(root: &Root, file: &str) -> Result<Node, Fault> {
     parse(&root.shown_path(file), &root.load(file)?)
 }
 
-fn parse(path: &std::path::Path, bytes: &[u8]) -> Result<Node, Fault> {
+fn parse(path: &Path, bytes: &[u8]) -> Result<Node, Fault> {
     match yaml::documents(bytes, &yaml::Limits::default()).next() {
         None => Ok(edit::map(0)),
         Some(Ok(node)) => Ok(node),
@@ -153,8 +153,8 @@ fn parse(path: &std::path::Path, bytes: &[u8]) -> Result<Node, Fault> {
     }
 }
 
-fn unread(path: &PathBuf, error: &std::io::Error) -> Fault {
-    Fault::Read { path: path.clone(), reason: error.to_string() }
+fn unread(path: &Path, error: &std::io::Error) -> Fault {
+    Fault::Read { path: path.to_owned(), reason: error.to_string() }
 }
 
 fn map(node: &Node) -> Result<Map, Fault> {

@@ -213,7 +213,7 @@ impl Merge<'_> {
             put_item(&mut added, &known, item);
         }
         for item in old {
-            append(&mut added, item, &keys_used);
+            append(&mut added, &item, &keys_used);
         }
         Ok(added)
     }
@@ -318,7 +318,7 @@ fn put_item(items: &mut Vec<Node>, known: &[(&str, &str)], item: Node) {
 }
 
 /// As `appendListNode` does it, down to what it does with items that lack one of several keys.
-fn append(items: &mut Vec<Node>, item: Node, keys: &[&str]) {
+fn append(items: &mut Vec<Node>, item: &Node, keys: &[&str]) {
     let mut known = Vec::new();
     for key in keys {
         match item.get(key).and_then(edit::scalar_text) {

@@ -103,6 +103,9 @@ impl Root {
                 part => clean.push(part),
             }
         }
+        if clean.as_os_str().is_empty() {
+            clean.push(".");
+        }
         clean
     }
 

@@ -57,6 +57,11 @@ impl Helm {
         Ok(Self { program })
     }
 
+    /// Where it is.
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+
     /// `helm ARGUMENTS`, as somebody who never used it before.
     pub fn helm(&self, arguments: &[&str]) -> Process {
         Process::new(&self.program).env("HOME", "/nonexistent").args(arguments)

@@ -1,5 +1,5 @@
-//! A newer containerd than this release of Debian has: taken from another suite of the same mirror, unpacked beside the
-//! system and not installed. It brings its own C library, and is started through that one's loader.
+//! Programs that this release of Debian does not have, or has only older: taken from another suite of the same mirror, unpacked
+//! beside the system and not installed. They bring their own C library, and are started through that one's loader.
 
 use crate::image::{sources, suite};
 use crate::program;
@@ -12,11 +12,22 @@ use std::process::Command;
 /// A directory with `containerd` and `ctr` of `suite`; kept for the next time.
 pub(crate) fn containerd(wanted: &str, directory: &Path) -> Result<PathBuf> {
     let home = directory.join(format!("containerd-{wanted}"));
+    unpack("containerd", wanted, &home, &[("containerd", "--version"), ("ctr", "--version")])
+}
+
+/// A directory with `kustomize`, which tests compare with; kept for the next time.
+pub(crate) fn kustomize(directory: &Path) -> Result<PathBuf> {
+    unpack("kustomize", "sid", &directory.join("kustomize"), &[("kustomize", "version")])
+}
+
+/// Unpacks a Debian package of a suite below `home`, and gives the directory with its programs. Each is tried with the argument
+/// beside it.
+fn unpack(package: &str, wanted: &str, home: &Path, names: &[(&str, &str)]) -> Result<PathBuf> {
     let programs = home.join("bin");
-    if programs.join("ctr").exists() {
+    if names.iter().all(|(name, _)| programs.join(name).exists()) {
         return Ok(programs);
     }
-    println!("getting containerd from Debian {wanted}");
+    println!("getting {package} from Debian {wanted}");
     let (state, archives, root) = (home.join("apt"), home.join("archives"), home.join("root"));
     for folder in [state.join("lists/partial"), archives.join("partial"), root.clone(), programs.clone()] {
         std::fs::create_dir_all(folder)?;
@@ -40,22 +51,17 @@ pub(crate) fn containerd(wanted: &str, directory: &Path) -> Result<PathBuf> {
         command
     };
     program::output(apt().arg("update"))?;
-    // With an empty list of installed packages, apt names everything that containerd needs, down to the C library.
-    program::output(apt().args([
-        "install",
-        "-y",
-        "--download-only",
-        "--no-install-recommends",
-        "containerd",
-    ]))?;
+    // With an empty list of installed packages, apt names everything that the package needs, down to the C library.
+    program::output(apt().args(["install", "-y", "--download-only", "--no-install-recommends", package]))?;
     for entry in std::fs::read_dir(&archives)? {
         let file = entry?.path();
         if file.extension().is_some_and(|extension| extension == "deb") {
             program::output(Command::new("dpkg-deb").arg("-x").args([&file, &root]))?;
         }
     }
-    for name in ["containerd", "ctr"] {
+    for (name, argument) in names {
         wrapper(&programs.join(name), &root, name)?;
+        program::output(Command::new(programs.join(name)).arg(argument))?;
     }
     Ok(programs)
 }
@@ -83,7 +89,6 @@ fn wrapper(script: &Path, root: &Path, name: &str) -> Result<()> {
     );
     std::fs::write(script, line)?;
     std::fs::set_permissions(script, std::fs::Permissions::from_mode(0o755))?;
-    program::output(Command::new(script).arg("--version"))?;
     Ok(())
 }
 
