@@ -2,7 +2,7 @@
 
 use super::{Survey, Trouble, Worker};
 use crate::chart::{Chart, RenderOptions, Rendered};
-use crate::manifest::{AppVersions, Confidence, Find, ValuesOptions};
+use crate::manifest::{AppVersions, Confidence, Find, Problem, Reason, ValuesOptions};
 use larder_gotemplate::{Map, Value};
 use std::collections::HashSet;
 
@@ -59,8 +59,10 @@ impl Worker<'_> {
                 // Only `helm test` runs it.
                 lower(&mut scan.finds);
             }
+            // What is no YAML is among the diagnostics already.
+            let told = |problem: &&Problem| !matches!(problem.reason, Reason::Document(_));
             survey.finds.extend(scan.finds);
-            survey.troubles.extend(scan.problems.iter().map(Trouble::from));
+            survey.troubles.extend(scan.problems.iter().filter(told).map(Trouble::from));
         }
         for crd in &rendered.crds {
             let scan = self.scanner.scan(&crd.name, &crd.data);

@@ -75,7 +75,7 @@ impl From<&Problem> for Trouble {
         if !place.path.is_empty() {
             at = format!("{at}, {}", place.path);
         }
-        let message = problem.reason.to_string();
+        let message = shortened(problem.reason.to_string());
         match problem.reason {
             // Nobody can know before it runs; the charts that do this work all the same.
             Reason::RunTime { .. } => Self::warning(at, message)
@@ -99,19 +99,36 @@ impl From<&Diagnostic> for Trouble {
             Some(line) => format!("{}:{line}", diagnostic.place),
             None => diagnostic.place.clone(),
         };
+        // These no value mends.
+        let is_broken =
+            ["parse error", "more than", "too deeply", "too large", "calling include", "not defined"];
         let hint = match diagnostic.severity {
-            Severity::Error => Some("give the values that the chart asks for with --values or --set"),
-            Severity::Warning => None,
+            Severity::Error if !is_broken.iter().any(|words| diagnostic.message.contains(words)) => {
+                Some("give the values that the chart asks for with --values or --set")
+            }
+            _ => None,
         };
         Self {
             severity: diagnostic.severity,
             place,
-            message: diagnostic.message.clone(),
+            message: shortened(diagnostic.message.clone()),
             hints: hint.into_iter().map(str::to_owned).collect(),
             kind: Kind::Invalid,
         }
     }
 }
+
+/// Texts of others can be as long as a file.
+fn shortened(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(LONGEST) {
+        message.truncate(end);
+        message.push('…');
+    }
+    message
+}
+
+/// Characters of a message.
+const LONGEST: usize = 1_000;
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
