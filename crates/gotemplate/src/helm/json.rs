@@ -17,7 +17,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("fromJson", &[Str], from_json),
     Function::new("mustFromJson", &[Str], |args| {
         let text = args.text(0);
-        args.run.charge(text.len())?;
+        args.run.charge(text.len().saturating_mul(weight::READ_BYTES))?;
         json::decode(text.as_bytes()).map_err(Fault::new)
     }),
     Function::new("fromJsonArray", &[Str], from_json_array),
@@ -40,7 +40,7 @@ fn written(args: &mut Arguments<'_>, form: Form) -> Result<Value, Fault> {
 /// Any error becomes an entry of the map.
 fn from_json(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let text = args.text(0);
-    args.run.charge(text.len())?;
+    args.run.charge(text.len().saturating_mul(weight::READ_BYTES))?;
     let (map, error) = json::decode_as_map(text.as_bytes());
     if let Some(error) = error {
         map.set("Error", error.into());
@@ -51,7 +51,7 @@ fn from_json(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 /// Any error becomes the only item of the list.
 fn from_json_array(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let text = args.text(0);
-    args.run.charge(text.len())?;
+    args.run.charge(text.len().saturating_mul(weight::READ_BYTES))?;
     Ok(match json::decode_as_list(text.as_bytes()) {
         Ok(Some(items)) => Value::list(items),
         Ok(None) => List::null(Element::Any).into(),

@@ -29,7 +29,7 @@ fn write(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 /// The words of errors are those of another reader than Helm's.
 fn read(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let text = args.text(0);
-    args.run.charge(text.len())?;
+    args.run.charge(text.len().saturating_mul(weight::READ_BYTES))?;
     let text = text.to_str();
     Ok(match text.parse::<toml::Table>() {
         Ok(table) => map(table).into(),

@@ -52,7 +52,7 @@ fn write(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 
 fn read(args: &mut Arguments<'_>) -> Result<Result<Value, String>, Fault> {
     let text = args.text(0);
-    args.run.charge(text.len())?;
+    args.run.charge(text.len().saturating_mul(weight::READ_BYTES))?;
     Ok(yaml::parse(text.as_bytes()).map_err(|error| match error {
         yaml::Error::Number { .. } => format!("error converting YAML to JSON: {error}"),
         error => format!("error converting YAML to JSON: yaml: {error}"),

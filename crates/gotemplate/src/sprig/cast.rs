@@ -1,6 +1,6 @@
 //! What a value is as a number or a text: the rules of `spf13/cast` 1.7.0 and of Sprig's `strval` and `empty`.
 
-use crate::function::Fault;
+use crate::function::{Fault, Run};
 use crate::print;
 use crate::value::{Element, List, Object, Text, Value};
 
@@ -116,13 +116,29 @@ pub(crate) fn sprint(value: &Value) -> Result<Text, Fault> {
     Ok(print::print(std::slice::from_ref(value))?.into())
 }
 
-/// Sprig's `strslice`: the items of a list as texts without those that are nil; anything else is a list of one.
-pub(crate) fn to_texts(value: &Value) -> Result<Vec<Text>, Fault> {
+/// Sprig's `strslice`: the items of a list as texts without those that are nil; anything else is a list of one. Charged, each when
+/// it is made.
+pub(crate) fn to_texts(value: &Value, run: &mut dyn Run) -> Result<Vec<Text>, Fault> {
     match value {
         Value::Nil => Ok(Vec::new()),
-        Value::List(list) => list.items().iter().filter(|item| !item.is_nil()).map(to_text).collect(),
-        _ => Ok(vec![to_text(value)?]),
+        Value::List(list) => texts_of(list.items(), to_text, run),
+        other => texts_of(std::slice::from_ref(other), to_text, run),
     }
+}
+
+/// The texts of values that are not nil, charged.
+pub(crate) fn texts_of(
+    values: &[Value],
+    text_of: fn(&Value) -> Result<Text, Fault>,
+    run: &mut dyn Run,
+) -> Result<Vec<Text>, Fault> {
+    let mut texts = Vec::with_capacity(values.len());
+    for value in values.iter().filter(|value| !value.is_nil()) {
+        let text = text_of(value)?;
+        run.charge(text.len())?;
+        texts.push(text);
+    }
+    Ok(texts)
 }
 
 /// The bytes of a `[]byte`.
@@ -188,7 +204,7 @@ mod tests {
     #[test]
     fn nil_items_are_no_texts() {
         let list = Value::list(vec![Value::int(1), Value::Nil, Value::from("a")]);
-        assert_eq!(to_texts(&list), Ok(vec![Text::from("1"), Text::from("a")]));
-        assert_eq!(to_texts(&Value::Nil), Ok(Vec::new()));
+        assert_eq!(super::super::call::call("toStrings", &[list]), "[1 a]");
+        assert_eq!(super::super::call::call("toStrings", &[Value::Nil]), "[]");
     }
 }

@@ -32,7 +32,7 @@ fn compare(one: &Value, other: &Value, run: &mut dyn Run, depth: usize) -> Resul
             if std::ptr::eq(one.items(), other.items()) {
                 return Ok(true);
             }
-            run.charge(one.items().len() * 2)?;
+            run.charge(one.items().len() * 8)?;
             for (one, other) in one.items().iter().zip(other.items()) {
                 if !compare(one, other, run, depth + 1)? {
                     return Ok(false);
@@ -47,7 +47,7 @@ fn compare(one: &Value, other: &Value, run: &mut dyn Run, depth: usize) -> Resul
             if one.element != other.element || one.is_null() != other.is_null() || one.len() != other.len() {
                 return Ok(false);
             }
-            run.charge(one.len() * 2)?;
+            run.charge(one.len() * 8)?;
             for ((key, one), (other_key, other)) in one.entries().iter().zip(other.entries()) {
                 if *key != other_key || !compare(one, &other, run, depth + 1)? {
                     return Ok(false);

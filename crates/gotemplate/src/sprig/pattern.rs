@@ -14,14 +14,25 @@ pub(crate) struct Pattern {
 }
 
 impl Pattern {
-    /// `regexp.Compile`. What is too large for the limits of compilation is an error, as it is in Go.
-    pub(crate) fn new(expression: &[u8]) -> Result<Self, Fault> {
+    /// `regexp.Compile`. What is too large for the limits of compilation is an error, as it is in Go; `charge` is told before what
+    /// the compilation will cost, about.
+    pub(crate) fn new(
+        expression: &[u8],
+        charge: impl FnOnce(usize) -> Result<(), Fault>,
+    ) -> Result<Self, Fault> {
         let Ok(text) = std::str::from_utf8(expression) else {
             return Err(error("invalid UTF-8", &String::from_utf8_lossy(expression)));
         };
-        let mut reader =
-            Reader { whole: text, rest: text, out: String::new(), names: vec![String::new()], depth: 0 };
+        let mut reader = Reader {
+            whole: text,
+            rest: text,
+            out: String::new(),
+            names: vec![String::new()],
+            depth: 0,
+            repeated: 1,
+        };
         reader.read()?;
+        charge(reader.out.len().saturating_mul(reader.repeated).saturating_mul(16).min(SIZE_BYTES))?;
         let regex = regex::bytes::RegexBuilder::new(&reader.out)
             .size_limit(SIZE_BYTES)
             .nest_limit(DEPTH + 10)
@@ -57,6 +68,8 @@ struct Reader<'t> {
     out: String,
     names: Vec<String>,
     depth: u32,
+    /// The product of all counts of repetitions.
+    repeated: usize,
 }
 
 impl<'t> Reader<'t> {
@@ -227,6 +240,8 @@ impl<'t> Reader<'t> {
         if least > REPEAT || (!open && most > REPEAT) || least > most {
             return Err(error("invalid repeat count", &self.rest[..=end]));
         }
+        let count = if open { least } else { most };
+        self.repeated = self.repeated.saturating_mul(count.max(1) as usize);
         Ok(Some(end + 1))
     }
 
@@ -438,11 +453,11 @@ mod tests {
     use super::*;
 
     fn matches(expression: &str, text: &str) -> bool {
-        Pattern::new(expression.as_bytes()).expect(expression).regex.is_match(text.as_bytes())
+        Pattern::new(expression.as_bytes(), |_| Ok(())).expect(expression).regex.is_match(text.as_bytes())
     }
 
     fn words(expression: &str) -> String {
-        Pattern::new(expression.as_bytes()).map(|_| ()).expect_err(expression).message
+        Pattern::new(expression.as_bytes(), |_| Ok(())).map(|_| ()).expect_err(expression).message
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::value::{Element, List, Text, Value};
 use super::pattern::{self, Pattern};
 use super::replacement;
 use super::runes;
-use super::strings;
+use super::strings::{self, ITEM_BYTES};
 
 use Parameter::{Int, Text as Str};
 
@@ -43,7 +43,7 @@ fn given(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
     if let Some(pattern) = args.run.kept(&expression).and_then(|kept| kept.downcast().ok()) {
         return Ok(pattern);
     }
-    let pattern = Rc::new(Pattern::new(expression.as_bytes())?);
+    let pattern = Rc::new(Pattern::new(expression.as_bytes(), |cost| args.run.charge(cost))?);
     args.run.keep(expression, pattern.clone());
     Ok(pattern)
 }
@@ -67,7 +67,8 @@ fn find(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
 fn find_all(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
     let pattern = compile(args)?;
     let text = args.text(1);
-    let found = all_matches(&pattern, text.as_bytes(), args.int(2));
+    let limit = args.int(2);
+    let found = all_matches(args, &pattern, text.as_bytes(), limit)?;
     if found.is_empty() {
         return Ok(List::null(Element::Text).into());
     }
@@ -75,7 +76,12 @@ fn find_all(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> 
 }
 
 /// `Regexp.FindAllStringIndex`.
-fn all_matches(pattern: &Pattern, text: &[u8], limit: i64) -> Vec<(usize, usize)> {
+fn all_matches(
+    args: &mut Arguments<'_>,
+    pattern: &Pattern,
+    text: &[u8],
+    limit: i64,
+) -> Result<Vec<(usize, usize)>, Fault> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut found = Vec::new();
     let mut walk = Walk::default();
@@ -85,9 +91,10 @@ fn all_matches(pattern: &Pattern, text: &[u8], limit: i64) -> Vec<(usize, usize)
     {
         if walk.accepts(text, next.start(), next.end()) {
             found.push((next.start(), next.end()));
+            args.run.charge(ITEM_BYTES)?;
         }
     }
-    found
+    Ok(found)
 }
 
 /// Where the next search starts: no empty match follows right after another match (`Regexp.allMatches`).
@@ -156,7 +163,7 @@ fn split(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
     let most = usize::try_from(limit).unwrap_or(usize::MAX);
     let mut parts: Vec<Text> = Vec::new();
     let (mut start, mut end) = (0, 0);
-    for (match_start, match_end) in all_matches(&pattern, text, limit) {
+    for (match_start, match_end) in all_matches(args, &pattern, text, limit)? {
         if parts.len() + 1 == most {
             break;
         }

@@ -57,7 +57,7 @@ pub(crate) const FUNCTIONS: &[Function] = &[
     Function::new("toStrings", &[Any], |args| {
         let texts = match args.value(0) {
             Value::List(list) if list.element == Element::Text => return Ok(list.into()),
-            other => cast::to_texts(&other)?,
+            other => cast::to_texts(&other, args.run)?,
         };
         list_of(args, texts)
     }),
@@ -71,7 +71,9 @@ pub(crate) const FUNCTIONS: &[Function] = &[
         split_map(args, &separator, &text, limit)
     }),
     Function::new("splitList", &[Str, Str], |args| {
-        let parts = split(args.text(1).as_bytes(), args.text(0).as_bytes(), -1);
+        let (separator, text) = (args.text(0), args.text(1));
+        charge_parts(args, &text, &separator)?;
+        let parts = split(text.as_bytes(), separator.as_bytes(), -1);
         list_of(args, parts)
     }),
     Function::new("sortAlpha", &[Any], sort),
@@ -114,26 +116,29 @@ fn trim(text: &[u8], mut goes: impl FnMut(char) -> bool) -> Text {
 fn replace(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let (old, new, text) = (args.text(0), args.text(1), args.text(2));
     let (old, new, text) = (old.as_bytes(), new.as_bytes(), text.as_bytes());
-    let mut parts = Vec::new();
+    // Go writes `new` before every rune and at the end, if there is nothing to look for.
+    let count = match old {
+        [] => runes::of(text).count() + 1,
+        _ => memchr::memmem::find_iter(text, old).count(),
+    };
+    args.run.charge(text.len() + new.len().saturating_mul(count))?;
+    let mut out = Vec::with_capacity(text.len());
     if old.is_empty() {
-        parts.push(&text[..0]);
-        parts.extend(runes::split(text).map(|(_, bytes)| bytes));
-        parts.push(&text[..0]);
-        // Go writes `new` before every rune and at the end, which is between all of these parts but the last two of an
-        // empty text.
-        if text.is_empty() {
-            parts.truncate(2);
+        for (_, rune) in runes::split(text) {
+            out.extend_from_slice(new);
+            out.extend_from_slice(rune);
         }
-    } else {
-        let mut start = 0;
-        for at in memchr::memmem::find_iter(text, old) {
-            parts.push(&text[start..at]);
-            start = at + old.len();
-        }
-        parts.push(&text[start..]);
+        out.extend_from_slice(new);
+        return Ok(Text::from(out).into());
     }
-    args.run.charge(text.len() + new.len().saturating_mul(parts.len() - 1))?;
-    Ok(Text::from(parts.join(new)).into())
+    let mut start = 0;
+    for at in memchr::memmem::find_iter(text, old) {
+        out.extend_from_slice(&text[start..at]);
+        out.extend_from_slice(new);
+        start = at + old.len();
+    }
+    out.extend_from_slice(&text[start..]);
+    Ok(Text::from(out).into())
 }
 
 fn repeat(args: &mut Arguments<'_>) -> Result<Value, Fault> {
@@ -202,8 +207,7 @@ fn indent(args: &mut Arguments<'_>, before: &[u8]) -> Result<Value, Fault> {
 }
 
 fn quoted(args: &mut Arguments<'_>, quote: fn(&Value) -> Result<Text, Fault>) -> Result<Value, Fault> {
-    let texts =
-        args.values.iter().filter(|value| !value.is_nil()).map(quote).collect::<Result<Vec<_>, _>>()?;
+    let texts = cast::texts_of(&args.values, quote, args.run)?;
     glue(args, &texts, b" ")
 }
 
@@ -220,7 +224,7 @@ fn cat(args: &mut Arguments<'_>) -> Result<Value, Fault> {
 
 fn join(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     let separator = args.text(0);
-    let texts = cast::to_texts(&args.value(1))?;
+    let texts = cast::to_texts(&args.value(1), args.run)?;
     glue(args, &texts, separator.as_bytes())
 }
 
@@ -230,6 +234,15 @@ fn glue(args: &mut Arguments<'_>, texts: &[Text], separator: &[u8]) -> Result<Va
     args.run.charge(size)?;
     let parts: Vec<&[u8]> = texts.iter().map(Text::as_bytes).collect();
     Ok(Text::from(parts.join(separator)).into())
+}
+
+/// What the parts of a text will cost, as far as it is known before.
+fn charge_parts(args: &mut Arguments<'_>, text: &Text, separator: &Text) -> Result<(), Fault> {
+    let count = match separator.as_bytes() {
+        [] => text.len(),
+        separator => memchr::memmem::find_iter(text.as_bytes(), separator).count(),
+    };
+    args.run.charge(count.saturating_mul(2 * ITEM_BYTES))
 }
 
 /// `strings.SplitN`.
@@ -263,6 +276,7 @@ pub(crate) fn split(text: &[u8], separator: &[u8], limit: i64) -> Vec<Text> {
 }
 
 fn split_map(args: &mut Arguments<'_>, separator: &Text, text: &Text, limit: i64) -> Result<Value, Fault> {
+    charge_parts(args, text, separator)?;
     let parts = split(text.as_bytes(), separator.as_bytes(), limit);
     args.run.charge(text.len() + parts.len() * ITEM_BYTES)?;
     let map = Map::typed(Element::Text);
@@ -273,10 +287,9 @@ fn split_map(args: &mut Arguments<'_>, separator: &Text, text: &Text, limit: i64
 }
 
 fn sort(args: &mut Arguments<'_>) -> Result<Value, Fault> {
-    let value = args.value(0);
-    let mut texts = match &value {
-        Value::List(_) => cast::to_texts(&value)?,
-        other => vec![cast::to_text(other)?],
+    let mut texts = match args.value(0) {
+        Value::Nil => vec![cast::sprint(&Value::Nil)?],
+        value => cast::to_texts(&value, args.run)?,
     };
     texts.sort_unstable();
     list_of(args, texts)

@@ -16,7 +16,8 @@ fn add(value: &Value, run: &mut dyn Run, due: &mut usize, depth: usize) -> Resul
     if depth > DEPTH {
         return Ok(false);
     }
-    *due += 4;
+    // What is written for it, with its indentation.
+    *due += 4 + 2 * depth;
     if *due > STEP_BYTES {
         run.charge(std::mem::take(due))?;
     }
@@ -71,6 +72,8 @@ fn copy(value: &Value) -> Value {
 
 /// Levels of lists and maps in each other. Go's encoders allow 10,000, or stop at a cycle.
 pub(crate) const DEPTH: usize = 500;
+/// What a byte of a document may become in values.
+pub(crate) const READ_BYTES: usize = 8;
 /// How much may be due before it is charged.
 const STEP_BYTES: usize = 64 << 10;
 
