@@ -58,6 +58,60 @@ fn every_function_has_a_case() {
     assert!(without.is_empty(), "{without:?}");
 }
 
+/// Arguments at the edges of what functions are made for.
+const EDGES: &[&str] = &[
+    "nil",
+    "true",
+    "0",
+    "-9223372036854775808",
+    "9223372036854775807",
+    "65536",
+    "(float64 \"nan\")",
+    "(float64 \"-inf\")",
+    "5e-324",
+    "\"\"",
+    "\"\\xff\\x00\"",
+    "\"a(b[c\"",
+    "(repeat 3000 \"(\")",
+    "(repeat 3000 \"[\")",
+    "(list)",
+    "(rest (list))",
+    "(until 300)",
+    "(list nil 1 \"a\" (list))",
+    "(dict \"a\" nil)",
+    "(fromJson \"null\")",
+    "(splitList \"\" \"äb\")",
+    "(int64 -9223372036854775808)",
+    "now",
+    "(now.AddDate 100000000 5 7)",
+    "(semver \"18446744073709551615.0.0-a\")",
+    "(genCA \"\" 9223372036854775807)",
+    ".Values.m",
+    "\"Europe/Berlin\"",
+];
+
+#[test]
+fn no_argument_brings_a_function_down() {
+    let table = Table::read(TABLES[0]);
+    let mut next = 1usize;
+    let mut pick = |count: usize| {
+        next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (next >> 33) % count
+    };
+    for name in helm().names() {
+        for round in 0..15 {
+            let arguments: Vec<&str> = (0..round % 5).map(|_| EDGES[pick(EDGES.len())]).collect();
+            let call = format!("{name} {}", arguments.join(" "));
+            let template = format!(
+                "{{{{ $r := {call} }}}}{{{{ toJson $r | len }}}}{{{{ toYaml $r | len }}}}{{{{ print $r | len }}}}"
+            );
+            match table.answer(&template) {
+                Answer::Out(_) | Answer::Error(_) => {}
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_known_to_differ_still_does() {
     let table = Table::read(include_str!("sprig/differences.json"));

@@ -26,6 +26,20 @@ fn value(version: Version, pointer: bool) -> Value {
     Value::Object(Rc::new(Held { version, pointer }))
 }
 
+/// What a deep copy of a version is: reflection cannot read its fields, and they are zero.
+pub(crate) fn copied(object: &dyn Object) -> Option<Value> {
+    object.as_any().downcast_ref::<Held>()?;
+    let zero = Version {
+        major: 0,
+        minor: 0,
+        patch: 0,
+        prerelease: String::new(),
+        metadata: String::new(),
+        original: String::new(),
+    };
+    Some(value(zero, true))
+}
+
 /// A `*semver.Version`, or a `semver.Version` where a method gives one.
 struct Held {
     version: Version,

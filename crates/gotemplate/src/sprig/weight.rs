@@ -66,6 +66,7 @@ fn copy(value: &Value) -> Value {
             }
             new.into()
         }
+        Value::Object(object) => super::version::copied(&**object).unwrap_or_else(|| value.clone()),
         other => other.clone(),
     }
 }

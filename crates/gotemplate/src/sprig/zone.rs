@@ -181,6 +181,8 @@ impl Footer {
 
     fn at(&self, seconds: i64) -> Period {
         let Some((summer, begin, end)) = &self.summer else { return self.standard.clone() };
+        // Years beyond a thousand million are as that one.
+        let seconds = seconds.clamp(-1 << 55, 1 << 55);
         let year = year_of((seconds + i64::from(self.standard.offset)).div_euclid(DAY));
         let begin = begin.of(year) - i64::from(self.standard.offset);
         let end = end.of(year) - i64::from(summer.offset);
