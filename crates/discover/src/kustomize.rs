@@ -15,7 +15,6 @@ mod file;
 mod generators;
 mod images;
 mod item;
-mod json;
 mod json_patch;
 mod merge;
 mod metadata;

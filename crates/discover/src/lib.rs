@@ -1,8 +1,10 @@
 //! Finds every image that manifests, charts, kustomizations and cluster descriptions ask for, with proof of where.
 
 pub mod chart;
+pub mod cluster;
 pub mod dockerfile;
 mod error;
+mod json;
 pub mod kustomize;
 pub mod manifest;
 mod mirror;

@@ -3,8 +3,8 @@
 use super::edit;
 use super::fault::Fault;
 use super::item::{Behavior, Item};
-use super::json;
 use super::schema::Schema;
+use crate::json;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use larder_core::{Algorithm, Hasher};

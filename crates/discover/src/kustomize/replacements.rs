@@ -127,7 +127,7 @@ fn put_embedded(object: &mut Node, steps: &[String], create: bool, value: &Node)
         let inner = yaml::to_value(&inner).ok()?;
         let is_json = text.trim_start().starts_with(['{', '[']);
         let new =
-            if is_json { super::json::text(&inner) } else { yaml::emit(&inner).ok()?.trim().to_owned() };
+            if is_json { crate::json::text(&inner) } else { yaml::emit(&inner).ok()?.trim().to_owned() };
         *place = edit::text(new, value.line);
         return Some(());
     }

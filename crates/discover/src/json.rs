@@ -4,7 +4,7 @@ use larder_gotemplate::{Value, yaml};
 use std::fmt::Write;
 
 /// A value on one line, keys sorted, with what could be HTML escaped.
-pub(super) fn text(value: &Value) -> String {
+pub(crate) fn text(value: &Value) -> String {
     let mut out = String::new();
     write(&mut out, value);
     out
