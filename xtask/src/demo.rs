@@ -25,6 +25,26 @@ const IMAGE: Recipe = Recipe {
     variant: "minbase",
     packages: &[&["python3-minimal", "libpython3-stdlib"], &["git"]],
 };
+/// The cluster that is looked through.
+const CLUSTER: [(&str, &str); 6] = [
+    ("chart/Chart.yaml", "apiVersion: v2\nname: shop\nversion: 1.0.0\nappVersion: '12'\n"),
+    ("chart/values.yaml", "image: {repository: REGISTRY/demo/debian}\n"),
+    (
+        "chart/templates/web.yaml",
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web}\nspec:\n  template:\n    spec:\n      containers:\n      \
+         - name: web\n        image: {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}\n",
+    ),
+    (
+        "deploy/base/job.yaml",
+        "apiVersion: batch/v1\nkind: Job\nmetadata: {name: move}\nspec:\n  template:\n    spec:\n      \
+         containers: [{name: move, image: 'debian:dev'}]\n",
+    ),
+    ("deploy/base/kustomization.yaml", "resources: [job.yaml]\n"),
+    (
+        "deploy/prod/kustomization.yaml",
+        "resources: [../base]\nimages:\n- {name: debian, newName: REGISTRY/demo/debian, newTag: '12'}\n",
+    ),
+];
 /// A line slow enough that progress can be watched and a pull be killed in its middle.
 const LINE_BYTES_PER_SECOND: u64 = 16 << 20;
 
@@ -42,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     demo.run_from_it()?;
     demo.kill_and_resume()?;
     demo.check()?;
+    demo.discover()?;
     let demo = demo.serve()?;
     demo.close(start.elapsed());
     Ok(())
@@ -158,6 +179,26 @@ impl Demo {
         ]))
     }
 
+    /// A cluster of one chart and one overlay.
+    fn discover(&self) -> Result<()> {
+        title(
+            "What will a cluster ask for? Charts and kustomizations are rendered, and every image has its proof",
+        );
+        let cluster = self.place.path().join("cluster");
+        for (name, text) in CLUSTER {
+            let path = cluster.join(name);
+            std::fs::create_dir_all(path.parent().context("every file is in a directory")?)?;
+            let address = self.relay.address().to_string();
+            std::fs::write(path, text.replace("REGISTRY", &address)).context("cannot write the example")?;
+        }
+        let path = cluster.to_string_lossy().into_owned();
+        let lock = self.place.path().join("larder.lock").to_string_lossy().into_owned();
+        self.show(&["discover", &path])?;
+        self.show(&["lock", &path, "--file", &lock])?;
+        println!("\nWould it start with the network unplugged?");
+        self.show(&["ready", "--lock", &lock])
+    }
+
     /// In a third, empty store, in front of the registry.
     fn serve(mut self) -> Result<Self> {
         title("Serve: one registry in front of all, which goes on when they are gone");
@@ -208,9 +249,11 @@ impl Demo {
             "\n── That was larder, in {:.0} seconds ──\n\
              Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount\n\
              without extracting, with programs run from it; a pull killed half-way and resumed; a store that\n\
-             verifies and that skopeo reads; a registry in front of another, which serves on without it.\n\n\
+             verifies and that skopeo reads; every image of a cluster found, pinned and looked for; a registry in\n\
+             front of another, which serves on without it.\n\n\
              Try next, with target/debug/larder:\n  \
              larder pull debian:12                  from Docker Hub, if you are online\n  \
+             larder discover ./manifests ./chart    which images a cluster of yours asks for\n  \
              larder copy docker://SRC oci:DIR:TAG   between registries, layouts and archives\n  \
              larder serve                           a registry, and a cache in front of all others\n  \
              larder gc --dry-run                    what could go\n  \
