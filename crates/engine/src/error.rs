@@ -86,7 +86,7 @@ pub enum Error {
     #[error("{image} {problem}")]
     NotReady {
         /// Which one.
-        image: Reference,
+        image: Box<Reference>,
         /// What is missing.
         problem: String,
     },
@@ -94,11 +94,11 @@ pub enum Error {
     #[error("{image} stands for {stands_for}, and not for {wanted} as it was locked")]
     OtherDigest {
         /// Which one.
-        image: Reference,
+        image: Box<Reference>,
         /// What the lock file says.
-        wanted: Digest,
+        wanted: Box<Digest>,
         /// What it is.
-        stands_for: Digest,
+        stands_for: Box<Digest>,
     },
     /// There is no such chart.
     #[error("the chart {chart} {problem}")]

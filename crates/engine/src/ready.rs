@@ -79,7 +79,7 @@ impl Engine {
                 Some(name) if name.descriptor.digest == wanted => {}
                 Some(name) => {
                     let stands_for = name.descriptor.digest;
-                    return Err(Error::OtherDigest { image: needed.image.clone(), wanted, stands_for });
+                    return Err(other(&needed.image, wanted, stands_for));
                 }
                 None => return Err(self.absent(&needed.image)),
             }
@@ -90,7 +90,7 @@ impl Engine {
                 return Err(match platforms {
                     [_] => self.absent(&needed.image),
                     _ => Error::NotReady {
-                        image: needed.image.clone(),
+                        image: Box::new(needed.image.clone()),
                         problem: format!("is not in the store for {platform}"),
                     },
                 });
@@ -100,7 +100,10 @@ impl Engine {
     }
 
     fn absent(&self, image: &Reference) -> Error {
-        Error::NotReady { image: image.clone(), problem: "is not in the store, or not whole".into() }
+        Error::NotReady {
+            image: Box::new(image.clone()),
+            problem: "is not in the store, or not whole".into(),
+        }
     }
 
     async fn is_served(&self, needed: &Needed, platforms: &[Platform], registry: &Registry) -> Result<()> {
@@ -122,7 +125,7 @@ impl Engine {
             }
         }
         Err(last.unwrap_or_else(|| Error::NotReady {
-            image: image.clone(),
+            image: Box::new(image.clone()),
             problem: format!("has no name that {registry} could have it by"),
         }))
     }
@@ -136,7 +139,7 @@ impl Engine {
         if let Some(wanted) = needed.digest
             && document.digest() != wanted
         {
-            return Err(Error::OtherDigest { image: there.clone(), wanted, stands_for: document.digest() });
+            return Err(other(there, wanted, document.digest()));
         }
         let manifests = match document.manifest() {
             Manifest::Index(index) => {
@@ -160,12 +163,20 @@ impl Engine {
             for blob in blobs {
                 if repo.has_blob(&blob.digest).await.map_err(failed)?.is_none() {
                     return Err(Error::NotReady {
-                        image: there.clone(),
+                        image: Box::new(there.clone()),
                         problem: format!("lacks the blob {}", blob.digest),
                     });
                 }
             }
         }
         Ok(())
+    }
+}
+
+fn other(image: &Reference, wanted: Digest, stands_for: Digest) -> Error {
+    Error::OtherDigest {
+        image: Box::new(image.clone()),
+        wanted: Box::new(wanted),
+        stands_for: Box::new(stands_for),
     }
 }
