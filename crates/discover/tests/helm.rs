@@ -380,10 +380,10 @@ fn the_outline_has_what_is_switched_off_with_the_values_it_would_have() -> Resul
     let chart = Chart::load(&charts().join("parts"), &Limits::default())?;
     let parts = chart.outline(&Map::new())?;
     let shown: BTreeMap<&str, bool> = parts.iter().map(|part| (part.path.as_str(), part.enabled)).collect();
-    assert_eq!(shown["parts/charts/replica"], false);
-    assert_eq!(shown["parts/charts/replica/charts/inner"], false);
-    assert_eq!(shown["parts/charts/primary/charts/inner"], true);
-    assert_eq!(shown["parts/charts/spare"], false);
+    assert!(!shown["parts/charts/replica"]);
+    assert!(!shown["parts/charts/replica/charts/inner"]);
+    assert!(shown["parts/charts/primary/charts/inner"]);
+    assert!(!shown["parts/charts/spare"]);
     assert_eq!(shown.len(), 10, "{shown:?}");
     let replica = parts.iter().find(|part| part.path == "parts/charts/replica").context("the replica")?;
     assert!(matches!(replica.values.get("size"), Some(Value::Float(7.0))));
