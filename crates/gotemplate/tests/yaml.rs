@@ -28,7 +28,7 @@ fn texts_are_read_as_helm_reads_them() {
         let read = yaml::parse(text.as_bytes());
         match expected.get("value") {
             Some(value) => {
-                assert_eq!(read.map(|value| to_json(&value)), Ok(to_json(&from_json(value))), "{text:?}")
+                assert_eq!(read.map(|value| to_json(&value)), Ok(to_json(&from_json(value))), "{text:?}");
             }
             None => assert!(read.is_err(), "{text:?}"),
         }
@@ -155,7 +155,9 @@ fn from_json(value: &serde_json::Value) -> Value {
     match value {
         serde_json::Value::Null => Value::Nil,
         serde_json::Value::Bool(value) => Value::Bool(*value),
-        serde_json::Value::Number(number) => Value::Float(number.as_f64().unwrap()),
+        serde_json::Value::Number(number) => {
+            Value::Float(number.as_f64().expect("numbers of JSON are floats, too"))
+        }
         serde_json::Value::String(text) => Value::from(text.as_str()),
         serde_json::Value::Array(items) => Value::list(items.iter().map(from_json).collect()),
         serde_json::Value::Object(entries) => {
