@@ -1,5 +1,6 @@
 //! `bench`: figures, taken on real input in one run beside the peers and the floor, as ratios into docs/benchmarks.md.
 
+mod discover;
 mod disk;
 mod floor;
 mod gc;
@@ -36,6 +37,8 @@ enum Bench {
     Pull(pull::Arguments),
     /// What it costs to find out that there is nothing to do: a warm pull, and `is_cached` in a store of 10,000 images.
     Lookup(lookup::Arguments),
+    /// Finding images in manifests: precision and recall over the labelled corpus, and 2,000 manifests.
+    Discover(discover::Arguments),
     /// Collecting half of a store of 10,000 blobs.
     Gc(gc::Arguments),
     /// Serving: blobs, manifests and cold images through larder and through docker-registry, beside bare `sendfile`.
@@ -52,6 +55,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     if !arguments.optimized {
         return optimized();
     }
+    // Nothing of it needs other programs or a network.
+    if let Bench::Discover(discover) = &arguments.bench {
+        return discover::run(discover);
+    }
     if !arguments.inside {
         packages::require(packages::FOR_BENCH)?;
         return enclosure::enter();
@@ -59,6 +66,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
     match arguments.bench {
         Bench::Pull(pull) => pull::run(&pull),
         Bench::Lookup(lookup) => lookup::run(&lookup),
+        Bench::Discover(_) => unreachable!("it ran before the enclosure"),
         Bench::Gc(gc) => gc::run(&gc),
         Bench::Serve(serve) => serve::run(&serve),
         Bench::Floor(floor) => floor::run(&floor),

@@ -3,7 +3,7 @@
 use super::parts::strip_scheme;
 use super::pattern::{Step, display};
 use super::rules::{Read, Rule};
-use super::shape::{Needs, Shape};
+use super::shape::Shape;
 use super::walk::{Origin, Walk, is_variable};
 use super::{Confidence, Reason};
 use base64::Engine as _;
@@ -154,11 +154,8 @@ pub(super) fn words(walk: &mut Walk<'_, '_>, rule: &Rule, node: &Node, text: &st
     for (line, number) in text.lines().zip(0..) {
         for word in line.split(is_separator) {
             let word = strip_scheme(word.trim_end_matches(['.', ':']), &rule.schemes);
-            // The needs of words are always more than a name; without a slash there is no registry.
-            if (rule.needs == Needs::Full && !word.contains('/')) || walk.is_none(word) {
-                continue;
-            }
-            if !Shape::of(word).is_some_and(|shape| shape.has(rule.needs)) {
+            let fits = Shape::of(word).is_some_and(|shape| shape.has(rule.needs));
+            if !fits || walk.is_none(word) {
                 continue;
             }
             if let Ok(reference) = word.parse() {

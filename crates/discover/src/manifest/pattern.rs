@@ -50,20 +50,29 @@ impl Glob {
         match self {
             Self::Everything => true,
             Self::Exact(exact) => exact == text,
-            Self::Prefix(prefix) => text.starts_with(prefix.as_str()),
-            // The last byte says it for nearly all.
-            Self::Suffix(suffix) => {
-                text.as_bytes().last() == suffix.as_bytes().last() && text.ends_with(suffix.as_str())
-            }
+            // One byte says it for nearly all.
+            Self::Prefix(prefix) => begins_alike(text, prefix) && text.starts_with(prefix.as_str()),
+            Self::Suffix(suffix) => ends_alike(text, suffix) && text.ends_with(suffix.as_str()),
             Self::Pieces(pieces) => matches_pieces(pieces, text),
         }
     }
+}
+
+fn begins_alike(text: &str, prefix: &str) -> bool {
+    prefix.is_empty() || text.as_bytes().first() == prefix.as_bytes().first()
+}
+
+fn ends_alike(text: &str, suffix: &str) -> bool {
+    suffix.is_empty() || text.as_bytes().last() == suffix.as_bytes().last()
 }
 
 fn matches_pieces(pieces: &[String], text: &str) -> bool {
     let [first, middle @ .., last] = pieces else {
         return false;
     };
+    if !begins_alike(text, first) || !ends_alike(text, last) {
+        return false;
+    }
     let Some(rest) = text.strip_prefix(first.as_str()).and_then(|rest| rest.strip_suffix(last.as_str()))
     else {
         return false;

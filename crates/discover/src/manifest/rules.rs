@@ -121,6 +121,8 @@ struct Kind {
 #[derive(Debug, Clone, Default)]
 struct Index {
     exact: HashMap<String, Vec<usize>>,
+    /// `*suffix`, by the last byte.
+    suffixes: HashMap<u8, Vec<(Glob, Vec<usize>)>>,
     globs: Vec<(Glob, Vec<usize>)>,
 }
 
@@ -212,12 +214,20 @@ impl Rules {
 
 impl Index {
     fn add(&mut self, glob: &Glob, number: usize) {
-        match glob {
-            Glob::Exact(key) => self.exact.entry(key.clone()).or_default().push(number),
-            glob => match self.globs.iter_mut().find(|(known, _)| known == glob) {
-                Some((_, numbers)) => numbers.push(number),
-                None => self.globs.push((glob.clone(), vec![number])),
+        let globs = match glob {
+            Glob::Exact(key) => {
+                self.exact.entry(key.clone()).or_default().push(number);
+                return;
+            }
+            Glob::Suffix(suffix) => match suffix.bytes().last() {
+                Some(last) => self.suffixes.entry(last).or_default(),
+                None => &mut self.globs,
             },
+            _ => &mut self.globs,
+        };
+        match globs.iter_mut().find(|(known, _)| known == glob) {
+            Some((_, numbers)) => numbers.push(number),
+            None => globs.push((glob.clone(), vec![number])),
         }
     }
 
@@ -225,7 +235,9 @@ impl Index {
         if let Some(numbers) = self.exact.get(key) {
             found.extend(numbers);
         }
-        for (_, numbers) in self.globs.iter().filter(|(glob, _)| glob.matches(key)) {
+        let suffixes = key.bytes().last().and_then(|last| self.suffixes.get(&last));
+        let globs = suffixes.into_iter().flatten().chain(&self.globs);
+        for (_, numbers) in globs.filter(|(glob, _)| glob.matches(key)) {
             found.extend(numbers);
         }
     }

@@ -3,7 +3,7 @@
 use larder_discover::manifest::{Confidence, Rules, Scanner};
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::Path;
 
 /// How the built-in rules do on the corpus.
 #[derive(Debug, Default)]
@@ -23,14 +23,8 @@ pub(crate) struct Measure {
 }
 
 impl Measure {
-    /// Scans every file of the corpus.
-    pub(crate) fn of_corpus() -> Self {
-        let directory = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus"));
-        Self::of(&directory)
-    }
-
     /// Scans every file that `labels.tsv` of `directory` names.
-    pub(crate) fn of(directory: &std::path::Path) -> Self {
+    pub(crate) fn of(directory: &Path) -> Self {
         let labels = std::fs::read_to_string(directory.join("labels.tsv")).expect("the corpus has labels");
         let mut wanted: HashMap<(String, u32, String), bool> = HashMap::new();
         for line in labels.lines().filter(|line| !line.starts_with('#')) {
