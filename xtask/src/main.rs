@@ -8,6 +8,7 @@ mod bench;
 mod demo;
 mod enclosure;
 mod generate;
+mod helm;
 mod image;
 mod larder;
 mod layers;

@@ -31,6 +31,9 @@ pub(crate) const FOR_TESTS: &[(&str, &str)] = &[
     ("mount", "mount"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
+    ("npm", "npm"),
+    ("python3", "python3"),
+    ("pip3", "python3-pip"),
 ];
 
 /// What `demo` runs.

@@ -1,5 +1,6 @@
 //! `soak`: trials of robustness that take minutes. Each prints what it did and fails when a promise is broken.
 
+mod charts;
 mod files;
 mod kill;
 mod resets;
@@ -34,9 +35,14 @@ enum Trial {
     Serve(serve::Arguments),
     /// Mount and unpack images of a million files: memory stays below 200 MB.
     Files(files::Arguments),
+    /// Render public charts with larder and with Helm: every text is the same.
+    Charts(charts::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
+    if let Trial::Charts(charts) = &arguments.trial {
+        return charts::run(charts);
+    }
     packages::require(packages::FOR_SOAK)?;
     let binary = match &arguments.larder {
         Some(binary) => binary.clone(),
@@ -50,6 +56,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Trial::Resets(resets) => resets::run(resets, &binary, &mut random),
         Trial::Serve(serve) => serve::run(serve, &binary, &mut random),
         Trial::Files(files) => files::run(files, &binary),
+        Trial::Charts(charts) => charts::run(charts),
     }
     .with_context(|| format!("with --seed {seed}"))
 }

@@ -5,7 +5,7 @@ use crate::program;
 use crate::stage::Stages;
 use crate::suite;
 use crate::workspace::{Workspace, cargo, root};
-use crate::{generate, layers};
+use crate::{generate, helm, layers};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::process::{Command, Stdio};
@@ -18,7 +18,9 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     packages::require(packages::FOR_TESTS)?;
-    suite::kustomize(&Workspace::read()?.target)?;
+    let target = Workspace::read()?.target;
+    suite::kustomize(&target)?;
+    helm::require(&target)?;
     let runner = Runner::choose();
     let mut closing = Vec::new();
     let mut stages = Stages::default();

@@ -1,6 +1,9 @@
-//! Renders charts with larder and with Helm 4.2.3 and compares every text: `helm_comparison DIR [--only WORD] [--answers FILE]
-//! [--show N]`. DIR has charts, unpacked, with their dependencies in `charts/`; each is rendered with its own values and once
-//! more with each of its `ci/*values.yaml`.
+//! Renders charts with larder and with Helm and compares every text: `helm_comparison DIR [--only WORD] [--answers FILE]
+//! [--show N] [--program yes]`. DIR has charts, unpacked, with their dependencies in `charts/`; each is rendered with its own
+//! values and once more with each of its `ci/*values.yaml`. Exits with an error if a text is not that of Helm 4.2.3.
+//!
+//! `--program yes` also runs Helm 3.10.1 as a user would, with the charts' own values, and compares what is printed. What it says
+//! otherwise is listed and no error: later Helms changed it.
 //!
 //! What Helm gives differently each time (keys, certificates, times, and checksums of them) is found by asking it twice; such
 //! lines are not compared. `--answers` keeps what Helm said, so that the next comparison need not ask.
@@ -9,8 +12,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use larder_core::report;
-use larder_discover::chart::{Chart, Limits, RenderOptions, read_values};
-use larder_testkit::tools::{HelmAnswer, HelmLibrary, HelmRequest};
+use larder_discover::chart::{Capabilities, Chart, KubeVersion, Limits, Print, RenderOptions, read_values};
+use larder_testkit::tools::{Helm, HelmAnswer, HelmLibrary, HelmRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -40,8 +43,73 @@ fn main() -> Result<()> {
         let verdict = judge(ours, theirs, again.get(&at).copied());
         tally.add(case, verdict, *took, theirs.took, arguments.show);
     }
-    tally.print();
+    let failed = tally.failed();
+    tally.print("Helm 4.2.3 as a library");
+    if arguments.program {
+        program(&cases, arguments.show)?;
+    }
+    if failed > 0 { bail!("{failed} renderings are not those of Helm") } else { Ok(()) }
+}
+
+/// What Helm 3.10.1 prints, beside what larder prints.
+fn program(cases: &[Case], show: usize) -> Result<()> {
+    let helm = Helm::installed()?;
+    let capabilities = capabilities_of(&helm)?;
+    let mut tally = Tally::default();
+    for case in cases.iter().filter(|case| case.values.is_none()) {
+        let start = Instant::now();
+        let ours = printed(case, &capabilities);
+        let took = start.elapsed();
+        let said = || -> Result<HelmAnswer> {
+            let chart = case.chart.display().to_string();
+            let arguments = ["template", NAME, &chart, "-n", NAMESPACE, "--kube-version", KUBE_VERSION];
+            let outcome = helm.helm(&arguments).outcome()?;
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            let texts = if outcome.status.success() {
+                Ok(Texts::from([("output".to_owned(), text_of(&text(&outcome.stdout)))]))
+            } else {
+                Err(text(&outcome.stderr).trim().trim_start_matches("Error: ").to_owned())
+            };
+            Ok(HelmAnswer { texts, manifest: None, took: outcome.elapsed })
+        };
+        let theirs = said()?;
+        let again = if is_same(&ours, &theirs) { None } else { Some(said()?) };
+        tally.add(case, judge(&ours, &theirs, again.as_ref()), took, theirs.took, show);
+    }
+    tally.print("the program of Helm 3.10.1");
     Ok(())
+}
+
+/// What templates find out about the cluster from that Helm.
+fn capabilities_of(helm: &Helm) -> Result<Capabilities> {
+    let chart = tempfile::tempdir()?;
+    std::fs::create_dir(chart.path().join("templates"))?;
+    std::fs::write(chart.path().join("Chart.yaml"), "apiVersion: v2\nname: a\nversion: 0.1.0\n")?;
+    let template = "versions: {{ .Capabilities.APIVersions | join \" \" }}";
+    std::fs::write(chart.path().join("templates/a.yaml"), template)?;
+    let said = helm.helm(&["template", NAME, &chart.path().display().to_string()]).run()?.text();
+    let versions = said.lines().find_map(|line| line.strip_prefix("versions: ")).context("no versions")?;
+    let api_versions = versions.split(' ').map(str::to_owned).collect();
+    Ok(Capabilities { kube_version: KubeVersion::parse(KUBE_VERSION)?, api_versions })
+}
+
+fn printed(case: &Case, capabilities: &Capabilities) -> Result<Texts, String> {
+    let said = |error: larder_discover::Error| report(&error);
+    let limits = Limits { outside_links: true, ..Limits::default() };
+    let chart = Chart::load(&case.chart, &limits).map_err(said)?;
+    let options = RenderOptions {
+        release: NAME.into(),
+        namespace: NAMESPACE.into(),
+        capabilities: capabilities.clone(),
+        ..Default::default()
+    };
+    let text = chart.render(&options).and_then(|rendered| rendered.print(&Print::default())).map_err(said)?;
+    Ok(Texts::from([("output".to_owned(), text_of(&text))]))
+}
+
+/// Without blanks at the ends, which Helm 3 cuts off.
+fn text_of(text: &str) -> String {
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
 }
 
 struct Arguments {
@@ -49,19 +117,21 @@ struct Arguments {
     only: String,
     answers: Option<PathBuf>,
     show: usize,
+    program: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self> {
         let mut all = std::env::args().skip(1);
         let charts = all.next().context("name a directory with charts")?.into();
-        let mut arguments = Self { charts, only: String::new(), answers: None, show: 3 };
+        let mut arguments = Self { charts, only: String::new(), answers: None, show: 3, program: false };
         while let Some(name) = all.next() {
             let value = all.next().with_context(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--only" => arguments.only = value,
                 "--answers" => arguments.answers = Some(value.into()),
                 "--show" => arguments.show = value.parse()?,
+                "--program" => arguments.program = value == "yes",
                 _ => bail!("there is no {name}"),
             }
         }
@@ -268,15 +338,21 @@ impl Tally {
         }
     }
 
-    fn print(mut self) {
-        println!("{} renderings:", self.counts.values().sum::<usize>());
+    /// Renderings that are not those of Helm. Where only Helm fails, it wanted to fetch something.
+    fn failed(&self) -> usize {
+        let labels = ["different", "only larder fails", "both fail, with other words"];
+        labels.iter().filter_map(|label| self.counts.get(label)).sum()
+    }
+
+    fn print(mut self, helm: &str) {
+        println!("{helm}, {} renderings:", self.counts.values().sum::<usize>());
         for (label, count) in &self.counts {
             println!("{count:6} {label}");
         }
         self.ratios.sort_by(f64::total_cmp);
         if let (Some(median), Some((most, name))) = (self.ratios.get(self.ratios.len() / 2), &self.slowest) {
             println!(
-                "loading and rendering: larder {:.2?}, Helm's library {:.2?}; median of the ratios {median:.1}; slowest {name} {most:.2?}",
+                "loading and rendering: larder {:.2?}, Helm {:.2?}; median of the ratios {median:.1}; slowest for larder: {name} {most:.2?}",
                 self.ours, self.theirs
             );
         }
@@ -285,3 +361,4 @@ impl Tally {
 
 const NAME: &str = "release";
 const NAMESPACE: &str = "space";
+const KUBE_VERSION: &str = "v1.30.0";

@@ -50,11 +50,11 @@ impl Case {
 fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for chart in sorted(&charts()) {
-        let name = chart.file_name().unwrap().to_str().unwrap().to_owned();
+        let name = chart.file_name().and_then(|name| name.to_str()).expect("a name").to_owned();
         cases.push(Case::new(&name, chart.clone()));
         if chart.join("ci").is_dir() {
             for values in sorted(&chart.join("ci")) {
-                let file = values.file_name().unwrap().to_str().unwrap();
+                let file = values.file_name().and_then(|name| name.to_str()).expect("a name");
                 let name = format!("{name} with {file}");
                 cases.push(Case { name, chart: chart.clone(), values: vec![values] });
             }
@@ -69,7 +69,7 @@ fn charts() -> PathBuf {
 
 fn sorted(directory: &Path) -> Vec<PathBuf> {
     let mut paths: Vec<PathBuf> =
-        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
+        fs::read_dir(directory).expect("a directory").map(|entry| entry.expect("an entry").path()).collect();
     paths.sort();
     paths
 }
@@ -80,11 +80,11 @@ fn options(values: Map) -> RenderOptions<'static> {
 
 /// A chart of these files in a directory that goes with it.
 fn written(files: &[(&str, &str)]) -> tempfile::TempDir {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = tempfile::tempdir().expect("a directory");
     for (name, text) in files {
         let path = directory.path().join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+        fs::write(path, text).expect("a file");
     }
     directory
 }

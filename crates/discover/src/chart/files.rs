@@ -89,11 +89,28 @@ impl Object for Files {
     }
 
     fn print(&self) -> String {
-        let entry = |(name, text): (&Rc<str>, &Text)| {
-            let numbers: Vec<String> = text.as_bytes().iter().map(ToString::to_string).collect();
-            format!("{name}:[{}]", numbers.join(" "))
-        };
-        format!("map[{}]", self.0.iter().map(entry).collect::<Vec<_>>().join(" "))
+        let mut text = String::from("map[");
+        for (at, (name, content)) in self.0.iter().enumerate() {
+            text.push_str(if at > 0 { " " } else { "" });
+            text.push_str(name);
+            text.push_str(":[");
+            for (at, byte) in content.as_bytes().iter().enumerate() {
+                // Megabytes are printed where a template prints dot.
+                let digits = [b'0' + byte / 100, b'0' + byte / 10 % 10, b'0' + byte % 10];
+                let skip = if *byte >= 100 {
+                    0
+                } else if *byte >= 10 {
+                    1
+                } else {
+                    2
+                };
+                text.push_str(if at > 0 { " " } else { "" });
+                text.extend(digits[skip..].iter().map(|digit| char::from(*digit)));
+            }
+            text.push(']');
+        }
+        text.push(']');
+        text
     }
 
     /// `[]byte` is base64 in JSON, and with it in YAML.
@@ -161,5 +178,7 @@ mod tests {
         assert_eq!(call(&files.glob(&"a/*".into()), "AsConfig", &[]), "x.txt: |\n  one\n  two\ny.txt: three");
         assert_eq!(call(&files.glob(&"*.bin".into()), "AsSecrets", &[]), "b.bin: AQ==");
         assert!(files.get("Get", &[]).unwrap().is_err());
+        assert_eq!(files.glob(&"a/y.txt".into()).print(), "map[a/y.txt:[116 104 114 101 101]]");
+        assert_eq!(files.glob(&"b.bin".into()).print(), "map[b.bin:[1]]");
     }
 }
