@@ -99,7 +99,7 @@ fn no_argument_brings_a_function_down() {
         (next >> 33) % count
     };
     for name in helm().names() {
-        for round in 0..15 {
+        for round in 0..8 {
             let arguments: Vec<&str> = (0..round % 5).map(|_| EDGES[pick(EDGES.len())]).collect();
             let call = format!("{name} {}", arguments.join(" "));
             let template = format!(

@@ -1,5 +1,15 @@
 //! The functions of Sprig 3.3.0 (`TxtFuncMap`), but for `env` and `expandenv`, which Helm takes away, and `fail`, which belongs to
 //! the run.
+//!
+//! They are Go's to the words of their errors; `tests/sprig/` has some 3,700 calls with Helm's answers. What differs, and stays so:
+//!
+//! - `now` is the moment of the run and prints without the reading of a monotonic clock; `Local` is UTC.
+//! - `keys` and `values` are sorted, where Go's maps have no order.
+//! - Random texts, salts and serial numbers come from the seed of the run; keys and certificates are placeholders (`certificates`).
+//! - `getHostByName` asks nobody.
+//! - Decimals have 38 digits (`decimal`), and regular expressions may be nested 200 levels deep (`pattern`).
+//! - Values nested deeper than 500 levels, which in Go may bring the process down, are errors (`weight`).
+//! - The words of `fromYaml` and `fromToml` for a broken document are those of other readers.
 
 #[cfg(test)]
 pub(crate) mod call;

@@ -1,8 +1,9 @@
 //! Regular expressions (Sprig's `regex.go`, Go's `regexp`).
 
+use std::borrow::Cow;
 use std::rc::Rc;
 
-use crate::function::{Arguments, Fault, Function, Parameter};
+use crate::function::{Arguments, Fault, Function, Parameter, Run};
 use crate::quote;
 use crate::value::{Element, List, Text, Value};
 
@@ -61,7 +62,45 @@ fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
 fn find(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
     let pattern = compile(args)?;
     let text = args.text(1);
-    Ok(pattern.regex.find(text.as_bytes()).map_or(Text::from(""), |found| found.as_bytes().into()).into())
+    let searched = Searched::new(text.as_bytes(), args.run)?;
+    let found = pattern.regex.find(&searched.bytes);
+    Ok(found.map_or(Text::from(""), |found| searched.original(found.start(), found.end()).into()).into())
+}
+
+/// A text as Go's expressions see it: every byte that is not UTF-8 is a U+FFFD.
+struct Searched<'t> {
+    text: &'t [u8],
+    bytes: Cow<'t, [u8]>,
+    /// Where each byte of `bytes` comes from, and its end; nothing if it is the text itself.
+    origins: Vec<usize>,
+}
+
+impl<'t> Searched<'t> {
+    fn new(text: &'t [u8], run: &mut dyn Run) -> Result<Self, Fault> {
+        if std::str::from_utf8(text).is_ok() {
+            return Ok(Self { text, bytes: Cow::Borrowed(text), origins: Vec::new() });
+        }
+        run.charge(text.len().saturating_mul(3 * size_of::<usize>()))?;
+        let mut bytes = Vec::with_capacity(text.len() + 16);
+        let mut origins = Vec::with_capacity(text.len() + 16);
+        let mut at = 0;
+        for (rune, own) in runes::split(text) {
+            bytes.extend_from_slice(rune.encode_utf8(&mut [0; 4]).as_bytes());
+            origins.resize(bytes.len(), at);
+            at += own.len();
+        }
+        origins.push(at);
+        Ok(Self { text, bytes: Cow::Owned(bytes), origins })
+    }
+
+    fn origin(&self, at: usize) -> usize {
+        self.origins.get(at).copied().unwrap_or(at)
+    }
+
+    /// The part of the text that was found from `start` to `end`.
+    fn original(&self, start: usize, end: usize) -> &'t [u8] {
+        &self.text[self.origin(start)..self.origin(end)]
+    }
 }
 
 fn find_all(args: &mut Arguments<'_>, compile: Compile) -> Result<Value, Fault> {
@@ -83,14 +122,16 @@ fn all_matches(
     limit: i64,
 ) -> Result<Vec<(usize, usize)>, Fault> {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let searched = Searched::new(text, args.run)?;
+    let bytes = &*searched.bytes;
     let mut found = Vec::new();
     let mut walk = Walk::default();
     while found.len() < limit
-        && walk.at <= text.len()
-        && let Some(next) = pattern.regex.find_at(text, walk.at)
+        && walk.at <= bytes.len()
+        && let Some(next) = pattern.regex.find_at(bytes, walk.at)
     {
-        if walk.accepts(text, next.start(), next.end()) {
-            found.push((next.start(), next.end()));
+        if walk.accepts(bytes, next.start(), next.end()) {
+            found.push((searched.origin(next.start()), searched.origin(next.end())));
             args.run.charge(ITEM_BYTES)?;
         }
     }
@@ -124,20 +165,23 @@ fn replace(args: &mut Arguments<'_>, compile: Compile, expands: bool) -> Result<
     let (text, template) = (args.text(1), args.text(2));
     let (text, template) = (text.as_bytes(), template.as_bytes());
     args.run.charge(text.len())?;
+    let searched = Searched::new(text, args.run)?;
+    let bytes = &*searched.bytes;
     let mut out = Vec::new();
     let mut walk = Walk::default();
     let mut copied = 0;
-    while walk.at <= text.len()
-        && let Some(groups) = pattern.regex.captures_at(text, walk.at)
+    while walk.at <= bytes.len()
+        && let Some(groups) = pattern.regex.captures_at(bytes, walk.at)
     {
         let Some(whole) = groups.get(0) else { break };
-        if !walk.accepts(text, whole.start(), whole.end()) {
+        if !walk.accepts(bytes, whole.start(), whole.end()) {
             continue;
         }
         let before = out.len();
-        out.extend_from_slice(&text[copied..whole.start()]);
+        out.extend_from_slice(searched.original(copied, whole.start()));
         if expands {
-            let group = |index| groups.get(index).map(|group| group.as_bytes().to_vec());
+            let group =
+                |index| groups.get(index).map(|group| searched.original(group.start(), group.end()).to_vec());
             replacement::expand(template, &pattern.names, group, &mut out);
         } else {
             out.extend_from_slice(template);
@@ -145,7 +189,7 @@ fn replace(args: &mut Arguments<'_>, compile: Compile, expands: bool) -> Result<
         copied = whole.end();
         args.run.charge(out.len() - before)?;
     }
-    out.extend_from_slice(&text[copied..]);
+    out.extend_from_slice(searched.original(copied, bytes.len()));
     Ok(Text::from(out).into())
 }
 
