@@ -43,3 +43,9 @@ fn formats() {
 fn calls_and_types_of_arguments() {
     compare(include_str!("language/calls.json"), 90);
 }
+
+/// Templates that nobody would write, made of all of the above.
+#[test]
+fn combinations() {
+    compare(include_str!("language/combinations.json"), 600);
+}
