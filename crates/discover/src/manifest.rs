@@ -7,6 +7,7 @@ mod find;
 mod parts;
 mod pattern;
 mod problem;
+mod rule;
 mod rules;
 mod scanner;
 mod shape;

@@ -133,19 +133,23 @@ fn a_wrong_rule_is_refused_with_its_line() {
 
 #[test]
 fn values_take_the_version_of_their_chart_where_a_tag_is_missing() {
-    let values = yaml::parse(b"image: {repository: a/b, tag: ''}\nsub: {image: {repository: c/d}, other: {image: {repository: e/f, tag: 9}}}\nglobal: {imageRegistry: r.example}\n").unwrap();
+    let values = yaml::parse(b"image: {repository: a/b, tag: ''}\nsub: {image: {repository: c/d}, other: {image: {repository: e/f, tag: 9}}}\nglobal: {imageRegistry: r.example}\nown: {image: {repository: quay.io/g/h, tag: 1}}\ntpl: {image: '{{ .Values.x }}'}\n").unwrap();
     let options = ValuesOptions {
         confidence: Confidence::Possible,
         app_versions: AppVersions::default().with(&[], "1.0").with(&["sub"], "2.0"),
     };
     let scanner = Scanner::new(Rules::built_in());
     let scan = scanner.scan_values("values of x", &values, &options);
-    assert_eq!(texts(&scan), ["r.example/a/b:1.0", "r.example/c/d:2.0", "r.example/e/f:9"]);
+    assert_eq!(texts(&scan), ["r.example/a/b:1.0", "quay.io/g/h:1", "r.example/c/d:2.0", "r.example/e/f:9"]);
+    assert_eq!(scan.problems, []);
     assert!(scan.finds.iter().all(|find| find.confidence == Confidence::Possible && find.place.line == 0));
-    assert_eq!(scan.finds[2].place.path, "sub.other.image");
+    assert_eq!(scan.finds[3].place.path, "sub.other.image");
     let without = scanner.scan_values("x", &values, &ValuesOptions::default());
     let confidences: Vec<Confidence> = without.finds.iter().map(|find| find.confidence).collect();
-    assert_eq!(confidences, [Confidence::Possible, Confidence::Possible, Confidence::Likely]);
+    assert_eq!(
+        confidences,
+        [Confidence::Possible, Confidence::Likely, Confidence::Possible, Confidence::Likely]
+    );
 }
 
 #[test]

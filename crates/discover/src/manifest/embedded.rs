@@ -2,7 +2,7 @@
 
 use super::parts::strip_scheme;
 use super::pattern::{Step, display};
-use super::rules::{Read, Rule};
+use super::rule::{Read, Rule};
 use super::shape::Shape;
 use super::walk::{Origin, Walk, is_variable};
 use super::{Confidence, Reason};

@@ -1,6 +1,6 @@
 //! References in pieces: `{registry: …, repository: …, tag: …}`.
 
-use super::rules::{Part, Parts};
+use super::rule::{Part, Parts};
 use larder_gotemplate::yaml::Node;
 
 /// A reference put together.
@@ -14,6 +14,17 @@ pub(super) struct Whole<'a> {
     pub(super) keys: Vec<&'a str>,
 }
 
+/// What stands around a map with pieces.
+#[derive(Default)]
+pub(super) struct Around<'a> {
+    /// Stands for the registry of the map.
+    pub(super) registry: Option<&'a str>,
+    /// Stands for a tag that is not written.
+    pub(super) tag: Option<&'a str>,
+    /// A map around this one, for rules that inherit.
+    pub(super) outer: Option<&'a Node>,
+}
+
 /// The pieces that a map has.
 struct Pieces<'a> {
     map: &'a Node,
@@ -21,23 +32,26 @@ struct Pieces<'a> {
 }
 
 /// Puts the pieces of `map` together. `None` if it has not those that are needed, or if they are whole references already.
-/// `registry` stands for the one of the map, `tag` for a tag that is not written.
 pub(super) fn whole<'a>(
     parts: &'a Parts,
     map: &'a Node,
     schemes: &[String],
-    registry: Option<&str>,
-    tag: Option<&str>,
+    around: &Around<'a>,
 ) -> Option<Whole<'a>> {
     let mut pieces = Pieces { map, keys: Vec::new() };
-    let found_registry = pieces.take(&parts.registry);
+    let inherited = |keys| around.outer.and_then(|map| Pieces { map, keys: Vec::new() }.take(keys));
+    let found_registry = pieces.take(&parts.registry).or_else(|| inherited(&parts.registry));
     let (mut name, node) = match pieces.take(&parts.repository) {
         Some((text, node)) => (strip_scheme(text, schemes).to_owned(), node),
         None if parts.registry.is_empty() || parts.needs.contains(&Part::Repository) => return None,
         None => found_registry.map(|(_, node)| (String::new(), node))?,
     };
     let found_name = pieces.take(&parts.name);
-    let found_tag = pieces.take(&parts.tag);
+    let found_tag = pieces.take(&parts.tag).or_else(|| inherited(&parts.tag));
+    // A name with a path is not one inside of somebody else's registry.
+    if around.outer.is_some() && name.contains('/') {
+        return None;
+    }
     let found_digest = pieces.take(&parts.digest);
     for need in &parts.needs {
         let there = match need {
@@ -54,6 +68,8 @@ pub(super) fn whole<'a>(
     if let Some((last, _)) = found_name {
         name = format!("{}/{last}", name.trim_end_matches('/'));
     }
+    let hosted = name.split_once('/').is_some_and(|(host, _)| host.contains(['.', ':']));
+    let registry = around.registry.filter(|_| found_registry.is_some() || !hosted);
     if let Some(registry) = registry.or(found_registry.map(|(text, _)| text)) {
         let registry = strip_scheme(registry, schemes).trim_end_matches('/');
         if !name.starts_with(&format!("{registry}/")) {
@@ -65,7 +81,7 @@ pub(super) fn whole<'a>(
     if named && (found_tag.is_some() || found_digest.is_some()) || name.contains(char::is_whitespace) {
         return None;
     }
-    let tag = found_tag.map(|(text, _)| text).or(tag.filter(|_| found_digest.is_none() && !named));
+    let tag = found_tag.map(|(text, _)| text).or(around.tag.filter(|_| found_digest.is_none() && !named));
     let mut text = name;
     if let Some(tag) = tag {
         text = format!("{text}:{tag}");

@@ -1,9 +1,9 @@
 //! Values of charts: every image that could be switched on.
 
-use super::Confidence;
 use super::pattern::Step;
 use super::scanner::{Scan, Scanner};
 use super::walk::{Origin, Walk};
+use super::{Confidence, Reason};
 use larder_gotemplate::Value;
 use larder_gotemplate::yaml::{Node, NodeKind, Scalar, Style};
 
@@ -83,6 +83,9 @@ impl Scanner {
         let mut walk = Walk::new(self, label.into(), origin, options.confidence, &mut scan);
         walk.versions = Some(&versions);
         walk.document(values);
+        // Texts with variables are templates that the chart fills in; what comes of it stands in its manifests.
+        scan.problems
+            .retain(|problem| !matches!(problem.reason, Reason::Variable { .. } | Reason::RunTime { .. }));
         scan
     }
 }

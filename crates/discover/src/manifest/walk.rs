@@ -1,15 +1,16 @@
 //! Goes through a document and asks the rules at each field.
 
 use super::embedded;
-use super::parts::{strip_scheme, whole};
+use super::parts::{Around, strip_scheme, whole};
 use super::pattern::{Step, display};
-use super::rules::{Parts, Read, Rule};
+use super::rule::{Parts, Read, Rule};
 use super::scanner::{Scan, Scanner, object_of};
 use super::shape::{Needs, Shape};
 use super::values::Versions;
 use super::{Confidence, Find, ObjectName, Place, Problem, Reason};
 use larder_core::Reference;
 use larder_gotemplate::yaml::{Node, NodeKind};
+use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) depth: usize,
     pub(super) versions: Option<&'w Versions<'w>>,
     found: Vec<usize>,
+    /// Maps around this one that have what images in them may inherit.
+    outer: Vec<&'a Node>,
 }
 
 /// How lines of a document become lines of the file.
@@ -90,6 +93,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             depth: 0,
             versions: None,
             found: Vec::new(),
+            outer: Vec::new(),
         }
     }
 
@@ -139,11 +143,16 @@ impl<'w, 'a> Walk<'w, 'a> {
     }
 
     fn map(&mut self, node: &'a Node, entries: &'a [(Node, Node)]) {
-        let is_part = |key: &Node| {
-            key.as_scalar().is_some_and(|key| self.scanner.rules.part_keys.contains(key.text.as_str()))
+        let rules = &self.scanner.rules;
+        let has = |keys: &HashSet<String>| {
+            entries.iter().any(|(key, _)| key.as_scalar().is_some_and(|key| keys.contains(key.text.as_str())))
         };
-        let mut used =
-            if entries.iter().any(|(key, _)| is_part(key)) { self.parts(node) } else { Vec::new() };
+        let is_outer = has(&rules.outer_keys);
+        let has_parts = has(&rules.part_keys) || !self.outer.is_empty() && has(&rules.inner_keys);
+        let mut used = if has_parts { self.parts(node) } else { Vec::new() };
+        if is_outer {
+            self.outer.push(node);
+        }
         if matches!(self.path.last(), Some(Step::Index(_))) && self.variable(node) {
             used.push("value");
         }
@@ -157,6 +166,9 @@ impl<'w, 'a> Walk<'w, 'a> {
             self.path.push(Step::Key(&key.text));
             self.visit(value, None);
             self.path.pop();
+        }
+        if is_outer {
+            self.outer.pop();
         }
     }
 
@@ -180,9 +192,15 @@ impl<'w, 'a> Walk<'w, 'a> {
                 _ if rule.excludes() => return Vec::new(),
                 _ => continue,
             };
-            let registry = self.versions.and_then(Versions::registry);
-            let version = self.versions.and_then(|versions| versions.of(&self.path));
-            let Some(whole) = whole(parts, map, &rule.schemes, registry, version) else {
+            let around = Around {
+                registry: self.versions.and_then(Versions::registry),
+                tag: self.versions.and_then(|versions| versions.of(&self.path)),
+                outer: self.outer.last().copied().filter(|_| parts.inherit),
+            };
+            if parts.inherit && around.outer.is_none() {
+                continue;
+            }
+            let Some(whole) = whole(parts, map, &rule.schemes, &around) else {
                 continue;
             };
             let keys = whole.keys.iter().filter_map(|key| own_key(map, key)).collect();
