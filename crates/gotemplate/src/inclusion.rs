@@ -39,9 +39,15 @@ impl Run for Evaluator<'_> {
 
     fn tpl(&mut self, text: &Text, data: &Value) -> Result<Text, Fault> {
         let quoted = || quote::quote(text.as_bytes());
-        let overlay = match self.templates.overlay(text, self.stack) {
-            Ok(overlay) => overlay,
-            Err(error) => return Err(Fault::new(format!("cannot parse template {}: {error}", quoted()))),
+        let overlay = match self.templates.known(text) {
+            Some(overlay) => overlay,
+            None => {
+                // Trees take many times the space of their text.
+                self.charge(text.len().saturating_mul(16))?;
+                self.templates
+                    .overlay(text, self.stack)
+                    .map_err(|error| Fault::new(format!("cannot parse template {}: {error}", quoted())))?
+            }
         };
         self.overlays.push(overlay.clone());
         let result = self.captured(|run| run.execute_tree(&overlay.root, &Seen::plain(data.clone())));

@@ -109,11 +109,13 @@ impl Templates {
         kept.insert(key, what);
     }
 
+    /// What `tpl` made of a text before.
+    pub(crate) fn known(&self, text: &Text) -> Option<Rc<Overlay>> {
+        self.texts.borrow().get(text).cloned()
+    }
+
     /// What `tpl` makes of a text.
     pub(crate) fn overlay(&self, text: &Text, stack: Stack) -> Result<Rc<Overlay>, Error> {
-        if let Some(overlay) = self.texts.borrow().get(text) {
-            return Ok(overlay.clone());
-        }
         let name: Text = ROOT.into();
         let mut trees = HashMap::new();
         for tree in parser::parse(&name, text.as_bytes(), &self.table, stack)? {
@@ -121,16 +123,19 @@ impl Templates {
         }
         let root = trees.get(&name).cloned().expect("a text has a tree of its own");
         let overlay = Rc::new(Overlay { root, trees });
-        let mut texts = self.texts.borrow_mut();
-        if texts.len() >= MAX_TEXTS {
-            texts.clear();
+        if text.len() <= MAX_TEXT_BYTES {
+            let mut texts = self.texts.borrow_mut();
+            if texts.len() >= MAX_TEXTS {
+                texts.clear();
+            }
+            texts.insert(text.clone(), overlay.clone());
         }
-        texts.insert(text.clone(), overlay.clone());
         Ok(overlay)
     }
 }
 
 /// What Helm calls the set, and with it each text of `tpl`.
 pub(crate) const ROOT: &str = "gotpl";
-const MAX_TEXTS: usize = 4096;
+const MAX_TEXTS: usize = 1024;
+const MAX_TEXT_BYTES: usize = 16 << 10;
 const MAX_KEPT: usize = 256;
