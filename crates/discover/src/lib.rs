@@ -8,6 +8,7 @@ mod json;
 pub mod kustomize;
 pub mod manifest;
 mod mirror;
+pub mod running;
 mod survey;
 
 pub use error::{Error, Result};

@@ -4,6 +4,8 @@
 //! ([`Auth`]). Content is pulled with [`Repo::resolve`], [`Repo::manifest`] and [`Repo::blob`], pushed with
 //! [`Repo::push_blob`] and [`Repo::push_manifest`].
 //!
+//! An [`ApiServer`] is Kubernetes', and is only read.
+//!
 //! What it guarantees, whatever the other side does:
 //!
 //! - Credentials go to the host they are for and to its own token server; never to a redirect's target, an upload location
@@ -17,6 +19,7 @@
 //! It reads no environment variables and no home directory; proxies, credential files and directories come in through
 //! [`Config`] and the [`Keychain`] implementations.
 
+mod api_server;
 mod auth;
 mod backoff;
 mod blob;
@@ -41,6 +44,7 @@ mod tags;
 mod transport;
 mod upload;
 
+pub use api_server::{ApiAccess, ApiAnswer, ApiCredential, ApiServer};
 pub use auth::{Auth, Credential};
 pub use blob::BlobStream;
 pub use client::Client;
