@@ -417,7 +417,7 @@ fn length(seen: &Seen) -> Result<Value, String> {
         Value::Object(object) if object.kind() == "map" && object.entries().is_some() => {
             object.entries().map_or(0, |entries| entries.len())
         }
-        value => return Err(format!("len of type {}", value.type_name())),
+        value => return Err(format!("len of type {}", value.type_name().trim_start_matches('*'))),
     };
     Ok(Value::int(i64::try_from(length).unwrap_or(i64::MAX)))
 }

@@ -122,9 +122,9 @@ enum Word {
 
 /// `xstrings.camelCaseToLowerCase`: words of one case joined by `connector`.
 fn joined_case(text: &[u8], connector: char) -> Text {
-    let runes: Vec<char> = runes::of(text).collect();
-    let mut out = String::new();
-    let mut rest = runes.as_slice();
+    let tokens = tokens(text);
+    let mut out = Vec::new();
+    let mut rest = tokens.as_slice();
     let (mut kind, mut word) = next_word(&mut rest);
     while !rest.is_empty() {
         if kind != Word::Connector {
@@ -139,14 +139,14 @@ fn joined_case(text: &[u8], connector: char) -> Text {
                     (kind, word) = next_word(&mut rest);
                 }
                 if !matches!(kind, Word::Invalid | Word::Punctuation | Word::Connector) {
-                    out.push(connector);
+                    write_connector(&mut out, connector);
                 }
             }
             Word::Connector => write_lower(&mut out, before, last, connector),
             Word::Punctuation => {}
             _ if kind != Word::Number => {
                 if !matches!(kind, Word::Connector | Word::Punctuation) {
-                    out.push(connector);
+                    write_connector(&mut out, connector);
                 }
             }
             _ if rest.is_empty() => {}
@@ -157,19 +157,19 @@ fn joined_case(text: &[u8], connector: char) -> Text {
                     // The number belongs to the word before it: `Bld4Floor` is `bld4_floor`.
                     write_lower(&mut out, Word::Number, number, connector);
                     if !matches!(kind, Word::Connector | Word::Punctuation) {
-                        out.push(connector);
+                        write_connector(&mut out, connector);
                     }
                     continue;
                 }
                 // Small letters follow: `HTTP2xx` is `http_2xx`.
-                out.push(connector);
+                write_connector(&mut out, connector);
                 write_lower(&mut out, Word::Number, number, connector);
                 while matches!(kind, Word::Letters | Word::Number) {
                     write_lower(&mut out, kind, word, connector);
                     (kind, word) = next_word(&mut rest);
                 }
                 if !matches!(kind, Word::Invalid | Word::Connector | Word::Punctuation) {
-                    out.push(connector);
+                    write_connector(&mut out, connector);
                 }
             }
         }
@@ -178,12 +178,35 @@ fn joined_case(text: &[u8], connector: char) -> Text {
     out.into()
 }
 
+/// A rune with its bytes, and those before it that are not UTF-8 (`nextValidRune`).
+type Token<'t> = (char, &'t [u8]);
+
+fn tokens(text: &[u8]) -> Vec<Token<'_>> {
+    let mut tokens: Vec<Token<'_>> = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for (rune, bytes) in runes::split(text) {
+        end += bytes.len();
+        if rune != char::REPLACEMENT_CHARACTER {
+            tokens.push((rune, &text[start..end]));
+            start = end;
+        }
+    }
+    if start < end {
+        // What is at the end belongs to the word before it.
+        let rune = tokens.last().map_or(char::REPLACEMENT_CHARACTER, |(rune, _)| *rune);
+        tokens.push((rune, &text[start..]));
+    }
+    tokens
+}
+
 /// `xstrings.nextWord`: takes the next run of one kind from `rest`.
-fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
+fn next_word<'r, 't>(rest: &mut &'r [Token<'t>]) -> (Word, &'r [Token<'t>]) {
     let text = *rest;
-    let Some(first) = text.first().copied() else { return (Word::Invalid, &[]) };
-    let run = |goes: fn(char) -> bool| text[1..].iter().take_while(|rune| goes(**rune)).count() + 1;
-    let (kind, length) = if is_connector(first) {
+    let Some((first, _)) = text.first().copied() else { return (Word::Invalid, &[]) };
+    let run = |goes: fn(char) -> bool| text[1..].iter().take_while(|(rune, _)| goes(*rune)).count() + 1;
+    let (kind, length) = if first == char::REPLACEMENT_CHARACTER {
+        (Word::Invalid, 1)
+    } else if is_connector(first) {
         (Word::Connector, run(is_connector))
     } else if runes::is_punctuation(first) {
         (Word::Punctuation, run(runes::is_punctuation))
@@ -191,8 +214,8 @@ fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
         let capitals = run(char::is_uppercase);
         let length = match text.get(capitals) {
             // `HTTPStatus` is `HTTP` and `Status`.
-            Some(next) if capitals > 1 && next.is_alphabetic() => capitals - 1,
-            Some(next) if capitals == 1 && next.is_alphabetic() => run(is_small),
+            Some((next, _)) if capitals > 1 && is_letter(*next) => capitals - 1,
+            Some((next, _)) if capitals == 1 && is_letter(*next) => run(is_small),
             _ => capitals,
         };
         (Word::Upper, length)
@@ -202,7 +225,7 @@ fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
         (Word::Number, run(char::is_numeric))
     } else {
         let other = |rune: char| {
-            !is_connector(rune) && !rune.is_alphabetic() && !rune.is_numeric() && !runes::is_punctuation(rune)
+            !is_connector(rune) && !is_letter(rune) && !rune.is_numeric() && !runes::is_punctuation(rune)
         };
         (Word::Other, run(other))
     };
@@ -210,22 +233,30 @@ fn next_word<'r>(rest: &mut &'r [char]) -> (Word, &'r [char]) {
     (kind, &text[..length])
 }
 
-/// What is not UTF-8 belongs to the word it stands in.
+/// `xstrings.isAlphabet`: a letter, but of none of the scripts of China, Japan and Korea that write words in one.
 fn is_letter(rune: char) -> bool {
-    rune.is_alphabetic() || rune == char::REPLACEMENT_CHARACTER
+    let whole = matches!(rune, '\u{3400}'..='\u{4D85}' | '\u{4E00}'..='\u{9FCC}' | '\u{20000}'..='\u{2B81D}');
+    rune.is_alphabetic() && !whole
 }
 
 fn is_small(rune: char) -> bool {
     is_letter(rune) && !rune.is_uppercase()
 }
 
-fn write_lower(out: &mut String, kind: Word, word: &[char], connector: char) {
-    for rune in word {
-        out.push(match kind {
-            Word::Upper | Word::Connector if is_connector(*rune) => connector,
-            Word::Upper | Word::Connector => runes::to_lower(*rune),
-            _ => *rune,
-        });
+fn write_connector(out: &mut Vec<u8>, connector: char) {
+    out.extend_from_slice(connector.encode_utf8(&mut [0; 4]).as_bytes());
+}
+
+fn write_lower(out: &mut Vec<u8>, kind: Word, word: &[Token<'_>], connector: char) {
+    for (_, bytes) in word {
+        if !matches!(kind, Word::Upper | Word::Connector) {
+            out.extend_from_slice(bytes);
+            continue;
+        }
+        for rune in runes::of(bytes) {
+            let rune = if is_connector(rune) { connector } else { runes::to_lower(rune) };
+            out.extend_from_slice(rune.encode_utf8(&mut [0; 4]).as_bytes());
+        }
     }
 }
 
