@@ -376,6 +376,28 @@ fn a_tolerant_rendering_goes_on_and_says_what_it_passed_over() -> Result<()> {
 }
 
 #[test]
+fn all_templates_of_a_chart_share_one_limit() -> Result<()> {
+    let loop_of = "{{ range until 1000 }}{{ $x := . }}{{ end }}";
+    let chart = written(&[
+        ("Chart.yaml", "apiVersion: v2\nname: app\nversion: 0.1.0\n"),
+        ("templates/a.yaml", loop_of),
+        ("templates/b.yaml", loop_of),
+        ("templates/c.yaml", loop_of),
+    ]);
+    let chart = Chart::load(chart.path(), &Limits::default())?;
+    let mut options = RenderOptions { tolerant: true, ..options(Map::new()) };
+    options.run.limits.steps = 10_000;
+    let rendered = chart.render(&options)?;
+    assert!(rendered.texts.len() == 3 && rendered.diagnostics.is_empty(), "{:?}", rendered.diagnostics);
+    options.run.limits.steps = 4_000;
+    let rendered = chart.render(&options)?;
+    assert!(rendered.texts.len() < 3 && rendered.diagnostics.len() == 1, "{:?}", rendered.diagnostics);
+    options.tolerant = false;
+    assert!(chart.render(&options).is_err());
+    Ok(())
+}
+
+#[test]
 fn the_outline_has_what_is_switched_off_with_the_values_it_would_have() -> Result<()> {
     let chart = Chart::load(&charts().join("parts"), &Limits::default())?;
     let parts = chart.outline(&Map::new())?;

@@ -11,7 +11,7 @@ use crate::node::{At, Branch, Invocation, Many, Node, Pipe, Source, Span, Tree};
 use crate::parser;
 use crate::print;
 use crate::random::Random;
-use crate::run::{Diagnostic, Output, RunOptions};
+use crate::run::{Diagnostic, Limits, Output, RunOptions};
 use crate::stack::Stack;
 use crate::templates::{Overlay, Templates};
 use crate::value::{Text, Value};
@@ -103,13 +103,18 @@ impl<'a> Evaluator<'a> {
         }
     }
 
-    pub(crate) fn execute(mut self, name: &str, data: &Value) -> Result<Output, Error> {
+    pub(crate) fn execute(&mut self, name: &str, data: &Value) -> Result<Output, Error> {
         let Some(tree) = self.templates.tree(name.as_bytes()) else {
             return Err(Error::Unknown { name: name.to_owned() });
         };
         self.execute_tree(tree, &Seen::plain(data.clone())).map_err(|error| *error)?;
-        let text = Text::from(without_no_value(self.out));
-        Ok(Output { text, diagnostics: self.diagnostics })
+        let text = Text::from(without_no_value(std::mem::take(&mut self.out)));
+        Ok(Output { text, diagnostics: std::mem::take(&mut self.diagnostics) })
+    }
+
+    /// What is not used up.
+    pub(crate) fn left(&self) -> Limits {
+        Limits { steps: self.steps, bytes: self.bytes, ..self.options.limits }
     }
 
     /// Appends what a template gives to the output.

@@ -10,7 +10,7 @@ use crate::evaluator::Evaluator;
 use crate::lexer::{Kind, Lexer};
 use crate::node::Tree;
 use crate::parser;
-use crate::run::{Output, RunOptions};
+use crate::run::{Limits, Output, RunOptions};
 use crate::stack::Stack;
 use crate::table::Table;
 use crate::value::{Text, Value};
@@ -58,7 +58,27 @@ impl Templates {
     ///
     /// [`Error::Execute`] and [`Error::Unknown`].
     pub fn execute(&self, name: &str, data: &Value, options: &RunOptions<'_>) -> Result<Output, Error> {
-        Evaluator::new(self, options, name).execute(name, data)
+        self.execute_within(&mut { options.limits }, name, data, options)
+    }
+
+    /// The same with limits that several executions share: `left` is used instead of those of `options`, and what was used up is
+    /// taken off it, also where the execution fails.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Execute`] and [`Error::Unknown`].
+    pub fn execute_within(
+        &self,
+        left: &mut Limits,
+        name: &str,
+        data: &Value,
+        options: &RunOptions<'_>,
+    ) -> Result<Output, Error> {
+        let options = RunOptions { limits: *left, ..options.clone() };
+        let mut evaluator = Evaluator::new(self, &options, name);
+        let result = evaluator.execute(name, data);
+        *left = evaluator.left();
+        result
     }
 
     /// The names of all templates, sorted.

@@ -14,7 +14,7 @@ use super::values::table;
 use super::version;
 use super::{Chart, path_of};
 use crate::error::{Error, Result, how_to_get};
-use larder_gotemplate::{Element, Map, RunOptions, Templates, Value};
+use larder_gotemplate::{Element, Limits as TemplateLimits, Map, RunOptions, Templates, Value};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -37,7 +37,7 @@ pub struct RenderOptions<'a> {
     /// the schema, another version of Kubernetes, `required` and `fail`, templates that cannot be parsed or executed, and
     /// documents that are not YAML.
     pub tolerant: bool,
-    /// Moment, seed and limits of the templates, for each file; its `tolerant` is not looked at.
+    /// Moment and seed of the templates, and limits that all templates of a chart share; its `tolerant` is not looked at.
     pub run: RunOptions<'a>,
 }
 
@@ -67,7 +67,10 @@ impl Default for RenderOptions<'_> {
             capabilities: Capabilities::default(),
             skip_schema: false,
             tolerant: false,
-            run: RunOptions::default(),
+            run: RunOptions {
+                limits: TemplateLimits { bytes: 4 << 30, steps: 200_000_000, ..TemplateLimits::default() },
+                ..RunOptions::default()
+            },
         }
     }
 }
@@ -255,6 +258,7 @@ impl Rendering<'_, '_> {
             }
         }
         let run = RunOptions { tolerant: self.options.tolerant, ..self.options.run.clone() };
+        let mut left = run.limits;
         for template in all {
             if template.file.base().starts_with('_') || broken.contains(&template.path.as_str()) {
                 continue;
@@ -264,7 +268,7 @@ impl Rendering<'_, '_> {
             own.set("BasePath", Value::from(template.base.as_str()));
             template.data.set("Template", typed(&own));
             let data = typed(&template.data);
-            match templates.execute(&template.path, &data, &run) {
+            match templates.execute_within(&mut left, &template.path, &data, &run) {
                 Ok(output) => {
                     for passed in output.diagnostics {
                         self.rendered.diagnostics.push(Diagnostic {
@@ -277,9 +281,15 @@ impl Rendering<'_, '_> {
                     self.rendered.texts.insert(template.path.clone(), output.text.to_string());
                 }
                 Err(error) => {
-                    let (line, message) = failure::execution(&error);
+                    let (line, mut message) = failure::execution(&error);
+                    if error.is_limit() {
+                        message.push_str("; no further template is executed");
+                    }
                     let failed = Error::Template { place: template.path.clone(), message };
                     self.pass_over(template.path.clone(), line, failed)?;
+                    if error.is_limit() {
+                        return Ok(());
+                    }
                 }
             }
         }
