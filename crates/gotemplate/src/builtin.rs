@@ -5,7 +5,8 @@ use std::cmp::Ordering;
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::print;
 use crate::rune;
-use crate::value::{IntKind, List, Text, Value};
+use crate::text::Text;
+use crate::value::{IntKind, List, Value};
 
 const ANY: Parameter = Parameter::Any;
 

@@ -14,7 +14,8 @@ use crate::random::Random;
 use crate::run::{Diagnostic, Limits, Output, RunOptions};
 use crate::stack::Stack;
 use crate::templates::{Overlay, Templates};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 /// One run over a set of templates.
 pub(crate) struct Evaluator<'a> {

@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::rc::Rc;
 
-use crate::value::{Element, List, Map, Text, Value};
+use crate::text::Text;
+use crate::value::{Element, List, Map, Value};
 
 /// A function as the table of all functions has it. The evaluator checks number and types of arguments before it calls `run`, with
 /// Go's words for what is wrong, so that `run` finds what `parameters` promise.

@@ -8,7 +8,8 @@ use crate::evaluator::{Evaluated, Evaluator, Seen};
 use crate::function::{Fault, Run};
 use crate::quote;
 use crate::run::Diagnostic;
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 impl Run for Evaluator<'_> {
     fn include(&mut self, name: &str, data: &Value) -> Result<Text, Fault> {

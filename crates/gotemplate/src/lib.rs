@@ -47,6 +47,7 @@ mod sprig;
 mod stack;
 mod table;
 mod templates;
+mod text;
 mod value;
 pub mod yaml;
 
@@ -55,4 +56,5 @@ pub use function::{Arguments, Fault, Function, Parameter, Run};
 pub use run::{Diagnostic, Limits, Lookup, Output, RunOptions};
 pub use table::{Table, go, helm};
 pub use templates::Templates;
-pub use value::{Element, IntKind, List, Map, Object, Text, Value};
+pub use text::Text;
+pub use value::{Element, IntKind, List, Map, Object, Value};

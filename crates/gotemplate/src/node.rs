@@ -6,7 +6,8 @@ use std::rc::Rc;
 
 use crate::function::Function;
 use crate::table::Special;
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 /// One template: a text, or a `define` in it.
 pub(crate) struct Tree {

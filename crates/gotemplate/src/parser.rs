@@ -9,7 +9,7 @@ use crate::node::{Branch, Command, Invocation, Many, Node, One, Operand, Positio
 use crate::quote::unquote;
 use crate::stack::Stack;
 use crate::table::Table;
-use crate::value::Text;
+use crate::text::Text;
 
 /// The trees of a text: its own, which is the first, and those it defines.
 pub(crate) fn parse(name: &Text, text: &[u8], table: &Table, stack: Stack) -> Result<Vec<Tree>, Error> {

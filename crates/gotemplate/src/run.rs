@@ -2,7 +2,8 @@
 
 use crate::function::Fault;
 use crate::stack::STANDARD_BYTES;
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 /// The circumstances of a run. They decide the result: with the same options the same templates give the same bytes.
 #[derive(Clone, Default)]

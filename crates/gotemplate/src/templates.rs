@@ -13,7 +13,8 @@ use crate::parser;
 use crate::run::{Limits, Output, RunOptions};
 use crate::stack::Stack;
 use crate::table::Table;
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 /// Templates in one namespace, as all files of a chart and its dependencies are.
 pub struct Templates {

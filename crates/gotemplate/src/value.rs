@@ -3,8 +3,9 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::fmt;
 use std::rc::Rc;
+
+use crate::text::Text;
 
 /// A value. Cloning costs a reference count: texts, lists and maps are shared.
 #[derive(Clone, Default)]
@@ -52,10 +53,6 @@ pub enum IntKind {
     /// `uint64`
     Uint64,
 }
-
-/// A Go string: bytes, usually UTF-8 (`b64dec` and `.Files.Get` give others).
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Text(Rc<[u8]>);
 
 /// The element type of a list or a map, as `typeOf` and `join` see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -140,28 +137,6 @@ impl IntKind {
             Self::Uint32 => "uint32",
             Self::Uint64 => "uint64",
         }
-    }
-}
-
-impl Text {
-    /// The bytes.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
-
-    /// The text, with U+FFFD where bytes are not UTF-8.
-    pub fn to_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
-    }
-
-    /// Whether there are no bytes.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// The number of bytes.
-    pub fn len(&self) -> usize {
-        self.0.len()
     }
 }
 
@@ -424,54 +399,6 @@ impl Value {
     }
 }
 
-impl std::borrow::Borrow<[u8]> for Text {
-    fn borrow(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl AsRef<[u8]> for Text {
-    fn as_ref(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(Rc::from(text.as_bytes()))
-    }
-}
-
-impl From<String> for Text {
-    fn from(text: String) -> Self {
-        Self(Rc::from(text.into_bytes()))
-    }
-}
-
-impl From<Vec<u8>> for Text {
-    fn from(bytes: Vec<u8>) -> Self {
-        Self(Rc::from(bytes))
-    }
-}
-
-impl From<&[u8]> for Text {
-    fn from(bytes: &[u8]) -> Self {
-        Self(Rc::from(bytes))
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.to_str())
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.to_str(), f)
-    }
-}
-
 impl From<bool> for Value {
     fn from(value: bool) -> Self {
         Self::Bool(value)
@@ -521,5 +448,56 @@ impl FromIterator<(Text, Value)> for Map {
             null: false,
             entries: Rc::new(RefCell::new(entries.into_iter().collect())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_map_is_shared_and_a_copy_is_not() {
+        let map = Map::new();
+        let (same, copy) = (map.clone(), map.copy());
+        map.set("k", Value::int(1));
+        assert!(same.is(&map) && !copy.is(&map));
+        assert_eq!((same.len(), copy.len()), (1, 0));
+        let before = map.entries();
+        map.remove("k");
+        assert!(before.len() == 1 && same.is_empty());
+    }
+
+    #[test]
+    fn truth_is_that_of_go() {
+        let truths = [Value::int(-1), Value::from(0.5), Value::from("false"), Value::list(vec![Value::Nil])];
+        assert!(truths.iter().all(Value::is_true));
+        let lies = [Value::Nil, Value::int(0), Value::from(0.0), Value::from(""), Value::from(Map::new())];
+        assert!(!lies.iter().any(Value::is_true));
+    }
+
+    #[test]
+    fn types_have_the_names_go_gives_them() {
+        let bytes = List::typed(Element::Byte, Vec::new());
+        for (value, name, kind) in [
+            (Value::Nil, "<nil>", "invalid"),
+            (Value::int64(1), "int64", "int64"),
+            (Value::from(bytes), "[]uint8", "slice"),
+            (Value::from(Map::typed(Element::Text)), "map[string]string", "map"),
+        ] {
+            assert_eq!((value.type_name().as_ref(), value.kind()), (name, kind));
+        }
+    }
+
+    #[test]
+    fn values_nested_a_million_times_can_be_dropped() {
+        let mut value = Value::Nil;
+        for level in 0..1_000_000 {
+            value = if level % 2 == 0 {
+                Value::list(vec![value])
+            } else {
+                Value::from([("k".into(), value)].into_iter().collect::<Map>())
+            };
+        }
+        drop(value);
     }
 }

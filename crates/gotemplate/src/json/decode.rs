@@ -1,7 +1,8 @@
 //! `json.Unmarshal`, with Go's words for what is wrong: charts show them.
 
 use crate::sprig::runes;
-use crate::value::{Map, Text, Value};
+use crate::text::Text;
+use crate::value::{Map, Value};
 
 /// What `json.Unmarshal` into an `interface {}` gives: numbers are `float64`.
 pub(crate) fn decode(text: &[u8]) -> Result<Value, String> {

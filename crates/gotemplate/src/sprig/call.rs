@@ -2,7 +2,8 @@
 
 use crate::function::{Arguments, Fault, Function, Run};
 use crate::print;
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 /// A run with a budget of 64 MiB, at 2024-02-29 12:34:56.789 UTC, whose random bytes count up.
 struct Probe {

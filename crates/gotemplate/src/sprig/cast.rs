@@ -2,7 +2,8 @@
 
 use crate::function::{Fault, Run};
 use crate::print;
-use crate::value::{Element, List, Object, Text, Value};
+use crate::text::Text;
+use crate::value::{Element, List, Object, Value};
 
 use super::instant::Named;
 

@@ -11,7 +11,8 @@ use std::rc::Rc;
 
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::print;
-use crate::value::{Map, Object, Text, Value};
+use crate::text::Text;
+use crate::value::{Map, Object, Value};
 
 use super::instant::Instant;
 use super::rsa::PrivateKey;

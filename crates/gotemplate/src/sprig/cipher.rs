@@ -8,7 +8,8 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use crate::function::{Arguments, Fault, Function, Parameter};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 use super::encoding;
 

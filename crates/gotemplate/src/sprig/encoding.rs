@@ -1,7 +1,8 @@
 //! Base64 and base32 (Sprig's `strings.go`, Go's `encoding/base64` and `encoding/base32`).
 
 use crate::function::{Arguments, Fault, Function, Parameter};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

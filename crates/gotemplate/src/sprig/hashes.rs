@@ -1,7 +1,8 @@
 //! Check sums and hashed passwords (Sprig's `crypto.go`).
 
 use crate::function::{Arguments, Fault, Function, Parameter};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha512};

@@ -4,7 +4,8 @@ use std::any::Any;
 use std::rc::Rc;
 
 use crate::function::Fault;
-use crate::value::{IntKind, Object, Text, Value};
+use crate::text::Text;
+use crate::value::{IntKind, Object, Value};
 
 use super::duration;
 use super::layout;

@@ -1,7 +1,7 @@
 //! Upper, lower and all the cases between (Sprig's `strings.go`, with `huandu/xstrings` 1.5.0 and `Masterminds/goutils`).
 
 use crate::function::{Function, Parameter};
-use crate::value::Text;
+use crate::text::Text;
 
 use super::runes;
 

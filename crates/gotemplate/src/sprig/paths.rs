@@ -1,7 +1,7 @@
 //! Paths with slashes (Go's `path`); those of the system are the same on Unix, where Helm's charts are rendered.
 
 use crate::function::{Function, Parameter};
-use crate::value::Text;
+use crate::text::Text;
 
 use Parameter::Text as Str;
 

@@ -1,7 +1,8 @@
 //! Random texts and numbers, from the seeded stream of the run: the same seed gives the same.
 
 use crate::function::{Arguments, Fault, Function, Parameter, Run};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 use base64::Engine as _;
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 
 use crate::function::{Arguments, Fault, Function, Parameter, Run};
 use crate::quote;
-use crate::value::{Element, List, Text, Value};
+use crate::text::Text;
+use crate::value::{Element, List, Value};
 
 use super::pattern::{self, Pattern};
 use super::replacement;

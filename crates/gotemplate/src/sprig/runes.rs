@@ -1,7 +1,7 @@
 //! The runes of a text and their cases (Go's `unicode`): one U+FFFD for each byte that is not UTF-8, where Rust's lossy conversion
 //! gives one for several, and one rune for each, where Rust's cases give several.
 
-use crate::value::Text;
+use crate::text::Text;
 
 pub(crate) use crate::rune::first;
 

@@ -2,7 +2,8 @@
 
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::quote;
-use crate::value::{Element, List, Map, Text, Value};
+use crate::text::Text;
+use crate::value::{Element, List, Map, Value};
 
 use super::cast;
 use super::runes;

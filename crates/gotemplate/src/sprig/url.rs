@@ -2,7 +2,8 @@
 
 use crate::function::{Arguments, Fault, Function, Parameter};
 use crate::quote::quote;
-use crate::value::{Map, Text, Value};
+use crate::text::Text;
+use crate::value::{Map, Value};
 
 use super::strings::find;
 

@@ -1,7 +1,8 @@
 //! Lines of a given width (`Masterminds/goutils`: `WrapCustom`, `AbbreviateFull`).
 
 use crate::function::{Arguments, Fault, Function, Parameter};
-use crate::value::{Text, Value};
+use crate::text::Text;
+use crate::value::Value;
 
 use Parameter::{Int, Text as Str};
 

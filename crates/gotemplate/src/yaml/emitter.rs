@@ -3,7 +3,8 @@
 use super::conversion::json_text;
 use super::writer::{self, Writer};
 use super::{Error, float, key_order};
-use crate::value::{Element, IntKind, List, Map, Text, Value};
+use crate::text::Text;
+use crate::value::{Element, IntKind, List, Map, Value};
 use base64::Engine as _;
 
 /// The YAML of a value, byte for byte what Go gives; ends with a line end. An error where Go has one, which is where Helm's
