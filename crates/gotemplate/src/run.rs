@@ -23,7 +23,8 @@ pub struct RunOptions<'a> {
 /// Answers API version, kind, namespace and name with what a cluster has.
 pub type Lookup<'a> = dyn Fn(&[Text; 4]) -> Result<Option<Value>, Fault> + 'a;
 
-/// Limits of a run. To reach one is an error that no tolerance passes over.
+/// Limits of a run. To reach one is an error that no tolerance passes over. What a set of templates keeps from earlier runs, such as
+/// compiled regular expressions, is not charged again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// How much of the thread's stack templates in templates may take. A thread with more may be given more.

@@ -53,6 +53,9 @@ fn given(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
 /// `regexp.MustCompile`, whose panic names the whole expression.
 fn compiled(args: &mut Arguments<'_>) -> Result<Rc<Pattern>, Fault> {
     given(args).map_err(|fault| {
+        if fault.limit {
+            return fault;
+        }
         let expression = args.text(0);
         let bytes = expression.as_bytes();
         let shown = if quote::can_backquote(bytes) { format!("`{expression}`") } else { quote::quote(bytes) };
