@@ -16,8 +16,10 @@ use super::strings::{self, ITEM_BYTES};
 use Parameter::{Int, Text as Str};
 
 pub(crate) const FUNCTIONS: &[Function] = &[
-    Function::new("regexMatch", &[Str, Str], |args| {
-        Ok(given(args).is_ok_and(|it| it.regex.is_match(args.text(1).as_bytes())).into())
+    Function::new("regexMatch", &[Str, Str], |args| match given(args) {
+        Ok(pattern) => Ok(pattern.regex.is_match(args.text(1).as_bytes()).into()),
+        Err(fault) if fault.limit => Err(fault),
+        Err(_) => Ok(false.into()),
     }),
     Function::new("mustRegexMatch", &[Str, Str], |args| {
         Ok(given(args)?.regex.is_match(args.text(1).as_bytes()).into())
