@@ -28,6 +28,7 @@ mod scan;
 mod schema;
 mod selector;
 mod sources;
+mod target;
 mod variables;
 
 pub use build::{Build, Options, build};

@@ -63,6 +63,11 @@ fn patches_of_both_kinds() -> Result<()> {
 }
 
 #[test]
+fn lists_of_kinds_that_are_described_are_merged() -> Result<()> {
+    same("openapi", None)
+}
+
+#[test]
 fn generated_objects_have_the_same_hashes() -> Result<()> {
     same("generators/base", None)?;
     same("generators/overlay", None)

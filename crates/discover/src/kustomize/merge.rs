@@ -1,7 +1,7 @@
 //! Strategic merge patches (kustomize, kyaml/yaml/merge2 and walk): maps are merged, lists of Kubernetes' own kinds by their keys.
 
 use super::edit;
-use super::schema::{Schema, Type};
+use super::schema::{Keys, Schema, Type};
 use larder_gotemplate::yaml::{Node, NodeKind};
 
 /// Lays a patch over an object. `None` if the patch says that it goes.
@@ -19,7 +19,7 @@ struct Merge<'a> {
 #[derive(Debug, Clone, Copy, Default)]
 struct Place<'a> {
     of: Option<Type>,
-    keys: Option<&'a [&'static str]>,
+    keys: Option<&'a Keys>,
 }
 
 /// What becomes of a node.
@@ -164,7 +164,7 @@ impl Merge<'_> {
         &self,
         mut old: Vec<Node>,
         new: &[Node],
-        keys: &[&'static str],
+        keys: &Keys,
         place: Place<'_>,
     ) -> Step<Vec<Node>> {
         let mut wanted: Vec<Vec<String>> = Vec::new();
@@ -181,7 +181,7 @@ impl Merge<'_> {
             (0..keys.len()).map(|at| wanted.iter().any(|values| !values[at].is_empty())).collect();
         let all_unused = used.iter().all(|used| !used);
         let keys_used: Vec<&str> =
-            keys.iter().zip(&used).filter(|(_, used)| **used || all_unused).map(|(key, _)| *key).collect();
+            keys.iter().zip(&used).filter(|(_, used)| **used || all_unused).map(|(key, _)| &**key).collect();
         let mut added: Vec<Node> = Vec::new();
         for values in &wanted {
             let values: Vec<&str> = values
@@ -270,7 +270,7 @@ fn union(new: Vec<Node>, old: Vec<Node>) -> Vec<Node> {
     all
 }
 
-fn values_of(item: &Node, keys: &[&'static str]) -> Vec<String> {
+fn values_of(item: &Node, keys: &Keys) -> Vec<String> {
     keys.iter().map(|key| edit::text_of(item, key).unwrap_or_default().to_owned()).collect()
 }
 
