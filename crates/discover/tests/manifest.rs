@@ -165,6 +165,14 @@ fn limits_end_a_scan_with_a_problem() {
 }
 
 #[test]
+fn broken_documents_cost_no_more_than_their_text() {
+    let limits = Limits { finds: 30_000, ..Limits::default() };
+    let text = "{\n---\n".repeat(20_000);
+    let scan = Scanner::with_limits(Rules::built_in(), limits).scan("x", text.as_bytes());
+    assert_eq!(scan.problems.len(), 20_000);
+}
+
+#[test]
 fn documents_inside_of_documents_end_at_the_limit() {
     let mut text = "image: a/b:1\nx: y".to_owned();
     for _ in 0..6 {

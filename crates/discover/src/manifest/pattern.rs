@@ -145,11 +145,19 @@ fn matches_segments(segments: &[Segment], path: &[Step<'_>]) -> bool {
     fits && matches_segments(segments, path)
 }
 
-/// A path as people read it.
+/// A path as people read it. Keys without end are cut, since every find below them would hold them.
 pub(super) fn display(path: &[Step<'_>]) -> String {
     use std::fmt::Write as _;
     let mut text = String::new();
     for step in path {
+        let cut = match step {
+            Step::Key(key) if key.len() > MAX_KEY => {
+                let end = (0..=MAX_KEY).rev().find(|end| key.is_char_boundary(*end)).unwrap_or(0);
+                Some(format!("{}…", &key[..end]))
+            }
+            _ => None,
+        };
+        let step = &cut.as_deref().map_or(*step, Step::Key);
         // Writing to a text cannot fail.
         let _ = match step {
             Step::Index(index) => write!(text, "[{index}]"),
@@ -162,6 +170,9 @@ pub(super) fn display(path: &[Step<'_>]) -> String {
     }
     text
 }
+
+/// Bytes of a key that are shown; names in Kubernetes have 253 at most.
+const MAX_KEY: usize = 300;
 
 #[cfg(test)]
 mod tests {
@@ -204,6 +215,12 @@ mod tests {
             display(&[Step::Key("data"), Step::Key("a.yaml"), Step::Index(1), Step::Key("b")]),
             "data[\"a.yaml\"][1].b"
         );
+    }
+
+    #[test]
+    fn keys_without_end_are_cut() {
+        let key = "é".repeat(1000);
+        assert_eq!(display(&[Step::Key(&key), Step::Key("b")]), format!("{}….b", "é".repeat(150)));
     }
 
     #[test]

@@ -53,16 +53,14 @@ impl Scanner {
     pub fn scan(&self, source: &str, bytes: &[u8]) -> Scan {
         let source: Arc<str> = source.into();
         let mut scan = Scan::default();
-        for document in yaml::documents(bytes, &self.limits.yaml) {
+        let mut documents = yaml::documents(bytes, &self.limits.yaml);
+        while let Some(document) = documents.next() {
             match document {
                 Ok(node) => self.document(&source, &node, &mut scan),
                 Err(error) => {
                     let line = error.line().unwrap_or(1);
-                    let reason = if is_template_near(bytes, line) {
-                        Reason::Template
-                    } else {
-                        Reason::Document(error)
-                    };
+                    let is_template = documents.text().contains("{{");
+                    let reason = if is_template { Reason::Template } else { Reason::Document(error) };
                     let place = Place { source: source.clone(), line, column: 1, ..Place::default() };
                     scan.problems.push(Problem { place, reason });
                 }
@@ -119,17 +117,4 @@ pub(super) fn object_of(node: &Node) -> Option<ObjectName> {
         name: text("name").or_else(|| text("generateName")),
         hook: hook.map(|scalar| scalar.text.clone()),
     })
-}
-
-/// Whether the document with this line has `{{` in it. Documents are what `---` separates.
-fn is_template_near(bytes: &[u8], line: u32) -> bool {
-    let lines: Vec<&[u8]> = bytes.split(|byte| *byte == b'\n').collect();
-    let at = (line as usize).saturating_sub(1).min(lines.len().saturating_sub(1));
-    let begin = lines[..at].iter().rposition(|line| line.starts_with(b"---")).unwrap_or(0);
-    let end = lines[at..]
-        .iter()
-        .skip(1)
-        .position(|line| line.starts_with(b"---"))
-        .map_or(lines.len(), |length| at + 1 + length);
-    lines[begin..end].iter().any(|line| line.windows(2).any(|pair| pair == b"{{"))
 }

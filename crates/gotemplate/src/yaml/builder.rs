@@ -101,8 +101,9 @@ fn unterminate(node: &mut Node, last_line: &str) {
             }
         }
         NodeKind::Map(entries) => {
-            if let Some((_, last)) = entries.last_mut() {
-                unterminate(last, last_line);
+            if let Some((key, last)) = entries.last_mut() {
+                let nothing = last.as_scalar().is_some_and(|scalar| scalar.text.is_empty());
+                unterminate(if nothing { key } else { last }, last_line);
             }
         }
         NodeKind::Scalar(scalar) if matches!(scalar.style, Style::Literal | Style::Folded) => {

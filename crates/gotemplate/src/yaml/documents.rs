@@ -31,14 +31,23 @@ pub struct Documents<'a> {
     /// What is left of the part that is being read: a part can have several documents, with `...` or in JSON one after the other.
     builder: Builder,
     end: usize,
+    /// Where the document that was read last stands.
+    last: std::ops::Range<usize>,
     failed: Option<Error>,
 }
 
 /// Reads a stream. Byte order marks, UTF-16 and line ends of any kind are read as go-yaml reads them.
 pub fn documents<'a>(bytes: &'a [u8], limits: &Limits) -> Documents<'a> {
     let builder = Builder::new(limits.clone());
-    let mut documents =
-        Documents { text: Cow::Borrowed(""), position: 0, line: 1, builder, end: 0, failed: None };
+    let mut documents = Documents {
+        text: Cow::Borrowed(""),
+        position: 0,
+        line: 1,
+        builder,
+        end: 0,
+        last: 0..0,
+        failed: None,
+    };
     if bytes.len() > limits.bytes {
         documents.failed = Some(Error::Limit { line: 1, limit: limits.bytes, what: "bytes" });
         return documents;
@@ -74,6 +83,11 @@ impl Iterator for Documents<'_> {
 }
 
 impl Documents<'_> {
+    /// The text of the document that came last, also of one that could not be read.
+    pub fn text(&self) -> &str {
+        &self.text[self.last.clone()]
+    }
+
     /// The next document, also if nothing stands in it.
     fn next_or_empty(&mut self) -> Option<Result<Node, Error>> {
         if let Some(error) = self.failed.take() {
@@ -90,6 +104,7 @@ impl Documents<'_> {
             let read = self.builder.read(rest, self.line);
             let used = read.used.clamp(1, rest.len());
             self.line += lines(&rest[..used]);
+            self.last = self.position..self.position + used;
             self.position += used;
             match read.document {
                 Ok(Some(node)) => return Some(Ok(node)),
