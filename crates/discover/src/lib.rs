@@ -13,4 +13,4 @@ mod survey;
 
 pub use error::{Error, Result};
 pub use mirror::{Mirror, MirrorValues};
-pub use survey::{Input, Survey, SurveyOptions, Trouble, survey};
+pub use survey::{Input, Survey, SurveyOptions, Trouble, survey, wanted_by};

@@ -3,13 +3,16 @@
 //! What cannot be read is in [`Survey::troubles`]; a survey without errors there is complete.
 
 mod chart;
+mod cluster;
 mod kustomization;
 mod trouble;
 mod unit;
 
+pub use cluster::wanted_by;
 pub use trouble::Trouble;
 
 use crate::chart::{Capabilities, Chart, Overrides};
+use crate::cluster::WantedSource;
 use crate::dockerfile;
 use crate::manifest::{Find, Rules, Scan, Scanner};
 use larder_gotemplate::{Map, RunOptions};
@@ -59,6 +62,10 @@ pub struct SurveyOptions {
     pub rules: Rules,
     /// Arguments of Dockerfiles that are given and not their defaults.
     pub build_arguments: HashMap<String, String>,
+    /// What was brought of what descriptions of clusters want ([`wanted_by`]).
+    pub brought: Vec<(WantedSource, Input)>,
+    /// Whether this is for a description of a cluster already: those within one are not followed.
+    pub is_within_cluster: bool,
     /// How many sources are read at the same time.
     pub threads: usize,
 }
@@ -74,6 +81,8 @@ impl Default for SurveyOptions {
             seed: 0,
             rules: Rules::built_in(),
             build_arguments: HashMap::new(),
+            brought: Vec::new(),
+            is_within_cluster: false,
             threads: 2,
         }
     }
@@ -169,7 +178,13 @@ impl Worker<'_> {
         let limits = crate::chart::Limits::default();
         let survey = match &unit.thing {
             Thing::Text { name, bytes } => self.scanner.scan(name, bytes).into(),
-            Thing::Manifest(path) => self.file(path, |name, bytes| self.scanner.scan(name, bytes)),
+            Thing::Manifest(path) => match unit::read(path) {
+                Ok(bytes) => self.cluster(path, &bytes).unwrap_or_else(|| {
+                    let scan = self.scanner.scan(&path.display().to_string(), &bytes);
+                    scan.into()
+                }),
+                Err(trouble) => trouble.into(),
+            },
             Thing::Dockerfile(path) => self.file(path, |name, bytes| {
                 dockerfile::scan(name, &String::from_utf8_lossy(bytes), &self.options.build_arguments)
             }),
