@@ -143,7 +143,7 @@ impl Build<'_> {
         match expand(image.trim_matches(['"', '\'']), &self.variables) {
             Some(image) if image == "scratch" || self.stages.contains(&image.to_lowercase()) => {}
             Some(image) => self.image(&image, rule, instruction.line, path),
-            None => self.problem(instruction.line, path, Reason::Variable { text: image.to_owned() }),
+            None => self.problem(instruction.line, path, Reason::Argument { text: image.to_owned() }),
         }
     }
 

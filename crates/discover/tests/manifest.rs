@@ -31,6 +31,46 @@ fn a_find_says_file_line_object_field_and_rule() {
 }
 
 #[test]
+fn what_a_container_asks_for_is_an_image_whatever_it_is_called() {
+    for image in [
+        "ghcr.io/acme/next.js",
+        "acme/report.pdf",
+        "video/encoder:2",
+        "application/web:1",
+        "ami-scanner:1",
+        "projects/a/images/b:1",
+        "docker.cattle.io/x:1",
+        "k8s.io/app:1",
+        "a/b:NoExecute",
+    ] {
+        let pod = scan(&format!("apiVersion: v1\nkind: Pod\nspec: {{containers: [{{image: '{image}'}}]}}\n"));
+        assert_eq!(texts(&pod), [image]);
+        assert_eq!(pod.finds[0].confidence, Confidence::Certain, "{image}");
+        // Elsewhere it is what it looks like.
+        let other = scan(&format!("apiVersion: v1\nkind: ConfigMap\ndata: {{image: '{image}'}}\n"));
+        assert!(other.finds.is_empty(), "{image}");
+    }
+}
+
+#[test]
+fn data_of_config_maps_in_base64_is_read() {
+    // a: b
+    // image: b/c:2
+    let scan = scan("apiVersion: v1\nkind: ConfigMap\nbinaryData: {x: YTogYgppbWFnZTogYi9jOjIK}\n");
+    assert_eq!(texts(&scan), ["b/c:2"]);
+}
+
+#[test]
+fn names_do_not_begin_lines_of_their_own() {
+    let scan = scan(
+        "apiVersion: v1\nkind: \"Po\\nd\"\nmetadata: {name: \"a\\nerror: b\", namespace: \"c\\e[1m\"}\nspec: {\"x\\ny\": {containers: [{image: 'a/b:1'}]}}\n",
+    );
+    let place = &scan.finds[0].place;
+    assert_eq!(place.object.as_ref().unwrap().to_string(), r"Po\nd c\u{1b}[1m/a\nerror: b");
+    assert_eq!(place.path, r#"spec["x\ny"].containers[0].image"#);
+}
+
+#[test]
 fn an_item_of_a_list_is_an_object_of_its_own() {
     let scan = scan(
         "apiVersion: v1\nkind: List\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata: {generateName: p-, annotations: {helm.sh/hook: test}}\n  spec: {containers: [{image: 'a/b:1'}]}\n",

@@ -1,7 +1,7 @@
 //! What was found, and where.
 
 use larder_core::Reference;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
 /// An image that something asks for.
@@ -95,10 +95,20 @@ impl ObjectName {
 impl fmt::Display for ObjectName {
     /// `Deployment namespace/name`
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ", self.kind)?;
+        one_line(f, &self.kind)?;
+        f.write_str(" ")?;
         if let Some(namespace) = &self.namespace {
-            write!(f, "{namespace}/")?;
+            one_line(f, namespace)?;
+            f.write_str("/")?;
         }
-        f.write_str(self.name.as_deref().unwrap_or("-"))
+        one_line(f, self.name.as_deref().unwrap_or("-"))
     }
+}
+
+/// A name with a line end in it does not begin a line of its own where it is shown.
+fn one_line(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    name.chars().try_for_each(|character| match character.is_control() {
+        true => write!(f, "{}", character.escape_default()),
+        false => f.write_char(character),
+    })
 }

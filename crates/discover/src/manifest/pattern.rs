@@ -161,7 +161,11 @@ pub(super) fn display(path: &[Step<'_>]) -> String {
         // Writing to a text cannot fail.
         let _ = match step {
             Step::Index(index) => write!(text, "[{index}]"),
-            Step::Key(key) if key.is_empty() || key.contains(['.', '[', ']', '"', ' ']) => {
+            Step::Key(key)
+                if key.is_empty()
+                    || key.contains(['.', '[', ']', '"', ' '])
+                    || key.contains(char::is_control) =>
+            {
                 write!(text, "[{key:?}]")
             }
             Step::Key(key) if text.is_empty() => write!(text, "{key}"),

@@ -25,6 +25,11 @@ pub enum Reason {
         /// As written.
         text: String,
     },
+    /// An argument of a build is in the name of an image and has no value.
+    Argument {
+        /// As written.
+        text: String,
+    },
     /// A document inside of a document is a template, which a program fills in at run time: what image it makes is not known here.
     RunTime {
         /// As written.
@@ -61,6 +66,7 @@ impl fmt::Display for Reason {
             Self::Document(error) => write!(f, "not a readable document: {}", error.reason()),
             Self::Template => f.write_str("a template that is not rendered"),
             Self::Variable { text } => write!(f, "the image {text:?} has a variable in it"),
+            Self::Argument { text } => write!(f, "the image {text:?} has an argument without a value in it"),
             Self::RunTime { text } => write!(f, "the image {text:?} is put together at run time"),
             Self::Reference { text, reason } => write!(f, "{text:?} is not an image: {reason}"),
             Self::TooMany { limit } => write!(f, "more than {limit} images; the rest is not listed"),

@@ -84,6 +84,9 @@ impl From<&Problem> for Trouble {
             Reason::Variable { ref text } if text.contains("{{") => Self::error(at, message).hint(UNRENDERED),
             Reason::Variable { .. } => Self::error(at, message)
                 .hint("put the value in before, for example with `envsubst`, and read the result from -"),
+            Reason::Argument { .. } => {
+                Self::error(at, message).hint("give it a value with --build-arg NAME=VALUE")
+            }
             Reason::Document(_) | Reason::Reference { .. } | Reason::TooMany { .. } => {
                 Self::error(at, message)
             }
@@ -100,8 +103,15 @@ impl From<&Diagnostic> for Trouble {
             None => diagnostic.place.clone(),
         };
         // These no value mends.
-        let is_broken =
-            ["parse error", "more than", "too deeply", "too large", "calling include", "not defined"];
+        let is_broken = [
+            "missing in charts/",
+            "parse error",
+            "more than",
+            "too deeply",
+            "too large",
+            "calling include",
+            "not defined",
+        ];
         let hint = match diagnostic.severity {
             Severity::Error if !is_broken.iter().any(|words| diagnostic.message.contains(words)) => {
                 Some("give the values that the chart asks for with --values or --set")

@@ -136,9 +136,19 @@ fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mu
                 () if is_archive(&path) => Thing::Chart(path),
                 () => continue,
             };
+            if !is_regular(&entry.path()) {
+                let message = "neither a file nor a directory: it is not read";
+                troubles.push(Trouble::error(entry.path().display().to_string(), message));
+                continue;
+            }
             units.push(Unit { thing, is_named: false });
         }
     }
+}
+
+/// Whether reading comes to an end. What is not there is told where it is read.
+fn is_regular(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
 fn has_extension(path: &Path, extensions: &[&str]) -> bool {
