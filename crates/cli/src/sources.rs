@@ -6,6 +6,7 @@ use anyhow::{Context as _, Result};
 use larder_engine::discovery::chart::{Capabilities, KubeVersion, Overrides};
 use larder_engine::discovery::manifest::Rules;
 use larder_engine::{Input, Source, SurveyOptions, TemplateRun};
+use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
 
@@ -74,6 +75,14 @@ pub(crate) struct OwnRules {
     rules: Vec<PathBuf>,
 }
 
+/// Arguments of builds.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct BuildArguments {
+    /// An argument of Dockerfiles, as for `docker build`; may be given several times
+    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
+    arguments: Vec<String>,
+}
+
 /// The start of 2020: what depends on the time is the same every time.
 const MOMENT: i64 = 1_577_836_800;
 /// More on standard input is a mistake.
@@ -118,7 +127,7 @@ impl Rendering {
         Ok(capabilities)
     }
 
-    pub(crate) fn survey_options(&self, own: &OwnRules) -> Result<SurveyOptions> {
+    pub(crate) fn survey_options(&self, own: &OwnRules, build: &BuildArguments) -> Result<SurveyOptions> {
         let mut rules = Rules::built_in();
         for path in own.rules.iter().rev() {
             let text = std::fs::read_to_string(path)
@@ -134,6 +143,7 @@ impl Rendering {
             now: self.now,
             seed: self.seed,
             rules,
+            build_arguments: build.pairs()?,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             ..SurveyOptions::default()
         })
@@ -183,6 +193,22 @@ impl Rendering {
             each("now", vec![self.now.to_string()]);
         }
         words
+    }
+}
+
+impl BuildArguments {
+    /// Name and value of each.
+    fn pairs(&self) -> Result<HashMap<String, String>> {
+        let pair = |argument: &String| match argument.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), value.to_owned())),
+            None => Err(Usage::new(format!("{argument:?} is not NAME=VALUE")).into()),
+        };
+        self.arguments.iter().map(pair).collect()
+    }
+
+    /// The arguments again.
+    pub(crate) fn words(&self) -> Vec<String> {
+        self.arguments.iter().map(|argument| format!("--build-arg={argument}")).collect()
     }
 }
 

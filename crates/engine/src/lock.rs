@@ -5,6 +5,7 @@ use crate::{Engine, Error, Failure, Result};
 use larder_core::{Descriptor, Digest, ImageConfig, Manifest, Platform, Reference, Selection};
 use larder_gotemplate::{Map, Value, yaml};
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -84,10 +85,12 @@ impl Lock {
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |problem: String| Error::Lock { path: path.to_owned(), problem };
         let file = |source| Error::File { action: "cannot read", path: path.to_owned(), source };
-        if std::fs::metadata(path).map_err(file)?.len() > LIMIT {
+        let mut text = String::new();
+        let opened = std::fs::File::open(path).map_err(file)?;
+        let length = opened.take(LIMIT + 1).read_to_string(&mut text).map_err(file)?;
+        if length as u64 > LIMIT {
             return Err(wrong(format!("it is larger than {} MiB", LIMIT >> 20)));
         }
-        let text = std::fs::read_to_string(path).map_err(file)?;
         let lock: Self = serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
         if lock.version != VERSION {
             return Err(wrong(format!("it has version {}; this larder knows {VERSION}", lock.version)));

@@ -5,7 +5,7 @@ use crate::commands::lock;
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
 use crate::problem::{Problem, Usage};
-use crate::sources::{self, OwnRules, Rendering};
+use crate::sources::{self, BuildArguments, OwnRules, Rendering};
 use crate::table::Table;
 use crate::words::{count, plain};
 use anyhow::Result;
@@ -32,13 +32,12 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Confidence::Likely)]
     confidence: Confidence,
 
-    /// An argument of Dockerfiles, as for `docker build`; may be given several times
-    #[arg(long = "build-arg", value_name = "NAME=VALUE")]
-    build_arguments: Vec<String>,
-
     /// Doubts are errors: images without tag and digest, what only runs will show
     #[arg(long)]
     strict: bool,
+
+    #[command(flatten)]
+    build: BuildArguments,
 
     #[command(flatten)]
     own_rules: OwnRules,
@@ -91,14 +90,8 @@ JSON:
 Lines of charts are those of what the template gives: `larder render NAME CHART --show-only …`.";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let mut options = args.rendering.survey_options(&args.own_rules)?;
-    for argument in &args.build_arguments {
-        let Some((name, value)) = argument.split_once('=') else {
-            return Err(Usage::new(format!("{argument:?} is not NAME=VALUE")).into());
-        };
-        options.build_arguments.insert(name.to_owned(), value.to_owned());
-    }
-    let mut discovery = discover_with(&args.sources, &args.rendering, &options, args.strict, invocation)?;
+    let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
+    let mut discovery = discover(&args.sources, &args.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.into();
     if let Some(why) = &args.why {
         discovery.images.retain(|asked| is_meant(asked, why));
@@ -126,7 +119,8 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         Format::Json => invocation.answer(&discovery, String::new)?,
         Format::Yaml => invocation::print(yaml(&discovery)?.as_bytes())?,
         Format::Lock => {
-            let words = lock::words(&args.sources, &args.rendering, &args.own_rules);
+            let words =
+                lock::words(&args.sources, &args.rendering, &args.own_rules, &args.build, args.confidence);
             let exit = lock::print(&discovery, confidence, words, invocation)?;
             return Ok(if exit == Exit::Done { told(&discovery, invocation) } else { exit });
         }
@@ -143,16 +137,6 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
 
 /// Reads the sources and asks what they ask for.
 pub(crate) fn discover(
-    words: &[String],
-    rendering: &Rendering,
-    own_rules: &OwnRules,
-    strict: bool,
-    invocation: &Invocation,
-) -> Result<Discovery> {
-    discover_with(words, rendering, &rendering.survey_options(own_rules)?, strict, invocation)
-}
-
-fn discover_with(
     words: &[String],
     rendering: &Rendering,
     options: &SurveyOptions,

@@ -4,7 +4,7 @@ use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
 use crate::problem::{Problem, Usage};
-use crate::sources::{OwnRules, Rendering};
+use crate::sources::{BuildArguments, OwnRules, Rendering};
 use crate::words::count;
 use anyhow::{Context as _, Result};
 use larder_core::{Kind, Platform, Selection};
@@ -38,13 +38,16 @@ pub(crate) struct Args {
     #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
     platforms: Vec<Platform>,
 
-    /// Leave out what is less sure
-    #[arg(long, value_enum, value_name = "HOW", default_value_t = Confidence::Likely)]
-    confidence: Confidence,
+    /// Leave out what is less sure [default: likely, or that of the lock file]
+    #[arg(long, value_enum, value_name = "HOW")]
+    confidence: Option<Confidence>,
 
     /// Doubts are errors: images without tag and digest, what only runs will show
     #[arg(long)]
     strict: bool,
+
+    #[command(flatten)]
+    build: BuildArguments,
 
     #[command(flatten)]
     own_rules: OwnRules,
@@ -73,17 +76,22 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         return check(args, invocation);
     }
     if let (Some(old), true) = (&args.diff, args.sources.is_empty()) {
-        return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), invocation);
+        return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), true, invocation);
     }
-    let discovery =
-        discover::discover(&args.sources, &args.rendering, &args.own_rules, args.strict, invocation)?;
+    let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
+    let discovery = discover::discover(&args.sources, &args.rendering, &options, args.strict, invocation)?;
+    let confidence = args.confidence.unwrap_or(Confidence::Likely);
     let old = args.diff.as_deref().map(Lock::read).transpose()?;
-    let words = words(&args.sources, &args.rendering, &args.own_rules);
-    let report = resolve(&discovery, args.confidence.into(), args.platforms.clone(), words, invocation)?;
+    let words = words(&args.sources, &args.rendering, &args.own_rules, &args.build, confidence);
+    let report = resolve(&discovery, confidence.into(), args.platforms.clone(), words, invocation)?;
     if let Some(old) = old {
+        let mut difference = report.lock.difference(&old);
+        let is_whole = discovery.complete && report.failures.is_empty();
+        // What cannot be read or had may still be asked for.
+        difference.gone.retain(|_| is_whole);
         let exit = complain(&report, invocation);
-        let (told, shown) =
-            (discover::told(&discovery, invocation), show(&report.lock.difference(&old), invocation)?);
+        let told = discover::told(&discovery, invocation);
+        let shown = show(&difference, is_whole, invocation)?;
         return Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done));
     }
     if args.file == Path::new("-") {
@@ -118,8 +126,19 @@ pub(crate) fn print(
 }
 
 /// The command line that reads these sources, word by word.
-pub(crate) fn words(sources: &[String], rendering: &Rendering, own_rules: &OwnRules) -> Vec<String> {
-    sources.iter().cloned().chain(rendering.words()).chain(own_rules.words()).collect()
+pub(crate) fn words(
+    sources: &[String],
+    rendering: &Rendering,
+    own_rules: &OwnRules,
+    build: &BuildArguments,
+    confidence: Confidence,
+) -> Vec<String> {
+    let confidence = match confidence {
+        Confidence::Likely => None,
+        other => Some(format!("--confidence={}", Sureness::from(other).as_str())),
+    };
+    let further = rendering.words().into_iter().chain(own_rules.words()).chain(build.words());
+    sources.iter().cloned().chain(further).chain(confidence).collect()
 }
 
 fn resolve(
@@ -175,23 +194,22 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
         false => Again {
             sources: args.sources.clone(),
             rendering: args.rendering.clone(),
+            build: args.build.clone(),
             own_rules: args.own_rules.clone(),
+            confidence: None,
         },
     };
-    let discovery =
-        discover::discover(&again.sources, &again.rendering, &again.own_rules, args.strict, invocation)?;
-    let report = resolve(
-        &discovery,
-        args.confidence.into(),
-        lock.platforms.clone(),
-        lock.sources.clone(),
-        invocation,
-    )?;
+    let options = again.rendering.survey_options(&again.own_rules, &again.build)?;
+    let discovery = discover::discover(&again.sources, &again.rendering, &options, args.strict, invocation)?;
+    let confidence = args.confidence.or(again.confidence).unwrap_or(Confidence::Likely);
+    let report =
+        resolve(&discovery, confidence.into(), lock.platforms.clone(), lock.sources.clone(), invocation)?;
     let mut difference = report.lock.difference(&lock);
     // What cannot be had is still asked for.
     let failed = |image: &larder_core::Reference| report.failures.iter().any(|(failed, _)| failed == image);
-    difference.gone.retain(|image| !failed(image));
-    let shown = show(&difference, invocation)?;
+    difference.gone.retain(|image| discovery.complete && !failed(image));
+    let is_whole = discovery.complete && report.failures.is_empty();
+    let shown = show(&difference, is_whole, invocation)?;
     let exit = complain(&report, invocation);
     let told = discover::told(&discovery, invocation);
     Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done))
@@ -202,6 +220,10 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
 #[command(no_binary_name = true, disable_help_flag = true, disable_version_flag = true)]
 struct Again {
     sources: Vec<String>,
+    #[arg(long, value_enum)]
+    confidence: Option<Confidence>,
+    #[command(flatten)]
+    build: BuildArguments,
     #[command(flatten)]
     own_rules: OwnRules,
     #[command(flatten)]
@@ -216,12 +238,15 @@ impl Again {
                 .into());
         }
         <Self as clap::Parser>::try_parse_from(words).map_err(|error| {
-            Usage::new(format!("the sources in {} cannot be understood: {error}", file.display())).into()
+            let text = error.to_string();
+            let first = text.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            Usage::new(format!("the sources in {} cannot be understood: {first}", file.display())).into()
         })
     }
 }
 
-fn show(difference: &LockDifference, invocation: &Invocation) -> Result<Exit> {
+/// With `is_whole` both sides are known, so that no difference is worth a word.
+fn show(difference: &LockDifference, is_whole: bool, invocation: &Invocation) -> Result<Exit> {
     invocation.answer(difference, || {
         let mut text = String::new();
         for image in &difference.new {
@@ -233,7 +258,7 @@ fn show(difference: &LockDifference, invocation: &Invocation) -> Result<Exit> {
         for moved in &difference.moved {
             text += &format!("moved  {}: {} is {} now\n", moved.image, moved.from.short(), moved.to.short());
         }
-        if difference.is_empty() {
+        if difference.is_empty() && is_whole {
             text += "no difference\n";
         }
         text

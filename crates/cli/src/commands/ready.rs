@@ -4,7 +4,7 @@ use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::problem::Problem;
-use crate::sources::{OwnRules, Rendering};
+use crate::sources::{BuildArguments, OwnRules, Rendering};
 use crate::words::count;
 use anyhow::Result;
 use larder_core::{Platform, Registry, Selection};
@@ -37,6 +37,9 @@ pub(crate) struct Args {
     /// Leave out what is less sure
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Confidence::Likely)]
     confidence: Confidence,
+
+    #[command(flatten)]
+    build: BuildArguments,
 
     #[command(flatten)]
     own_rules: OwnRules,
@@ -75,8 +78,8 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     }
     let mut told = Exit::Done;
     if !args.sources.is_empty() {
-        let discovery =
-            discover::discover(&args.sources, &args.rendering, &args.own_rules, false, invocation)?;
+        let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
+        let discovery = discover::discover(&args.sources, &args.rendering, &options, false, invocation)?;
         for asked in discovery.at_least(args.confidence.into()) {
             if needed.iter().all(|known| known.image != asked.image) {
                 needed.push(Needed { image: asked.image.clone(), digest: None });
@@ -105,7 +108,8 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let (whole, all) = (images.len() - missing.len(), images.len());
     let ready = missing.is_empty() && told == Exit::Done;
     let verdict = match missing.len() {
-        0 => format!("ready: {} there\n", count(all, "image")),
+        0 if ready => format!("ready: {} there\n", count(all, "image")),
+        0 => format!("not known: {} there, but not everything could be read\n", count(all, "image")),
         number => format!("not ready: {whole} of {} there, {number} missing\n", count(all, "image")),
     };
     invocation.done(&Answer { ready, images }, || verdict)?;

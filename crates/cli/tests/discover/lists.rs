@@ -111,6 +111,16 @@ fn what_cannot_be_read_is_an_error_and_the_rest_is_listed_all_the_same() {
 }
 
 #[test]
+fn what_is_neither_file_nor_directory_is_not_waited_for() {
+    let home = Home::new().unwrap();
+    home.write("all/pod.yaml", pod(&["nginx:1"])).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(home.path().join("all/x.yaml")).unwrap();
+    let outcome = home.run(["discover", "all", "-o", "images"]).ends(8);
+    assert_eq!(outcome.stdout, "docker.io/library/nginx:1\n");
+    assert!(outcome.stderr.contains("all/x.yaml: neither a file nor a directory"), "{}", outcome.stderr);
+}
+
+#[test]
 fn doubts_are_warnings_unless_they_are_to_be_errors() {
     let home = Home::new().unwrap();
     home.write("pod.yaml", pod(&["nginx"])).unwrap();

@@ -94,3 +94,53 @@ fn a_damaged_lock_file_says_what_is_wrong_with_it() {
     home.run(["ready", "--lock", "larder.lock"]).ends(8);
     home.run(["pull", "--lock", "absent.lock"]).ends(3);
 }
+
+#[test]
+fn a_lock_file_is_checked_as_it_was_made() {
+    let (registry, home, ..) = world();
+    let (web, db) =
+        (registry.reference("shop/web:1").to_string(), registry.reference("shop/db:1").to_string());
+    home.write("pod.yaml", pod(&[&web])).unwrap();
+    home.write("text.yaml", format!("apiVersion: v1\nkind: Event\nmessage: pulls {db} now\n")).unwrap();
+    home.write("Dockerfile", format!("ARG FROM\nFROM {}:$FROM\n", web.trim_end_matches(":1"))).unwrap();
+    let missing = home.run(["lock", "Dockerfile"]).ends(8);
+    assert!(missing.stderr.contains("--build-arg"), "{}", missing.stderr);
+
+    let sources = ["pod.yaml", "text.yaml", "Dockerfile"];
+    let flags = ["--confidence", "possible", "--build-arg", "FROM=1"];
+    home.run([&["lock"][..], &sources, &flags].concat()).ends(0);
+    let written = std::fs::read_to_string(home.path().join("larder.lock")).unwrap();
+    assert!(written.contains(&db), "{written}");
+    assert_eq!(home.run(["lock", "--check"]).ends(0).stdout, "no difference\n");
+    let surer = home.run(["lock", "--check", "--confidence", "likely"]).ends(7);
+    assert_eq!(surer.stdout, format!("gone   {db}\n"));
+
+    // What is in a file that is not there is not known to be gone.
+    std::fs::remove_file(home.path().join("text.yaml")).unwrap();
+    let unknown = home.run(["lock", "--check", "-o", "json"]).ends(3);
+    assert_eq!(unknown.json().unwrap()["gone"], serde_json::json!([]));
+    let unknown = home.run(["lock", "--check"]).ends(3);
+    assert!(!unknown.stdout.contains("no difference"), "{}", unknown.stdout);
+
+    home.run(["pull", &web]).ends(0);
+    home.run(["ready", "Dockerfile", "--build-arg", "FROM=1"]).ends(0);
+    let unknown = home.run(["ready", "pod.yaml", "text.yaml"]).ends(3);
+    assert!(unknown.stdout.starts_with("not known"), "{}", unknown.stdout);
+}
+
+#[test]
+fn words_of_a_lock_file_that_are_no_arguments_are_named() {
+    let (_registry, home, ..) = world();
+    home.write("larder.lock", "version: 1\nplatforms: []\nsources: [a.yaml, --home=/x]\nimages: []\n")
+        .unwrap();
+    let wrong = home.run(["lock", "--check"]).ends(2);
+    assert!(wrong.stderr.contains("cannot be understood: unexpected argument '--home'"), "{}", wrong.stderr);
+    assert!(!wrong.stderr.contains("Usage"), "{}", wrong.stderr);
+}
+
+#[test]
+fn an_endless_lock_file_is_refused() {
+    let (_registry, home, ..) = world();
+    let endless = home.run(["pull", "--lock", "/dev/zero"]).ends(8);
+    assert!(endless.stderr.contains("larger than 64 MiB"), "{}", endless.stderr);
+}
