@@ -2,6 +2,8 @@
 //! [--show N] [--program yes]`. DIR has charts, unpacked, with their dependencies in `charts/`; each is rendered with its own
 //! values and once more with each of its `ci/*values.yaml`. Exits with an error if a text is not that of Helm 4.2.3.
 //!
+//! `--manifests yes` also compares the documents in their order, wherever the texts are the same.
+//!
 //! `--program yes` also runs Helm 3.10.1 as a user would, with the charts' own values, and compares what is printed. What it says
 //! otherwise is listed and no error: later Helms changed it.
 //!
@@ -12,7 +14,9 @@
 
 use anyhow::{Context as _, Result, bail};
 use larder_core::report;
-use larder_discover::chart::{Capabilities, Chart, KubeVersion, Limits, Print, RenderOptions, read_values};
+use larder_discover::chart::{
+    Capabilities, Chart, Document, KubeVersion, Limits, Print, RenderOptions, Rendered, read_values,
+};
 use larder_testkit::tools::{Helm, HelmAnswer, HelmLibrary, HelmRequest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,10 +49,65 @@ fn main() -> Result<()> {
     }
     let failed = tally.failed();
     tally.print("Helm 4.2.3 as a library");
+    if arguments.manifests {
+        manifests(&helm, &cases, arguments.show)?;
+    }
     if arguments.program {
         program(&cases, arguments.show)?;
     }
     if failed > 0 { bail!("{failed} renderings are not those of Helm") } else { Ok(()) }
+}
+
+/// The documents that are no hooks, in order.
+fn manifests(helm: &HelmLibrary, cases: &[Case], show: usize) -> Result<()> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for piece in cases.chunks(50) {
+        let requests: Vec<HelmRequest> =
+            piece.iter().map(|case| HelmRequest { manifest: true, ..case.request() }).collect();
+        for (case, theirs) in piece.iter().zip(helm.render(&requests)?) {
+            let ours = rendered(case, &Capabilities::default());
+            let label = match (&ours, &theirs.texts, &theirs.manifest) {
+                (Ok(ours), Ok(texts), _) if ours.texts != without_notes(texts) => "not compared: random",
+                (Ok(ours), Ok(_), Some(manifest)) => {
+                    let generic = ours.documents.iter().filter(|document| document.hook.is_none());
+                    let text = |document: &Document| {
+                        format!("---\n# Source: {}\n{}\n", document.source, document.text)
+                    };
+                    if generic.map(text).collect::<String>() == *manifest { "equal" } else { "different" }
+                }
+                (Err(_), Err(_), _) => "both fail",
+                (Err(_), ..) => "only larder fails",
+                _ => "only Helm fails",
+            };
+            let count = counts.entry(label).or_default();
+            *count += 1;
+            if matches!(label, "different" | "only larder fails" | "only Helm fails") && *count <= show {
+                let why =
+                    [ours.err(), theirs.texts.err()].into_iter().flatten().collect::<Vec<_>>().join(" | ");
+                println!("documents {label}: {} {why}", case.name);
+            }
+        }
+    }
+    println!("documents in order:");
+    counts.iter().for_each(|(label, count)| println!("{count:6} {label}"));
+    Ok(())
+}
+
+fn rendered(case: &Case, capabilities: &Capabilities) -> Result<Rendered, String> {
+    let said = |error: larder_discover::Error| report(&error);
+    let limits = Limits { outside_links: true, ..Limits::default() };
+    let chart = Chart::load(&case.chart, &limits).map_err(said)?;
+    let mut options = RenderOptions {
+        release: NAME.into(),
+        namespace: NAMESPACE.into(),
+        capabilities: capabilities.clone(),
+        ..Default::default()
+    };
+    if let Some(path) = &case.values {
+        let text = std::fs::read(path).map_err(|error| error.to_string())?;
+        options.values = read_values(&path.display().to_string(), &text).map_err(said)?;
+    }
+    chart.render(&options).map_err(said)
 }
 
 /// What Helm 3.10.1 prints, beside what larder prints.
@@ -68,7 +127,12 @@ fn program(cases: &[Case], show: usize) -> Result<()> {
             let texts = if outcome.status.success() {
                 Ok(Texts::from([("output".to_owned(), text_of(&text(&outcome.stdout)))]))
             } else {
-                Err(text(&outcome.stderr).trim().trim_start_matches("Error: ").to_owned())
+                let text = text(&outcome.stderr);
+                let text = text.split("Error: ").last().unwrap_or_default();
+                Err(text
+                    .trim_end_matches("\nUse --debug flag to render out invalid YAML\n")
+                    .trim()
+                    .to_owned())
             };
             Ok(HelmAnswer { texts, manifest: None, took: outcome.elapsed })
         };
@@ -94,16 +158,7 @@ fn capabilities_of(helm: &Helm) -> Result<Capabilities> {
 }
 
 fn printed(case: &Case, capabilities: &Capabilities) -> Result<Texts, String> {
-    let said = |error: larder_discover::Error| report(&error);
-    let limits = Limits { outside_links: true, ..Limits::default() };
-    let chart = Chart::load(&case.chart, &limits).map_err(said)?;
-    let options = RenderOptions {
-        release: NAME.into(),
-        namespace: NAMESPACE.into(),
-        capabilities: capabilities.clone(),
-        ..Default::default()
-    };
-    let text = chart.render(&options).and_then(|rendered| rendered.print(&Print::default())).map_err(said)?;
+    let text = rendered(case, capabilities)?.print(&Print::default()).map_err(|error| report(&error))?;
     Ok(Texts::from([("output".to_owned(), text_of(&text))]))
 }
 
@@ -118,19 +173,22 @@ struct Arguments {
     answers: Option<PathBuf>,
     show: usize,
     program: bool,
+    manifests: bool,
 }
 
 impl Arguments {
     fn read() -> Result<Self> {
         let mut all = std::env::args().skip(1);
         let charts = all.next().context("name a directory with charts")?.into();
-        let mut arguments = Self { charts, only: String::new(), answers: None, show: 3, program: false };
+        let mut arguments =
+            Self { charts, only: String::new(), answers: None, show: 3, program: false, manifests: false };
         while let Some(name) = all.next() {
             let value = all.next().with_context(|| format!("{name} needs a value"))?;
             match name.as_str() {
                 "--only" => arguments.only = value,
                 "--answers" => arguments.answers = Some(value.into()),
                 "--show" => arguments.show = value.parse()?,
+                "--manifests" => arguments.manifests = value == "yes",
                 "--program" => arguments.program = value == "yes",
                 _ => bail!("there is no {name}"),
             }
@@ -145,6 +203,18 @@ struct Case {
     name: String,
     chart: PathBuf,
     values: Option<PathBuf>,
+}
+
+impl Case {
+    fn request(&self) -> HelmRequest {
+        HelmRequest {
+            chart: self.chart.clone(),
+            values: self.values.iter().cloned().collect(),
+            name: NAME.into(),
+            namespace: NAMESPACE.into(),
+            manifest: false,
+        }
+    }
 }
 
 fn cases(charts: &Path, only: &str) -> Result<Vec<Case>> {
@@ -185,14 +255,7 @@ fn ask(helm: &HelmLibrary, cases: &[Case], answers: &Option<PathBuf>, round: u8)
     let missing: Vec<&Case> = cases.iter().filter(|case| !known.contains_key(&case.name)).collect();
     // In pieces, since the library keeps what it once had in memory.
     for piece in missing.chunks(50) {
-        let request = |case: &&Case| HelmRequest {
-            chart: case.chart.clone(),
-            values: case.values.iter().cloned().collect(),
-            name: NAME.into(),
-            namespace: NAMESPACE.into(),
-            manifest: false,
-        };
-        let requests: Vec<HelmRequest> = piece.iter().map(request).collect();
+        let requests: Vec<HelmRequest> = piece.iter().map(|case| case.request()).collect();
         for (case, answer) in piece.iter().zip(helm.render(&requests)?) {
             let seconds = answer.took.as_secs_f64();
             let value = match answer.texts {

@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// How many of each kind of difference to show.
     #[arg(long, default_value_t = 10)]
     show: usize,
+    /// Also compare the documents in their order.
+    #[arg(long)]
+    manifests: bool,
     /// Also run Helm 3.10.1 as a program.
     #[arg(long)]
     program: bool,
@@ -32,6 +35,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     command.args(["run", "--release", "--quiet", "--package", "larder-discover"]);
     command.args(["--example", "helm_comparison", "--"]).arg(charts);
     command.args(["--only", &arguments.only, "--show", &arguments.show.to_string()]);
+    if arguments.manifests {
+        command.args(["--manifests", "yes"]);
+    }
     if arguments.program {
         command.args(["--program", "yes"]);
     }
