@@ -3,6 +3,7 @@
 use crate::{Engine, Error, Result};
 use larder_core::{Manifest, Reference, Tag};
 use larder_discover::Input;
+use larder_discover::cluster::WantedSource;
 use larder_gotemplate::semver::{Constraints, Version};
 use larder_gotemplate::{Map, Value, yaml};
 use std::fmt;
@@ -143,6 +144,31 @@ impl Engine {
         }
     }
 
+    /// Brings what the description of a cluster wants, for [`SurveyOptions::brought`](larder_discover::SurveyOptions::brought).
+    ///
+    /// # Errors
+    /// Those of [`Engine::bring_source`].
+    pub async fn bring_wanted(&self, wanted: &WantedSource) -> Result<Input> {
+        let source = match wanted {
+            WantedSource::Path(path) => return Ok(Input::Path(path.clone())),
+            WantedSource::Manifest { url } => {
+                let bytes = self.download(url, MANIFEST_LIMIT).await?;
+                return Ok(Input::Text { name: url.clone(), bytes });
+            }
+            WantedSource::Chart { repository, name, version } if repository.starts_with("oci://") => {
+                let chart = format!("{}/{name}", repository.trim_end_matches('/'));
+                version
+                    .as_ref()
+                    .map_or_else(|| chart.clone(), |version| format!("{chart}:{version}"))
+                    .parse()?
+            }
+            WantedSource::Chart { repository, name, version } => {
+                Source::Repository { url: repository.clone(), chart: name.clone(), version: version.clone() }
+            }
+        };
+        self.bring_source(&source).await
+    }
+
     async fn download(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
         let fetched = self.client()?.document(url, limit).await;
         let bytes =
@@ -251,6 +277,8 @@ fn pick(index: &[u8], url: &str, chart: &str, wanted: Option<&str>) -> Result<En
 const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// Larger charts are not charts.
 const CHART_LIMIT: u64 = 64 << 20;
+/// The manifests of an operator with its definitions have some megabytes.
+const MANIFEST_LIMIT: u64 = 64 << 20;
 /// The largest public repositories have some 20 MB.
 const INDEX_LIMIT: u64 = 256 << 20;
 

@@ -14,8 +14,9 @@ use larder_engine::{Asked, Discovery, Sureness, SurveyOptions, survey};
 
 /// Find every image that manifests and charts ask for
 ///
-/// Reads YAML and JSON (files, directories, - for standard input) and Helm charts (a directory, a .tgz, oci://…, a name
-/// in --repo); what it is, is found out. Every image is shown with where it was found. What could not be read is an
+/// Reads YAML and JSON (files, directories, - for standard input), Helm charts (a directory, a .tgz, oci://…, a name in
+/// --repo), kustomizations, descriptions of clusters (cluster.yaml) and running clusters (kubeconfig:PATH#CONTEXT, both
+/// parts optional); what it is, is found out. Every image is shown with where it was found. What could not be read is an
 /// error, and the exit code is not 0: without one, the list is complete.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
@@ -143,9 +144,20 @@ pub(crate) fn discover(
     strict: bool,
     invocation: &Invocation,
 ) -> Result<Discovery> {
-    let sources: Vec<_> = words.iter().map(|word| rendering.source(word)).collect::<Result<_>>()?;
+    let (clusters, words): (Vec<&String>, Vec<&String>) =
+        words.iter().partition(|word| word.starts_with(sources::KUBECONFIG));
+    let sources: Vec<_> = words.into_iter().map(|word| rendering.source(word)).collect::<Result<_>>()?;
     let inputs = sources::bring(&sources, invocation)?;
-    Ok(Discovery::of(&survey(&inputs, options), strict))
+    let mut options = options.clone();
+    options.brought.extend(sources::bring_wanted(&inputs, invocation)?);
+    let mut found = survey(&inputs, &options);
+    for cluster in clusters {
+        let running = sources::running(cluster, &options, invocation)?;
+        found.finds.extend(running.finds);
+        found.troubles.extend(running.troubles);
+        found.sources += running.sources;
+    }
+    Ok(Discovery::of(&found, strict))
 }
 
 /// Tells what could not be read; the exit code says whether there was anything.
