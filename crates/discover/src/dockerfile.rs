@@ -227,7 +227,23 @@ fn here_documents(text: &str) -> Vec<String> {
     if !["RUN", "COPY", "ADD"].iter().any(|known| name.eq_ignore_ascii_case(known)) {
         return Vec::new();
     }
-    let words = text.split_whitespace().filter_map(|word| word.split_once("<<").map(|(_, name)| name));
+    // Only a number of a file may stand before it: `1<<n` in quotes or behind something else is a shift.
+    let mut quote = None;
+    let mut starts = true;
+    let unquoted = text.char_indices().filter_map(|(at, character)| {
+        let is_start = starts && quote.is_none();
+        quote = match quote {
+            None if matches!(character, '"' | '\'') => Some(character),
+            Some(open) if open == character => None,
+            unchanged => unchanged,
+        };
+        starts = character.is_whitespace();
+        is_start.then(|| text[at..].split_whitespace().next()).flatten()
+    });
+    let words = unquoted.filter_map(|word| {
+        let (number, name) = word.split_once("<<")?;
+        number.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
+    });
     let names = words.map(|name| name.trim_start_matches('-').trim_matches(['"', '\'']));
     let is_name = |name: &&str| {
         !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -305,6 +321,12 @@ mod tests {
     fn here_documents_are_no_instructions() {
         let text = "FROM a:1\nRUN <<EOF\nFROM b:2\nEOF\nCOPY <<-\"X\" /y\nFROM c:3\nX\nONBUILD COPY --from=d:4 / /\n";
         assert_eq!(images(text, &[]).0, [(1, "a:1".to_owned()), (8, "d:4".to_owned())]);
+    }
+
+    #[test]
+    fn shifts_begin_no_here_documents() {
+        let text = "FROM a:1\nRUN python3 -c \"print(1 <<x )\" && echo a<<b '<<c'\nFROM d:1\nRUN 3<<E cat\nFROM e:1\nE\n";
+        assert_eq!(images(text, &[]).0, [(1, "a:1".to_owned()), (3, "d:1".to_owned())]);
     }
 
     #[test]
