@@ -1,7 +1,5 @@
 //! Charts of our own, rendered by larder and by Helm: 4.2.3 decides, 3.10.1 shows what changed since.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use anyhow::{Context as _, Result};
 use larder_core::{Classify as _, report};
 use larder_discover::chart::{
