@@ -74,6 +74,12 @@ impl Environment {
         }
     }
 
+    /// Where kubectl looks for how to reach clusters: the first file of `KUBECONFIG`, else that of the user.
+    pub(crate) fn kubeconfig(&self) -> Option<PathBuf> {
+        let listed = self.get("KUBECONFIG").and_then(|list| std::env::split_paths(list).next());
+        listed.or_else(|| self.get("HOME").map(|home| Path::new(home).join(".kube/config")))
+    }
+
     /// Whether the process acts as root.
     pub(crate) fn is_root(&self) -> bool {
         self.user == 0

@@ -4,10 +4,8 @@ use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::{Context as _, Result};
 use larder_engine::discovery::chart::{Capabilities, KubeVersion, Overrides};
-use larder_engine::discovery::cluster::WantedSource;
 use larder_engine::discovery::manifest::Rules;
-use larder_engine::discovery::running::RunningOptions;
-use larder_engine::{Input, Source, Survey, SurveyOptions, TemplateRun};
+use larder_engine::{Input, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -249,52 +247,44 @@ pub(crate) fn bring(sources: &[Source], invocation: &Invocation) -> Result<Vec<I
     Ok(inputs.into_iter().flatten().collect())
 }
 
-/// How a running cluster is named.
-pub(crate) const KUBECONFIG: &str = "kubeconfig:";
-
-/// Brings what descriptions of clusters among the inputs want.
-pub(crate) fn bring_wanted(inputs: &[Input], invocation: &Invocation) -> Result<Vec<(WantedSource, Input)>> {
-    let wanted = larder_engine::wanted_by(inputs);
-    if wanted.is_empty() {
-        return Ok(Vec::new());
+/// Reads all sources: what is here, what has to be fetched, and clusters that run.
+pub(crate) fn survey_all(
+    sources: &[Source],
+    mut options: SurveyOptions,
+    invocation: &Invocation,
+) -> Result<Survey> {
+    let is_running = |source: &&Source| matches!(source, Source::Running { .. });
+    let (running, files): (Vec<&Source>, Vec<&Source>) = sources.iter().partition(is_running);
+    let files: Vec<Source> = files.into_iter().cloned().collect();
+    let inputs = bring(&files, invocation)?;
+    let mut failures = Vec::new();
+    if !wanted_by(&inputs).is_empty() {
+        let (engine, wanting) = (invocation.engine()?, inputs.clone());
+        let (brought, failed) = invocation.wait(async move { engine.bring_wanted(&wanting).await })?;
+        invocation.terminal.finish();
+        options.brought = brought;
+        failures = failed;
     }
-    let engine = invocation.engine()?;
-    let brought = invocation.wait(async move {
-        let mut brought = Vec::new();
-        for source in wanted {
-            let input = engine.bring_wanted(&source).await?;
-            brought.push((source, input));
-        }
-        Ok::<_, larder_engine::Error>(brought)
-    })??;
-    invocation.terminal.finish();
-    Ok(brought)
-}
-
-/// What a running cluster asks for: `kubeconfig:PATH#CONTEXT`, where both parts may be missing.
-pub(crate) fn running(word: &str, options: &SurveyOptions, invocation: &Invocation) -> Result<Survey> {
-    let rest = word.strip_prefix(KUBECONFIG).unwrap_or(word);
-    let (path, context) = rest.split_once('#').map_or((rest, None), |(path, context)| (path, Some(context)));
-    let path = match path {
-        "" => kubeconfig()
-            .ok_or_else(|| Usage::new("kubeconfig: needs a path, $KUBECONFIG or a home directory"))?,
-        path => PathBuf::from(path),
-    };
-    let context = context.filter(|context| !context.is_empty()).map(str::to_owned);
-    let (engine, rules) = (invocation.engine()?, options.rules.clone());
-    let found = invocation.wait(async move {
-        engine.survey_cluster(&path, context.as_deref(), rules, &RunningOptions::default()).await
-    })??;
-    invocation.terminal.finish();
-    Ok(found)
-}
-
-/// The file kubectl would take.
-#[expect(clippy::disallowed_methods, reason = "only the command reads the environment")]
-fn kubeconfig() -> Option<PathBuf> {
-    let named = std::env::var_os("KUBECONFIG").filter(|value| !value.is_empty());
-    let first = named.and_then(|value| std::env::split_paths(&value).next());
-    first.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".kube/config")))
+    let mut result = survey(&inputs, &options);
+    for (source, error) in failures {
+        let problem = crate::problem::Problem::of(&error.into());
+        result.troubles.push(Trouble::error(source, problem.message));
+    }
+    for source in running {
+        let Source::Running { kubeconfig, context } = source else { continue };
+        let file = match kubeconfig {
+            Some(file) => file.clone(),
+            None => invocation.environment.kubeconfig().ok_or_else(|| {
+                Usage::new("there is no kubeconfig file: neither KUBECONFIG nor HOME is set")
+                    .hint("larder discover kubeconfig:FILE")
+            })?,
+        };
+        let (engine, context, rules) = (invocation.engine()?, context.clone(), options.rules.clone());
+        let found = invocation
+            .wait(async move { engine.survey_running(&file, context.as_deref(), rules).await })??;
+        result.extend(found);
+    }
+    Ok(result)
 }
 
 fn standard_input() -> Result<Input> {

@@ -105,7 +105,8 @@ impl Survey {
         !self.troubles.iter().any(Trouble::is_error)
     }
 
-    fn extend(&mut self, other: Self) {
+    /// Adds what other sources ask for.
+    pub fn extend(&mut self, other: Self) {
         self.finds.extend(other.finds);
         self.troubles.extend(other.troubles);
         self.sources += other.sources;

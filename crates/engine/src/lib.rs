@@ -28,7 +28,6 @@ mod push;
 mod quantity;
 mod ready;
 mod repair;
-mod running;
 mod serve;
 mod source;
 mod stats;

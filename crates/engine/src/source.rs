@@ -1,13 +1,16 @@
 //! Where images are looked for: what a user names, and how it gets here.
 
 use crate::{Engine, Error, Result};
-use larder_core::{Manifest, Reference, Tag};
-use larder_discover::Input;
+use larder_core::{Kind, Manifest, Reference, Tag};
 use larder_discover::cluster::WantedSource;
+use larder_discover::manifest::{Rules, Scanner};
+use larder_discover::running::{self, Kubeconfig, RunningOptions};
+use larder_discover::{Input, Survey, Trouble};
 use larder_gotemplate::semver::{Constraints, Version};
 use larder_gotemplate::{Map, Value, yaml};
+use larder_remote::ApiServer;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// Something that asks for images.
@@ -26,6 +29,15 @@ pub enum Source {
     },
     /// `https://….tgz`: a packaged chart.
     Archive(String),
+    /// `kubeconfig:[FILE][#CONTEXT]`: a running cluster.
+    Running {
+        /// The file that says how to reach it; the caller knows where it is otherwise.
+        kubeconfig: Option<PathBuf>,
+        /// A context of it; the current one otherwise.
+        context: Option<String>,
+    },
+    /// `https://….yaml`: manifests.
+    Manifest(String),
     /// A chart by its name in a chart repository.
     Repository {
         /// The address that `index.yaml` lies below.
@@ -59,7 +71,18 @@ impl FromStr for Source {
             if path.ends_with(".tgz") || path.ends_with(".tar.gz") {
                 return Ok(Self::Archive(text.to_owned()));
             }
+            if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
+                return Ok(Self::Manifest(text.to_owned()));
+            }
             return refuse("a chart repository needs the name of a chart".into());
+        }
+        if let Some(cluster) = text.strip_prefix("kubeconfig:") {
+            let (file, context) = match cluster.split_once('#') {
+                Some((file, context)) => (file, Some(context.to_owned())),
+                None => (cluster, None),
+            };
+            let kubeconfig = (!file.is_empty()).then(|| file.into());
+            return Ok(Self::Running { kubeconfig, context });
         }
         if text.is_empty() {
             return refuse("it is empty".into());
@@ -74,7 +97,14 @@ impl fmt::Display for Source {
             Self::Standard => f.write_str("-"),
             Self::Path(path) => path.display().fmt(f),
             Self::Registry { reference, .. } => write!(f, "oci://{reference}"),
-            Self::Archive(url) => f.write_str(url),
+            Self::Archive(url) | Self::Manifest(url) => f.write_str(url),
+            Self::Running { kubeconfig, context } => {
+                f.write_str("kubeconfig:")?;
+                if let Some(file) = kubeconfig {
+                    file.display().fmt(f)?;
+                }
+                context.as_ref().map_or(Ok(()), |context| write!(f, "#{context}"))
+            }
             Self::Repository { url, chart, version: Some(version) } => {
                 write!(f, "{chart} {version} of {url}")
             }
@@ -107,6 +137,14 @@ impl Engine {
                 source_name: name,
                 reason: "standard input is read by the caller".into(),
             }),
+            Source::Running { .. } => {
+                let reason = "a running cluster is asked, and not brought".into();
+                Err(Error::Source { source_name: name, reason })
+            }
+            Source::Manifest(url) => {
+                let bytes = self.download(url, INDEX_LIMIT).await?;
+                Ok(Input::Text { name, bytes })
+            }
             Source::Archive(url) => {
                 let bytes = self.download(url, CHART_LIMIT).await?;
                 Ok(Input::Archive { name, bytes })
@@ -144,29 +182,73 @@ impl Engine {
         }
     }
 
-    /// Brings what the description of a cluster wants, for [`SurveyOptions::brought`](larder_discover::SurveyOptions::brought).
+    /// What the descriptions of clusters among `inputs` want: charts and manifests from elsewhere. What cannot be had is named with
+    /// its error; a survey says who wants it.
+    pub async fn bring_wanted(&self, inputs: &[Input]) -> (Vec<(WantedSource, Input)>, Vec<(String, Error)>) {
+        let (mut brought, mut failures) = (Vec::new(), Vec::new());
+        for wanted in larder_discover::wanted_by(inputs) {
+            let source = match &wanted {
+                WantedSource::Path(path) => Source::Path(path.clone()),
+                WantedSource::Manifest { url } => Source::Manifest(url.clone()),
+                WantedSource::Chart { repository, name, version } if repository.starts_with("oci://") => {
+                    let version = version.as_ref().map(|version| format!(":{version}")).unwrap_or_default();
+                    let address = format!("{}/{name}{version}", repository.trim_end_matches('/'));
+                    match address.parse() {
+                        Ok(source) => source,
+                        Err(error) => {
+                            failures.push((address, error));
+                            continue;
+                        }
+                    }
+                }
+                WantedSource::Chart { repository, name, version } => Source::Repository {
+                    url: repository.clone(),
+                    chart: name.clone(),
+                    version: version.clone(),
+                },
+            };
+            match self.bring_source(&source).await {
+                Ok(input) => brought.push((wanted, input)),
+                Err(error) => failures.push((source.to_string(), error)),
+            }
+        }
+        (brought, failures)
+    }
+
+    /// What a running cluster asks for. Only read.
     ///
     /// # Errors
-    /// Those of [`Engine::bring_source`].
-    pub async fn bring_wanted(&self, wanted: &WantedSource) -> Result<Input> {
-        let source = match wanted {
-            WantedSource::Path(path) => return Ok(Input::Path(path.clone())),
-            WantedSource::Manifest { url } => {
-                let bytes = self.download(url, MANIFEST_LIMIT).await?;
-                return Ok(Input::Text { name: url.clone(), bytes });
-            }
-            WantedSource::Chart { repository, name, version } if repository.starts_with("oci://") => {
-                let chart = format!("{}/{name}", repository.trim_end_matches('/'));
-                version
-                    .as_ref()
-                    .map_or_else(|| chart.clone(), |version| format!("{chart}:{version}"))
-                    .parse()?
-            }
-            WantedSource::Chart { repository, name, version } => {
-                Source::Repository { url: repository.clone(), chart: name.clone(), version: version.clone() }
-            }
-        };
-        self.bring_source(&source).await
+    /// A kubeconfig that cannot be used, and a server that cannot be reached or says nothing of itself. What it refuses
+    /// otherwise is in [`Survey::troubles`].
+    pub async fn survey_running(
+        &self,
+        kubeconfig: &Path,
+        context: Option<&str>,
+        rules: Rules,
+    ) -> Result<Survey> {
+        let name = kubeconfig.display().to_string();
+        let unusable = |reason: String| Error::Source { source_name: format!("kubeconfig:{name}"), reason };
+        let bytes = std::fs::read(kubeconfig).map_err(|source| Error::File {
+            action: "cannot read",
+            path: kubeconfig.to_owned(),
+            source,
+        })?;
+        let directory = kubeconfig.parent().unwrap_or(Path::new("."));
+        let read = Kubeconfig::read(&bytes, directory).and_then(|file| file.access(context));
+        let (context, access) = read.map_err(|fault| unusable(fault.to_string()))?;
+        let label = format!("kubeconfig:{context}");
+        let failed = |source| Error::Remote { action: format!("cannot read the cluster {context}"), source };
+        let config = crate::keychain::client_config(self.config(), self.host(), self.progress().clone())?;
+        let server = ApiServer::new(&access, config).map_err(failed)?;
+        let scanner = Scanner::new(rules);
+        let running = running::scan(&server, &label, &scanner, &RunningOptions::default()).await;
+        let running = running.map_err(failed)?;
+        let troubles = running.problems.iter().map(|problem| {
+            Trouble::error(format!("{label} {}", problem.place), problem.reason.clone())
+                .kind(Kind::Denied)
+                .hint("the account needs the right to list it")
+        });
+        Ok(Survey { troubles: troubles.collect(), finds: running.finds, sources: 1 })
     }
 
     async fn download(&self, url: &str, limit: u64) -> Result<Vec<u8>> {
@@ -277,8 +359,6 @@ fn pick(index: &[u8], url: &str, chart: &str, wanted: Option<&str>) -> Result<En
 const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// Larger charts are not charts.
 const CHART_LIMIT: u64 = 64 << 20;
-/// The manifests of an operator with its definitions have some megabytes.
-const MANIFEST_LIMIT: u64 = 64 << 20;
 /// The largest public repositories have some 20 MB.
 const INDEX_LIMIT: u64 = 256 << 20;
 
@@ -298,6 +378,14 @@ mod tests {
         };
         assert_eq!(reference.to_string(), "r.test/charts/app:1.0.0_up1");
         assert!(matches!(parse("oci://r.test:5000/app"), Source::Registry { is_pinned: false, .. }));
+        assert_eq!(parse("https://x.test/i.yaml?v=1"), Source::Manifest("https://x.test/i.yaml?v=1".into()));
+        let running = |kubeconfig: Option<&str>, context: Option<&str>| Source::Running {
+            kubeconfig: kubeconfig.map(Into::into),
+            context: context.map(str::to_owned),
+        };
+        assert_eq!(parse("kubeconfig:"), running(None, None));
+        assert_eq!(parse("kubeconfig:#a"), running(None, Some("a")));
+        assert_eq!(parse("kubeconfig:/etc/k#a/b"), running(Some("/etc/k"), Some("a/b")));
         for wrong in ["", "https://charts.test/stable", "oci://"] {
             assert!(wrong.parse::<Source>().is_err(), "{wrong}");
         }

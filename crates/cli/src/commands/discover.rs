@@ -10,18 +10,18 @@ use crate::table::Table;
 use crate::words::{count, plain};
 use anyhow::Result;
 use larder_core::Reference;
-use larder_engine::{Asked, Discovery, Sureness, SurveyOptions, survey};
+use larder_engine::{Asked, Discovery, Sureness, SurveyOptions};
 
 /// Find every image that manifests and charts ask for
 ///
 /// Reads YAML and JSON (files, directories, - for standard input), Helm charts (a directory, a .tgz, oci://…, a name in
-/// --repo), kustomizations, descriptions of clusters (cluster.yaml) and running clusters (kubeconfig:PATH#CONTEXT, both
-/// parts optional); what it is, is found out. Every image is shown with where it was found. What could not be read is an
-/// error, and the exit code is not 0: without one, the list is complete.
+/// --repo), kustomizations, Dockerfiles, descriptions of clusters, and running clusters (kubeconfig:[FILE][#CONTEXT]); what
+/// it is, is found out. Every image is shown with where it was found. What could not be read is an error, and the exit
+/// code is not 0: without one, the list is complete.
 #[derive(Debug, clap::Args)]
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
 pub(crate) struct Args {
-    /// Files, directories, charts
+    /// Files, directories, charts, kubeconfig:
     #[arg(value_name = "SOURCE", required = true)]
     sources: Vec<String>,
 
@@ -72,7 +72,8 @@ const EXAMPLES: &str = "\
 Examples:
   larder discover ./manifests ./charts/web -f production.yaml
   larder discover cert-manager --repo https://charts.jetstack.io --version 1.19
-  kubectl kustomize ./overlays/prod | larder discover -
+  larder discover cluster.yaml
+  larder discover kubeconfig:#production
   larder discover ./manifests --why nginx
   larder discover ./manifests --output images | larder pull --from-file -
   larder discover ./manifests --output lock > larder.lock";
@@ -144,20 +145,8 @@ pub(crate) fn discover(
     strict: bool,
     invocation: &Invocation,
 ) -> Result<Discovery> {
-    let (clusters, words): (Vec<&String>, Vec<&String>) =
-        words.iter().partition(|word| word.starts_with(sources::KUBECONFIG));
-    let sources: Vec<_> = words.into_iter().map(|word| rendering.source(word)).collect::<Result<_>>()?;
-    let inputs = sources::bring(&sources, invocation)?;
-    let mut options = options.clone();
-    options.brought.extend(sources::bring_wanted(&inputs, invocation)?);
-    let mut found = survey(&inputs, &options);
-    for cluster in clusters {
-        let running = sources::running(cluster, &options, invocation)?;
-        found.finds.extend(running.finds);
-        found.troubles.extend(running.troubles);
-        found.sources += running.sources;
-    }
-    Ok(Discovery::of(&found, strict))
+    let sources: Vec<_> = words.iter().map(|word| rendering.source(word)).collect::<Result<_>>()?;
+    Ok(Discovery::of(&sources::survey_all(&sources, options.clone(), invocation)?, strict))
 }
 
 /// Tells what could not be read; the exit code says whether there was anything.

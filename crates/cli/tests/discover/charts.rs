@@ -2,7 +2,7 @@
 
 use super::{Ends as _, pod};
 use larder_core::{Descriptor, MediaType};
-use larder_testkit::{FaultRegistry, Home};
+use larder_testkit::{FaultRegistry, Home, RecordedApi};
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::process::Command;
@@ -129,4 +129,86 @@ fn values_for_a_mirror() {
     assert_eq!(fixed["fixed"][0]["text"], "registry.k8s.io/pause:3.10");
     assert_eq!(fixed["fixed"][0]["source"], "app/templates/fixed.yaml");
     home.run(["values-images", "app", "--mirror", "https://mirror.test"]).ends(2);
+}
+
+#[test]
+fn a_description_of_a_cluster_brings_what_it_wants() {
+    let home = Home::new().unwrap();
+    let packed = chart(&home, "1.2.0");
+    let index = "apiVersion: v1\nentries:\n  app:\n  - {version: 1.2.0, urls: [app.tgz]}\n";
+    let url = files(vec![
+        ("/index.yaml".into(), index.as_bytes().to_vec()),
+        ("/app.tgz".into(), packed),
+        ("/install.yaml".into(), pod(&["quay.io/o/installed:1"]).into_bytes()),
+    ]);
+    let cluster = |charts: &str, manifests: &str| {
+        format!(
+            "apiVersion: larder.dev/v1alpha1\nkind: Cluster\nspec:\n  kubernetesVersion: v1.34.2\n  charts: [{charts}]\n  manifests: [{manifests}]\n"
+        )
+    };
+    let wanted = format!("{{repository: '{url}', name: app, version: 1.2.0}}");
+    home.write("cluster.yaml", cluster(&wanted, &format!("'{url}/install.yaml'"))).unwrap();
+    let list = home.run(["discover", "cluster.yaml", "-o", "images"]).ends(0).stdout;
+    for image in ["shop.test/app:7", "quay.io/o/installed:1", "registry.k8s.io/kube-apiserver:v1.34.2"] {
+        assert!(list.lines().any(|line| line == image), "{image}: {list}");
+    }
+    assert!(list.contains("registry.k8s.io/etcd:3.6."), "{list}");
+
+    home.write("cluster.yaml", cluster("", &format!("'{url}/absent.yaml'"))).unwrap();
+    let absent = home.run(["discover", "cluster.yaml", "-o", "images"]).ends(3);
+    assert!(absent.stderr.contains("/absent.yaml"), "{}", absent.stderr);
+    assert!(absent.stderr.contains("404"), "{}", absent.stderr);
+    assert!(absent.stdout.contains("kube-proxy"), "{}", absent.stdout);
+
+    let unknown = cluster("", "").replace("v1.34.2", "v1.99.0");
+    home.write("cluster.yaml", unknown).unwrap();
+    let unknown = home.run(["discover", "cluster.yaml"]).ends(8);
+    assert!(unknown.stderr.contains("1.99.0"), "{}", unknown.stderr);
+}
+
+#[test]
+fn a_running_cluster_is_read_and_what_it_refuses_is_named() {
+    let say = |path: &str, status: u16, body: &str| (path.to_owned(), (status, body.to_owned()));
+    let answers = [
+        say("/version", 200, r#"{"gitVersion":"v1.34.2"}"#),
+        say("/api", 200, r#"{"kind":"APIVersions","versions":["v1"]}"#),
+        say("/apis", 200, r#"{"kind":"APIGroupList","groups":[]}"#),
+        say(
+            "/api/v1",
+            200,
+            r#"{"resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list"]},
+                {"name":"configmaps","namespaced":true,"kind":"ConfigMap","verbs":["list"]}]}"#,
+        ),
+        say(
+            "/api/v1/pods?limit=500",
+            200,
+            r#"{"items":[{"metadata":{"name":"p","namespace":"shop"},
+                "spec":{"containers":[{"name":"c","image":"shop.test/running:1"}]}}]}"#,
+        ),
+        say("/api/v1/configmaps?limit=500", 200, r#"{"items":[]}"#),
+    ];
+    let api = RecordedApi::start("s3cret", answers.iter().cloned().collect()).unwrap();
+    let home = Home::new().unwrap();
+    let file = home.write("kubeconfig", api.kubeconfig()).unwrap();
+    let found = home.run(["discover", "kubeconfig:kubeconfig", "-o", "json"]).ends(0).json().unwrap();
+    assert_eq!(found["images"][0]["image"], "shop.test/running:1");
+    assert_eq!(found["images"][0]["finds"][0]["object"], "Pod shop/p");
+    let from_environment =
+        home.larder(["discover", "kubeconfig:", "-o", "images"]).env("KUBECONFIG", &file).run();
+    assert_eq!(from_environment.ends(0).stdout, "shop.test/running:1\n");
+
+    let mut answers = answers.to_vec();
+    answers.pop();
+    answers.push(say("/api/v1/configmaps?limit=500", 403, r#"{"message":"configmaps is forbidden"}"#));
+    let api = RecordedApi::start("s3cret", answers.into_iter().collect()).unwrap();
+    home.write("kubeconfig", api.kubeconfig()).unwrap();
+    let refused = home.run(["discover", "kubeconfig:kubeconfig", "-o", "images"]).ends(4);
+    assert!(refused.stderr.contains("configmaps is forbidden"), "{}", refused.stderr);
+    assert_eq!(refused.stdout, "shop.test/running:1\n");
+    assert!(!refused.stderr.contains("s3cret"), "{}", refused.stderr);
+
+    home.write("kubeconfig", api.kubeconfig().replace("s3cret", "wrong")).unwrap();
+    home.run(["discover", "kubeconfig:kubeconfig"]).ends(4);
+    home.run(["discover", "kubeconfig:absent"]).ends(3);
+    home.run(["discover", "kubeconfig:kubeconfig#no-such-context"]).ends(8);
 }
