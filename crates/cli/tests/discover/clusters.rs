@@ -1,0 +1,48 @@
+//! Descriptions of clusters, and clusters that run.
+
+use super::Ends as _;
+use larder_testkit::{Answers, Home, RecordedApi};
+
+#[test]
+fn a_description_of_a_cluster_names_its_control_plane_and_what_is_not_here() {
+    let home = Home::new().unwrap();
+    let cluster = "apiVersion: larder.dev/v1alpha1\nkind: Cluster\nspec:\n  kubernetesVersion: v1.34.2\n  \
+                   images: [registry.test/tool:1]\n";
+    home.write("cluster.yaml", cluster).unwrap();
+    let listed = home.run(["discover", "cluster.yaml", "--output", "images"]).ends(0).stdout;
+    for image in
+        ["registry.k8s.io/etcd:3.6.5-0", "registry.k8s.io/kube-proxy:v1.34.2", "registry.test/tool:1"]
+    {
+        assert!(listed.lines().any(|line| line == image), "{image}: {listed}");
+    }
+    home.write("cluster.yaml", &cluster.replace("1.34.2", "1.99.0")).unwrap();
+    let outcome = home.run(["discover", "cluster.yaml"]);
+    assert_ne!(outcome.code(), Some(0));
+    assert!(outcome.error_text().contains("Kubernetes v1.99.0 are not known; known are 1.34.10"));
+}
+
+#[test]
+fn a_running_cluster_is_read_through_a_kubeconfig() {
+    let mut answers = Answers::new();
+    for (path, body) in [
+        ("/version", r#"{"gitVersion":"v1.34.2"}"#),
+        ("/api", r#"{"versions":["v1"]}"#),
+        ("/apis", r#"{"groups":[]}"#),
+        ("/api/v1", r#"{"resources":[{"name":"pods","namespaced":true,"kind":"Pod","verbs":["list"]}]}"#),
+        (
+            "/api/v1/pods?limit=500",
+            r#"{"items":[{"metadata":{"name":"p","namespace":"shop"},"spec":{"containers":[{"name":"c","image":"registry.test/web:7"}]}}]}"#,
+        ),
+    ] {
+        answers.insert(path.into(), (200, body.into()));
+    }
+    let (home, api) = (Home::new().unwrap(), RecordedApi::start("s3cret", answers).unwrap());
+    home.write("config", &api.kubeconfig()).unwrap();
+    let listed = home.run(["discover", "kubeconfig:config", "--output", "images"]).ends(0).stdout;
+    assert_eq!(listed, "registry.test/web:7\n");
+    let why = home.run(["discover", "kubeconfig:config#recorded", "--why", "web"]).ends(0).stdout;
+    assert!(why.contains("kubeconfig:recorded/api/v1/namespaces/shop/pods/p"), "{why}");
+    let outcome = home.run(["discover", "kubeconfig:config#elsewhere"]);
+    assert_ne!(outcome.code(), Some(0));
+    assert!(outcome.error_text().contains("there is no context \"elsewhere\"; there are recorded"));
+}
