@@ -8,7 +8,7 @@ use larder_engine::discovery::manifest::Rules;
 use larder_engine::{Input, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by};
 use std::collections::HashMap;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Values and properties of the cluster, named as helm names them.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -151,20 +151,27 @@ impl Rendering {
 
     /// What the words of a user name.
     pub(crate) fn source(&self, word: &str) -> Result<Source> {
-        if let Some(url) = &self.repo {
+        let is_name =
+            !word.starts_with(['.', '/', '-']) && !word.contains("://") && !word.starts_with("kubeconfig:");
+        if let Some(url) = self.repo.as_ref().filter(|_| is_name && !Path::new(word).exists()) {
             let version = self.chart_version.clone();
             return Ok(Source::Repository { url: url.clone(), chart: word.to_owned(), version });
         }
-        let source = match (&self.chart_version, word.strip_prefix("oci://")) {
-            (Some(version), Some(name))
-                if !name.rsplit('/').next().unwrap_or_default().contains([':', '@']) =>
-            {
-                format!("{word}:{version}").parse()
+        let mut source: Source = word.parse()?;
+        match (&mut source, &self.chart_version) {
+            (_, None) => {}
+            (Source::Registry { is_pinned: false, version, .. }, Some(wanted)) => {
+                *version = Some(wanted.clone())
             }
-            (Some(_), _) => return Err(Usage::new("--version is for charts of --repo and of oci://").into()),
-            (None, _) => word.parse(),
-        };
-        Ok(source?)
+            // It is for the charts of --repo among the sources.
+            (_, Some(_)) if self.repo.is_some() => {}
+            (_, Some(_)) => {
+                return Err(
+                    Usage::new("--version is for charts of --repo, and of oci:// without a version").into()
+                );
+            }
+        }
+        Ok(source)
     }
 
     /// The arguments again, for a file that says how it was made.

@@ -73,9 +73,16 @@ impl Chart {
         let values = Map::new();
         Search { mirror, wanted: (!all).then_some(&wanted) }.map(&root, &mut Vec::new(), &values);
 
-        let changed =
-            RenderOptions { values: merged(&deep_copy(&options.values), &values), ..options.clone() };
-        let (after, further) = asked(self, &changed, scanner)?;
+        let render = || {
+            let values = merged(&deep_copy(&options.values), &values);
+            asked(self, &RenderOptions { values, ..options.clone() }, scanner)
+        };
+        let (mut after, mut further) = render()?;
+        if further.iter().any(|trouble| trouble.message.contains(INSECURE.join(".").as_str())) {
+            // Bitnami's charts refuse images of other places unless they are told otherwise.
+            put(&values, &INSECURE.map(str::to_owned), Value::Bool(true));
+            (after, further) = render()?;
+        }
         troubles
             .extend(further.into_iter().filter(|trouble| !troubles.contains(trouble)).collect::<Vec<_>>());
         let there: BTreeSet<String> = after.iter().map(|find| find.reference.to_string()).collect();
@@ -196,7 +203,9 @@ impl Search<'_> {
     }
 
     fn counts(&self, reference: &Reference) -> bool {
-        self.wanted.is_none_or(|wanted| wanted.contains(&reference.name()))
+        // A port cannot stand in a repository: such a name the mirror cannot have.
+        let name = self.mirror.name_of(reference).parse::<Reference>();
+        name.is_ok() && self.wanted.is_none_or(|wanted| wanted.contains(&reference.name()))
     }
 }
 
@@ -230,6 +239,8 @@ fn put(values: &Map, path: &[String], value: Value) {
     at.set(last.as_str(), value);
 }
 
+/// What Bitnami's charts want to be true before they take images from elsewhere.
+const INSECURE: [&str; 3] = ["global", "security", "allowInsecureImages"];
 const REPOSITORY_KEYS: [&str; 3] = ["repository", "name", "image"];
 const TAG_KEYS: [&str; 3] = ["tag", "version", "digest"];
 /// Maps within maps.

@@ -189,8 +189,8 @@ impl Worker<'_> {
             Thing::Dockerfile(path) => self.file(path, |name, bytes| {
                 dockerfile::scan(name, &String::from_utf8_lossy(bytes), &self.options.build_arguments)
             }),
-            Thing::Chart(path) => self.chart(Chart::load(path, &limits)),
-            Thing::Archive { name, bytes } => self.chart(Chart::load_archive(name, bytes, &limits)),
+            Thing::Chart(path) => self.chart(&path.display().to_string(), Chart::load(path, &limits)),
+            Thing::Archive { name, bytes } => self.chart(name, Chart::load_archive(name, bytes, &limits)),
             Thing::Kustomization(path) => return self.kustomization(path),
         };
         survey.into()

@@ -87,12 +87,9 @@ impl Engine {
         for platform in platforms {
             let request = Request { reference: needed.image.clone(), platform: platform.clone() };
             if !self.fetcher()?.is_cached(&request)? {
-                return Err(match platforms {
-                    [_] => self.absent(&needed.image),
-                    _ => Error::NotReady {
-                        image: Box::new(needed.image.clone()),
-                        problem: format!("is not in the store for {platform}"),
-                    },
+                return Err(Error::NotReady {
+                    image: Box::new(needed.image.clone()),
+                    problem: format!("is not in the store for {platform}, or not whole"),
                 });
             }
         }
@@ -100,10 +97,7 @@ impl Engine {
     }
 
     fn absent(&self, image: &Reference) -> Error {
-        Error::NotReady {
-            image: Box::new(image.clone()),
-            problem: "is not in the store, or not whole".into(),
-        }
+        Error::NotReady { image: Box::new(image.clone()), problem: "is not in the store".into() }
     }
 
     async fn is_served(&self, needed: &Needed, platforms: &[Platform], registry: &Registry) -> Result<()> {

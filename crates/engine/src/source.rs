@@ -24,8 +24,10 @@ pub enum Source {
     Registry {
         /// Without a tag it is the newest version.
         reference: Reference,
-        /// Whether the user named a version.
+        /// Whether the user named a version in it.
         is_pinned: bool,
+        /// A version, or a range of versions, where it does not name one.
+        version: Option<String>,
     },
     /// `https://….tgz`: a packaged chart.
     Archive(String),
@@ -62,11 +64,17 @@ impl FromStr for Source {
             let is_pinned = last.contains([':', '@']);
             // Versions have build metadata, tags have no plus (Helm writes an underscore).
             return match name.replace('+', "_").parse() {
-                Ok(reference) => Ok(Self::Registry { reference, is_pinned }),
+                Ok(reference) => Ok(Self::Registry { reference, is_pinned, version: None }),
                 Err(error) => refuse(format!("it is no reference: {error}")),
             };
         }
         if text.starts_with("https://") || text.starts_with("http://") {
+            if has_credential(text) {
+                let text = "an address".to_owned();
+                let reason =
+                    "credentials do not belong into addresses, which are written down and shown".into();
+                return Err(Error::Source { source_name: text, reason });
+            }
             let path = text.split(['?', '#']).next().unwrap_or_default();
             if path.ends_with(".tgz") || path.ends_with(".tar.gz") {
                 return Ok(Self::Archive(text.to_owned()));
@@ -149,13 +157,18 @@ impl Engine {
                 let bytes = self.download(url, CHART_LIMIT).await?;
                 Ok(Input::Archive { name, bytes })
             }
-            Source::Registry { reference, is_pinned } => {
+            Source::Registry { reference, is_pinned, version } => {
                 let reference = match is_pinned {
                     true => reference.clone(),
-                    false => self.newest(reference).await?,
+                    false => self.newest(reference, version.as_deref()).await?,
                 };
                 let bytes = self.chart_artifact(&reference).await?;
                 Ok(Input::Archive { name: format!("oci://{reference}"), bytes })
+            }
+            Source::Repository { url, .. } if has_credential(url) => {
+                let reason =
+                    "credentials do not belong into addresses, which are written down and shown".into();
+                Err(Error::Source { source_name: "the repository".into(), reason })
             }
             Source::Repository { url, chart, version } => {
                 let base = url.trim_end_matches('/');
@@ -173,7 +186,7 @@ impl Engine {
                 let bytes = self.download(&address, CHART_LIMIT).await?;
                 if let Some(expected) = entry.digest {
                     let found = larder_core::Digest::of(&bytes);
-                    if found.hex() != expected.trim_start_matches("sha256:") {
+                    if !found.hex().eq_ignore_ascii_case(expected.trim_start_matches("sha256:")) {
                         return Err(Error::ChartDigest { url: address, expected, found: Box::new(found) });
                     }
                 }
@@ -259,7 +272,7 @@ impl Engine {
     }
 
     /// The highest version among the tags of a chart.
-    async fn newest(&self, reference: &Reference) -> Result<Reference> {
+    async fn newest(&self, reference: &Reference, wanted: Option<&str>) -> Result<Reference> {
         let lease = self.lease("discover")?;
         let scope = self.scope(reference, None, &lease)?;
         let repo = self.client()?.repository(scope.registry(), scope.repository(), scope.auth.clone());
@@ -268,16 +281,30 @@ impl Engine {
             source,
         })?;
         let version = |tag: &Tag| Version::parse(&tag.as_str().replace('_', "+")).ok();
-        let stable = tags.into_iter().filter_map(|tag| Some((version(&tag)?, tag)));
-        let newest = stable
-            .filter(|(version, _)| version.prerelease.is_empty())
+        let range = match wanted {
+            Some(wanted) => Some(Constraints::parse(wanted).map_err(|error| Error::NoChart {
+                chart: format!("oci://{}", reference.name()),
+                problem: format!("has no version {wanted:?}: {error}"),
+            })?),
+            None => None,
+        };
+        let fits = |version: &Version| match (&range, wanted) {
+            (Some(range), Some(wanted)) => version.original == wanted || range.check(version),
+            _ => version.prerelease.is_empty(),
+        };
+        let versions = tags.into_iter().filter_map(|tag| Some((version(&tag)?, tag)));
+        let newest = versions
+            .filter(|(version, _)| fits(version))
             .max_by(|(a, _), (b, _)| a.compare(b))
             .map(|(_, tag)| tag);
         match newest {
             Some(tag) => Ok(reference.with_tag(tag)),
             None => Err(Error::NoChart {
                 chart: format!("oci://{}", reference.name()),
-                problem: "has no version that is not a pre-release; name one".into(),
+                problem: match wanted {
+                    Some(wanted) => format!("has no version {wanted}"),
+                    None => "has no version that is not a pre-release; name one".into(),
+                },
             }),
         }
     }
@@ -304,6 +331,12 @@ impl Engine {
     }
 }
 
+/// Whether an address names a user.
+fn has_credential(url: &str) -> bool {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
 /// An entry of a repository's index.
 struct Entry {
     url: String,
@@ -316,7 +349,11 @@ fn pick(index: &[u8], url: &str, chart: &str, wanted: Option<&str>) -> Result<En
     let index = yaml::parse(index)
         .map_err(|error| no(format!("cannot be looked up: index.yaml of {url} is not readable: {error}")))?;
     let entries = index.as_map().and_then(|index| index.get("entries"));
-    let entries = entries.as_ref().and_then(Value::as_map).cloned().unwrap_or_default();
+    let Some(entries) = entries.as_ref().and_then(Value::as_map).cloned() else {
+        return Err(no(format!(
+            "cannot be looked up: {url}/index.yaml is not the index of a chart repository"
+        )));
+    };
     let Some(Value::List(versions)) = entries.get(chart) else {
         return Err(no(format!("is not in the repository {url}")));
     };
@@ -349,6 +386,12 @@ fn pick(index: &[u8], url: &str, chart: &str, wanted: Option<&str>) -> Result<En
     let Some(first) = first.and_then(Value::as_text) else {
         return Err(no(format!("{} has no address in the repository {url}", version.original)));
     };
+    if entry.get("digest").is_some_and(|digest| !digest.is_nil() && digest.as_text().is_none()) {
+        return Err(no(format!(
+            "{} has a digest in the repository {url} that is not a text",
+            version.original
+        )));
+    }
     Ok(Entry {
         url: first.to_str().into_owned(),
         digest: text(entry, "digest").filter(|text| !text.is_empty()),
@@ -372,7 +415,7 @@ mod tests {
         assert_eq!(parse("-"), Source::Standard);
         assert_eq!(parse("./charts/app"), Source::Path("./charts/app".into()));
         assert_eq!(parse("https://x.test/a-1.tgz"), Source::Archive("https://x.test/a-1.tgz".into()));
-        let Source::Registry { reference, is_pinned: true } = parse("oci://r.test/charts/app:1.0.0+up1")
+        let Source::Registry { reference, is_pinned: true, .. } = parse("oci://r.test/charts/app:1.0.0+up1")
         else {
             panic!("it names a version");
         };

@@ -1,5 +1,6 @@
 //! `larder lock`.
 
+use crate::args::Format;
 use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
@@ -35,7 +36,7 @@ pub(crate) struct Args {
     diff: Option<PathBuf>,
 
     /// For this platform, os/arch[/variant]; may be given several times [default: this machine's]
-    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',', conflicts_with = "check")]
     platforms: Vec<Platform>,
 
     /// Leave out what is less sure [default: likely, or that of the lock file]
@@ -94,7 +95,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         let shown = show(&difference, is_whole, invocation)?;
         return Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done));
     }
-    if args.file == Path::new("-") {
+    if args.file == Path::new("-") && invocation.global.output == Format::Text {
         invocation::print(report.lock.to_yaml().as_bytes())?;
     } else {
         if report.failures.is_empty() && discovery.complete {
@@ -141,6 +142,25 @@ pub(crate) fn words(
     sources.iter().cloned().chain(further).chain(confidence).collect()
 }
 
+/// Words of a key whose value is nobody's business.
+const SECRET: [&str; 4] = ["password", "secret", "token", "credential"];
+
+/// The lock file says how it was made; what was said on the command line is in it.
+fn warn_of_secrets(words: &[String], invocation: &Invocation) {
+    let is_secret = |word: &&String| {
+        let key = word.split_once('=').and_then(|(flag, rest)| Some((flag, rest.split_once('=')?.0)));
+        key.is_some_and(|(flag, key)| {
+            flag.starts_with("--set") && SECRET.iter().any(|secret| key.to_ascii_lowercase().contains(secret))
+        })
+    };
+    for word in words.iter().filter(is_secret) {
+        let flag = word.splitn(3, '=').take(2).collect::<Vec<_>>().join("=");
+        invocation.terminal.warn(&format!(
+            "the value of {flag} is written to the lock file; a file given with --values is not"
+        ));
+    }
+}
+
 fn resolve(
     discovery: &Discovery,
     confidence: Sureness,
@@ -148,6 +168,7 @@ fn resolve(
     words: Vec<String>,
     invocation: &Invocation,
 ) -> Result<LockReport> {
+    warn_of_secrets(&words, invocation);
     let engine = invocation.engine()?;
     let platforms = match platforms.is_empty() {
         false => platforms,
@@ -189,6 +210,15 @@ fn write(path: &Path, lock: &Lock) -> Result<()> {
 
 fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let lock = Lock::read(&args.file)?;
+    let given = words(&[], &args.rendering, &args.own_rules, &args.build, Confidence::Likely);
+    if args.sources.is_empty() && !given.is_empty() {
+        return Err(Usage::new(format!(
+            "--check takes its flags from the lock file, and not {}",
+            given.join(" ")
+        ))
+        .hint("with sources it takes those that are given: larder lock --check SOURCE…")
+        .into());
+    }
     let again = match args.sources.is_empty() {
         true => Again::parse(&lock.sources, &args.file)?,
         false => Again {

@@ -91,7 +91,15 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     invocation.answer(&answer, || text)?;
     for proof in &answer.fixed {
         let message = format!("{}: no value moves {:?}", proof.place(), proof.text);
-        let hint = "it is written in the template: make it a value there, or let nodes use the mirror for its registry";
+        let has_port = proof.text.split('/').next().is_some_and(|registry| registry.contains(':'));
+        let hint = match has_port && !args.flat && proof.text.contains('/') {
+            true => {
+                "its registry has a port, which cannot stand in the name of a mirror's image: --flat leaves registries out"
+            }
+            false => {
+                "it is written in the template: make it a value there, or let nodes use the mirror for its registry"
+            }
+        };
         invocation.terminal.complain(&Problem::new(&message, Exit::Unsupported, vec![hint.to_owned()]));
     }
     for trouble in &found.troubles {

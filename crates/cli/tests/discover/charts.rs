@@ -72,7 +72,7 @@ fn a_chart_is_the_same_from_everywhere() {
     assert_eq!(list(&["app"]), expected);
     assert_eq!(list(&["app-1.2.0.tgz"]), expected);
     assert_eq!(list(&[&archive]), expected);
-    assert_eq!(list(&["app", "--repo", &url, "--version", "~1.2"]), expected);
+    assert_eq!(list(&["app", "--repo", &url]), expected, "a path stays a path");
     assert_eq!(list(&[&format!("{oci}:1.2.0")]), expected);
     assert_eq!(list(&[&oci]), expected, "the newest version");
     assert_eq!(list(&[&oci, "--version", "1.2.0", "--set", "image.tag=9"]), "shop.test/app:9\n");
@@ -80,8 +80,31 @@ fn a_chart_is_the_same_from_everywhere() {
     let rendered = |chart: &[&str]| home.run([&["render", "web"], chart].concat()).ends(0).stdout;
     assert_eq!(rendered(&["app"]), rendered(&[&oci]));
 
+    assert_eq!(list(&[&oci, "--version", "^1.1"]), expected, "the newest version in the range");
+    home.write("pod.yaml", pod(&["nginx:1"])).unwrap();
+    let other = files(vec![
+        ("/index.yaml".into(), b"entries: {other: [{version: 1.0.0, urls: [a.tgz]}]}".to_vec()),
+        ("/a.tgz".into(), packed.clone()),
+    ]);
+    assert_eq!(
+        list(&["pod.yaml", "other", "--repo", &other]),
+        "docker.io/library/nginx:1\nshop.test/app:7\n"
+    );
+    for address in ["http://me:s3cret@127.0.0.1:1", "https://me:s3cret@127.0.0.1:1/a.tgz"] {
+        let secret = match address.ends_with(".tgz") {
+            true => home.run(["discover", address]).ends(8),
+            false => home.run(["discover", "other", "--repo", address]).ends(8),
+        };
+        assert!(!secret.stderr.contains("s3cret"), "{}", secret.stderr);
+    }
+    let html = files(vec![("/index.yaml".into(), b"<html>not here</html>".to_vec())]);
+    let no_index = home.run(["discover", "other", "--repo", &html]).ends(3);
+    assert!(no_index.stderr.contains("is not the index of a chart repository"), "{}", no_index.stderr);
+
+    std::fs::rename(home.path().join("app"), home.path().join("elsewhere")).unwrap();
     let wrong = home.run(["discover", "app", "--repo", &url]).ends(5);
     assert!(wrong.stderr.contains("/charts/bad.tgz hashes to"), "{}", wrong.stderr);
+    assert_eq!(list(&["app", "--repo", &url, "--version", "~1.2"]), expected);
     let absent = home.run(["discover", "other", "--repo", &url]).ends(3);
     assert!(absent.stderr.contains("the chart other is not in the repository"), "{}", absent.stderr);
     let alone = home.run(["discover", &url]).ends(8);

@@ -158,3 +158,22 @@ fn standard_input_rules_of_ones_own_and_arguments_of_dockerfiles() {
     assert_eq!(list(&[]), "docker.io/library/alpine:3\n");
     assert_eq!(list(&["--build-arg", "BASE=debian:13"]), "docker.io/library/debian:13\n");
 }
+
+#[test]
+fn links_are_followed_once_and_a_directory_with_nothing_in_it_is_an_error() {
+    let home = Home::new().unwrap();
+    home.write("manifests/pod.yaml", pod(&["nginx:1"])).unwrap();
+    let linked = home.path().join("linked");
+    std::fs::create_dir(&linked).unwrap();
+    std::os::unix::fs::symlink("../manifests", linked.join("a")).unwrap();
+    std::os::unix::fs::symlink("../manifests", linked.join("b")).unwrap();
+    std::os::unix::fs::symlink("..", linked.join("around")).unwrap();
+    let found = home.run(["discover", "linked", "-o", "json"]).ends(0).json().unwrap();
+    assert_eq!(found["images"][0]["finds"].as_array().unwrap().len(), 1);
+
+    std::fs::create_dir(home.path().join("empty")).unwrap();
+    let empty = home.run(["discover", "empty"]).ends(3);
+    assert!(empty.stderr.contains("empty: there is no YAML"), "{}", empty.stderr);
+    home.run(["ready", "empty"]).ends(3);
+    home.run(["lock", "empty"]).ends(3);
+}

@@ -144,3 +144,21 @@ fn an_endless_lock_file_is_refused() {
     let endless = home.run(["pull", "--lock", "/dev/zero"]).ends(8);
     assert!(endless.stderr.contains("larger than 64 MiB"), "{}", endless.stderr);
 }
+
+#[test]
+fn a_check_takes_its_flags_from_the_file_and_secrets_are_pointed_out() {
+    let (registry, home, ..) = world();
+    let name = registry.reference("shop/web:1").to_string();
+    home.write("app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n").unwrap();
+    home.write("app/templates/pod.yaml", pod(&["{{ .Values.image }}"]).replace('"', "'")).unwrap();
+    let set = format!("image={name}");
+    let locked = home.run(["lock", "app", "--set", &set, "--set", "db.password=s3cret"]).ends(0);
+    assert!(locked.stderr.contains("--set=db.password is written to the lock file"), "{}", locked.stderr);
+    assert!(!locked.stderr.contains("s3cret"), "{}", locked.stderr);
+    home.run(["lock", "--check"]).ends(0);
+    let given = home.run(["lock", "--check", "-f", "absent.yaml"]).ends(2);
+    assert!(given.stderr.contains("--values=absent.yaml"), "{}", given.stderr);
+    home.run(["lock", "--check", "--platform", "linux/arm64"]).ends(2);
+    let json = home.run(["lock", "app", "--set", &set, "--file", "-", "-o", "json"]).ends(0).json().unwrap();
+    assert_eq!(json["lock"]["images"][0]["image"], name);
+}

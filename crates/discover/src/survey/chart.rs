@@ -8,10 +8,10 @@ use std::collections::HashSet;
 
 impl Worker<'_> {
     /// Everything that can be read of a chart is read; what stops Helm is an error in the result.
-    pub(super) fn chart(&self, chart: crate::Result<Chart>) -> Survey {
+    pub(super) fn chart(&self, place: &str, chart: crate::Result<Chart>) -> Survey {
         let chart = match chart {
             Ok(chart) => chart,
-            Err(error) => return Trouble::of("chart", &error).into(),
+            Err(error) => return Trouble::of(place, &error).into(),
         };
         let values = match &self.values {
             Ok(values) => values,

@@ -58,7 +58,7 @@ impl Trouble {
     }
 
     pub(super) fn of(place: impl Into<String>, error: &Error) -> Self {
-        Self { hints: error.hints(), kind: error.kind(), ..Self::error(place, report(error)) }
+        Self { hints: error.hints(), kind: error.kind(), ..Self::error(place, shortened(report(error))) }
     }
 }
 

@@ -61,10 +61,9 @@ const DEPTH: usize = 64;
 
 /// Lists what there is to read in an input.
 pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut Vec<Trouble>) {
-    let mut named = |thing| units.push(Unit { thing, is_named: true });
     match input {
-        Input::Text { name, bytes } => named(Thing::Text { name, bytes }),
-        Input::Archive { name, bytes } => named(Thing::Archive { name, bytes }),
+        Input::Text { name, bytes } => units.push(named(Thing::Text { name, bytes })),
+        Input::Archive { name, bytes } => units.push(named(Thing::Archive { name, bytes })),
         Input::Path(path) => {
             let metadata = match fs::metadata(path) {
                 Ok(metadata) => metadata,
@@ -74,27 +73,54 @@ pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut
                 }
             };
             if metadata.is_dir() {
-                directory(path, 0, units, troubles);
+                let (units_before, troubles_before) = (units.len(), troubles.len());
+                directory(path, 0, &mut HashSet::new(), units, troubles);
+                if units.len() == units_before && troubles.len() == troubles_before {
+                    let nothing = "there is no YAML, JSON, chart, kustomization or Dockerfile in it";
+                    troubles.push(Trouble::error(path.display().to_string(), nothing).kind(Kind::NotFound));
+                }
             } else if is_archive(path) {
-                named(Thing::Chart(path.clone()));
+                units.push(named(Thing::Chart(path.clone())));
             } else if dockerfile::is_dockerfile(path) {
-                named(Thing::Dockerfile(path.clone()));
+                units.push(named(Thing::Dockerfile(path.clone())));
             } else if kustomize::is_kustomization_file(path) {
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                named(Thing::Kustomization(directory.unwrap_or(Path::new(".")).to_owned()));
+                units.push(named(Thing::Kustomization(directory.unwrap_or(Path::new(".")).to_owned())));
             } else {
                 // The file was named: whatever it is called, it is to be read.
-                named(Thing::Manifest(path.clone()));
+                units.push(named(Thing::Manifest(path.clone())));
             }
         }
     }
 }
 
-fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mut Vec<Trouble>) {
+fn named(thing: Thing<'_>) -> Unit<'_> {
+    Unit { thing, is_named: true }
+}
+
+/// `seen` are the directories that were read, as the file system calls them: links lead to each once.
+fn directory(
+    path: &Path,
+    depth: usize,
+    seen: &mut HashSet<PathBuf>,
+    units: &mut Vec<Unit<'_>>,
+    troubles: &mut Vec<Trouble>,
+) {
     let place = || path.display().to_string();
     if depth > DEPTH {
         troubles.push(Trouble::error(place(), format!("directories are nested deeper than {DEPTH}")));
         return;
+    }
+    match fs::canonicalize(path) {
+        Ok(real) => {
+            if !seen.insert(real) {
+                return;
+            }
+        }
+        Err(error) => {
+            troubles.push(unreadable(path, &error));
+            return;
+        }
     }
     let is_named = depth == 0;
     if path.join("Chart.yaml").is_file() {
@@ -119,15 +145,10 @@ fn directory(path: &Path, depth: usize, units: &mut Vec<Unit<'_>>, troubles: &mu
             troubles.push(Trouble::error(path.display().to_string(), "cannot find out what it is"));
             continue;
         };
-        if kind.is_dir() {
+        if kind.is_dir() || kind.is_symlink() && path.is_dir() {
             if !entry.file_name().as_encoded_bytes().starts_with(b".") {
-                directory(&path, depth + 1, units, troubles);
+                directory(&path, depth + 1, seen, units, troubles);
             }
-        } else if kind.is_symlink() && path.is_dir() {
-            let message = "a symbolic link to a directory is not followed";
-            troubles.push(
-                Trouble::warning(path.display().to_string(), message).hint("name the directory itself"),
-            );
         } else {
             let thing = match () {
                 () if kustomize::is_kustomization_file(&path) => continue,
