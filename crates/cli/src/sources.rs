@@ -161,7 +161,7 @@ impl Rendering {
         match (&mut source, &self.chart_version) {
             (_, None) => {}
             (Source::Registry { is_pinned: false, version, .. }, Some(wanted)) => {
-                *version = Some(wanted.clone())
+                *version = Some(wanted.clone());
             }
             // It is for the charts of --repo among the sources.
             (_, Some(_)) if self.repo.is_some() => {}
