@@ -84,7 +84,7 @@ fn a_chart_is_the_same_from_everywhere() {
     home.write("pod.yaml", pod(&["nginx:1"])).unwrap();
     let other = files(vec![
         ("/index.yaml".into(), b"entries: {other: [{version: 1.0.0, urls: [a.tgz]}]}".to_vec()),
-        ("/a.tgz".into(), packed.clone()),
+        ("/a.tgz".into(), packed),
     ]);
     assert_eq!(
         list(&["pod.yaml", "other", "--repo", &other]),

@@ -15,7 +15,7 @@ fn a_description_of_a_cluster_names_its_control_plane_and_what_is_not_here() {
     {
         assert!(listed.lines().any(|line| line == image), "{image}: {listed}");
     }
-    home.write("cluster.yaml", &cluster.replace("1.34.2", "1.99.0")).unwrap();
+    home.write("cluster.yaml", cluster.replace("1.34.2", "1.99.0")).unwrap();
     let outcome = home.run(["discover", "cluster.yaml"]);
     assert_ne!(outcome.code(), Some(0));
     assert!(outcome.error_text().contains("Kubernetes v1.99.0 are not known; known are 1.34.10"));
@@ -37,7 +37,7 @@ fn a_running_cluster_is_read_through_a_kubeconfig() {
         answers.insert(path.into(), (200, body.into()));
     }
     let (home, api) = (Home::new().unwrap(), RecordedApi::start("s3cret", answers).unwrap());
-    home.write("config", &api.kubeconfig()).unwrap();
+    home.write("config", api.kubeconfig()).unwrap();
     let listed = home.run(["discover", "kubeconfig:config", "--output", "images"]).ends(0).stdout;
     assert_eq!(listed, "registry.test/web:7\n");
     let why = home.run(["discover", "kubeconfig:config#recorded", "--why", "web"]).ends(0).stdout;
