@@ -100,6 +100,12 @@ pub enum Error {
         /// What it is.
         stands_for: Box<Digest>,
     },
+    /// Something that cannot be printed.
+    #[error("cannot print it: {reason}")]
+    Unprintable {
+        /// Why not.
+        reason: String,
+    },
     /// There is no such chart.
     #[error("the chart {chart} {problem}")]
     NoChart {
@@ -261,6 +267,7 @@ impl Classify for Error {
             Self::Discover(source) => source.kind(),
             Self::Document { .. }
             | Self::Source { .. }
+            | Self::Unprintable { .. }
             | Self::Lock { .. }
             | Self::Archive { .. }
             | Self::Place { .. }

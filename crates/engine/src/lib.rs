@@ -34,6 +34,7 @@ mod stats;
 mod tag;
 mod upstream;
 mod verify;
+mod yaml;
 
 pub use config::{Config, KEYS, Key, LayerOfValues, Origin, RegistryConfig};
 pub use copy::{Copied, CopyOptions};
@@ -54,7 +55,7 @@ pub use larder_store::{
     AuditTrimmed, Timestamp,
 };
 pub use list::Row;
-pub use lock::{Lock, LockDifference, LockReport, Locked, Moved, values_json, values_yaml, yaml_of};
+pub use lock::{Lock, LockDifference, LockReport, Locked, Moved};
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use place::Place;
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};
@@ -65,6 +66,7 @@ pub use serve::{ServeConfig, Serving, TlsConfig};
 pub use source::Source;
 pub use upstream::{CredentialSource, Terms, UpstreamSettings, Upstreams, WELL_KNOWN};
 pub use verify::{Damaged, Verified};
+pub use yaml::{values_json, values_yaml, yaml_of};
 
 /// The result of everything in this crate.
 pub type Result<T> = std::result::Result<T, Error>;

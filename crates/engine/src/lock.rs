@@ -257,28 +257,6 @@ impl Engine {
     }
 }
 
-/// A document of ours as YAML, in the order of JSON.
-///
-/// # Errors
-/// None that a document of this crate has.
-pub fn yaml_of(document: &impl serde::Serialize) -> Result<String> {
-    let wrong = |_: String| Error::Task { what: "printing YAML" };
-    let json = serde_json::to_vec(document).map_err(|error| wrong(error.to_string()))?;
-    let value = yaml::parse(&json).map_err(|error| wrong(error.to_string()))?;
-    yaml::emit(&value).map_err(|error| wrong(error.to_string()))
-}
-
-/// Values for a chart as YAML.
-pub fn values_yaml(values: &Map) -> Result<String> {
-    yaml::emit(&Value::Map(values.clone())).map_err(|_| Error::Task { what: "printing YAML" })
-}
-
-/// Values for a chart as JSON.
-pub fn values_json(values: &Map) -> Result<serde_json::Value> {
-    let text = values_yaml(values)?;
-    serde_saphyr::from_str(&text).map_err(|_| Error::Task { what: "printing JSON" })
-}
-
 /// FORMAT: platforms are words: `linux/arm64/v8`.
 mod words {
     use larder_core::Platform;
