@@ -27,11 +27,16 @@ pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Sc
         variables: HashMap::new(),
         stages: HashSet::new(),
         before_from: true,
+        escape: '\\',
         scan: Scan::default(),
     };
-    let escape = build.directives(text);
-    for instruction in Instructions::new(text, escape) {
+    build.escape = build.directives(text);
+    for instruction in Instructions::new(text, build.escape) {
         build.instruction(&instruction);
+        if let Some(end) = instruction.open {
+            // BuildKit refuses it.
+            build.problem(instruction.line, &instruction.name, Reason::HereDocument { end });
+        }
     }
     build.scan
 }
@@ -44,6 +49,7 @@ struct Build<'a> {
     variables: HashMap<String, String>,
     stages: HashSet<String>,
     before_from: bool,
+    escape: char,
     scan: Scan,
 }
 
@@ -52,6 +58,8 @@ struct Instruction {
     line: u32,
     name: String,
     text: String,
+    /// The end of a here-document that is not there.
+    open: Option<String>,
 }
 
 struct Instructions<'a> {
@@ -100,7 +108,8 @@ impl Build<'_> {
             // What an image made from this one would do.
             "ONBUILD" => {
                 let (name, text) = split(&instruction.text);
-                self.instruction(&Instruction { line: instruction.line, name, text: text.to_owned() });
+                let text = text.to_owned();
+                self.instruction(&Instruction { line: instruction.line, name, text, open: None });
             }
             _ => {}
         }
@@ -113,7 +122,7 @@ impl Build<'_> {
             let default = default.map(|value| value.trim_matches(['"', '\'']));
             let value = match (self.given.get(name), default) {
                 (Some(given), _) => Some(given.clone()),
-                (None, Some(default)) => expand(default, &self.variables),
+                (None, Some(default)) => expand(default, self.escape, &self.variables),
                 (None, None) => None,
             };
             if let Some(value) = value {
@@ -140,15 +149,24 @@ impl Build<'_> {
     }
 
     fn expanded(&mut self, image: &str, rule: &str, instruction: &Instruction, path: &str) {
-        match expand(image.trim_matches(['"', '\'']), &self.variables) {
+        match expand(image.trim_matches(['"', '\'']), self.escape, &self.variables) {
             Some(image) if image == "scratch" || self.stages.contains(&image.to_lowercase()) => {}
+            Some(image) if !image.is_empty() && image.bytes().all(|byte| byte.is_ascii_digit()) => {
+                let reason = "the number of a stage is no base; give the stage a name with AS".to_owned();
+                self.problem(instruction.line, path, Reason::Reference { text: image, reason });
+            }
             Some(image) => self.image(&image, rule, instruction.line, path),
             None => self.problem(instruction.line, path, Reason::Argument { text: image.to_owned() }),
         }
     }
 
     fn image(&mut self, image: &str, rule: &str, line: u32, path: &str) {
+        let is_digest = image.len() == 64 && image.bytes().all(|byte| byte.is_ascii_hexdigit());
         match image.parse() {
+            Ok(_) if is_digest => {
+                let reason = "64 hexadecimal digits are an identifier and no name".to_owned();
+                self.problem(line, path, Reason::Reference { text: image.to_owned(), reason });
+            }
             Ok(reference) => {
                 let place = self.place(line, path);
                 let find = Find {
@@ -198,16 +216,14 @@ impl Iterator for Instructions<'_> {
             }
         }
         whole.push_str(line);
-        let documents = here_documents(&whole);
-        for end in documents {
-            for (_, line) in self.lines.by_ref() {
-                if line == end {
-                    break;
-                }
+        let mut open = None;
+        for end in here_documents(&whole, self.escape) {
+            if !self.lines.any(|(_, line)| line == end) {
+                open = open.or(Some(end));
             }
         }
         let (name, text) = split(&whole);
-        Some(Instruction { line: number, name, text: text.to_owned() })
+        Some(Instruction { line: number, name, text: text.to_owned(), open })
     }
 }
 
@@ -222,17 +238,21 @@ fn flags(text: &str) -> impl Iterator<Item = (&str, &str)> {
 }
 
 /// Names that end the here-documents of `RUN <<EOF`.
-fn here_documents(text: &str) -> Vec<String> {
+fn here_documents(text: &str, escape: char) -> Vec<String> {
     let name = text.split_whitespace().next().unwrap_or_default();
     if !["RUN", "COPY", "ADD"].iter().any(|known| name.eq_ignore_ascii_case(known)) {
         return Vec::new();
     }
     // Only a number of a file may stand before it: `1<<n` in quotes or behind something else is a shift.
     let mut quote = None;
-    let mut starts = true;
+    let (mut starts, mut escaped) = (true, false);
     let unquoted = text.char_indices().filter_map(|(at, character)| {
         let is_start = starts && quote.is_none();
+        let is_escaped = std::mem::take(&mut escaped);
+        // Nothing is escaped within single quotes.
+        escaped = !is_escaped && character == escape && quote != Some('\'');
         quote = match quote {
+            unchanged if is_escaped => unchanged,
             None if matches!(character, '"' | '\'') => Some(character),
             Some(open) if open == character => None,
             unchanged => unchanged,
@@ -251,15 +271,21 @@ fn here_documents(text: &str) -> Vec<String> {
     names.filter(is_name).map(str::to_owned).collect()
 }
 
-/// Fills in `$x`, `${x}`, `${x:-default}` and `${x:+other}`. `None` if one has no value.
-fn expand(text: &str, variables: &HashMap<String, String>) -> Option<String> {
+/// Fills in `$x`, `${x}`, `${x:-default}` and `${x:+other}`; `\$x` is no variable. `None` if one has no value.
+fn expand(text: &str, escape: char, variables: &HashMap<String, String>) -> Option<String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
+        if let Some(before) = before.strip_suffix(escape) {
+            out.push_str(before);
+            out.push('$');
+            rest = after;
+            continue;
+        }
         out.push_str(before);
         if let Some(inner) = after.strip_prefix('{') {
             let (inner, behind) = inner.split_once('}')?;
-            out.push_str(&braced(inner, variables)?);
+            out.push_str(&braced(inner, escape, variables)?);
             rest = behind;
         } else {
             let end = after
@@ -276,10 +302,10 @@ fn expand(text: &str, variables: &HashMap<String, String>) -> Option<String> {
     Some(out)
 }
 
-fn braced(inner: &str, variables: &HashMap<String, String>) -> Option<String> {
+fn braced(inner: &str, escape: char, variables: &HashMap<String, String>) -> Option<String> {
     let set = |name: &str| variables.get(name).filter(|value| !value.is_empty());
     if let Some((name, default)) = inner.split_once(":-").or_else(|| inner.split_once('-')) {
-        return set(name).cloned().or_else(|| expand(default, variables));
+        return set(name).cloned().or_else(|| expand(default, escape, variables));
     }
     if let Some((name, other)) = inner.split_once(":+").or_else(|| inner.split_once('+')) {
         return Some(set(name).map_or_else(String::new, |_| other.to_owned()));
@@ -327,6 +353,39 @@ mod tests {
     fn shifts_begin_no_here_documents() {
         let text = "FROM a:1\nRUN python3 -c \"print(1 <<x )\" && echo a<<b '<<c'\nFROM d:1\nRUN 3<<E cat\nFROM e:1\nE\n";
         assert_eq!(images(text, &[]).0, [(1, "a:1".to_owned()), (3, "d:1".to_owned())]);
+    }
+
+    #[test]
+    fn a_here_document_without_its_end_is_a_problem() {
+        let arguments = HashMap::new();
+        let scan = scan("Dockerfile", "FROM a:1\nRUN <<EOF\nFROM b:2\n", &arguments);
+        let [problem] = scan.problems.as_slice() else { panic!("{:?}", scan.problems) };
+        assert_eq!(problem.reason, Reason::HereDocument { end: "EOF".to_owned() });
+        assert_eq!((problem.place.line, problem.place.path.as_str(), scan.finds.len()), (2, "RUN", 1));
+    }
+
+    #[test]
+    fn an_escaped_quote_ends_no_text() {
+        let text =
+            "FROM a:1\nRUN echo \"x \\\" <<EOF \"\nFROM b:1\nRUN echo \\\" <<E\nFROM c:1\nE\nFROM d:1\n";
+        assert_eq!(
+            images(text, &[]),
+            ([(1, "a:1"), (3, "b:1"), (7, "d:1")].map(|(line, text)| (line, text.to_owned())).to_vec(), 0)
+        );
+    }
+
+    #[test]
+    fn numbers_and_identifiers_are_no_bases() {
+        let text = format!("FROM a:1 AS x\nFROM 0\nFROM {}\nCOPY --from=0 / /\n", "0a".repeat(32));
+        assert_eq!(images(&text, &[]), (vec![(1, "a:1".to_owned())], 2));
+    }
+
+    #[test]
+    fn an_escaped_variable_is_none() {
+        let text = "ARG V=1\nFROM a:\\$V\nFROM b:$V\n";
+        assert_eq!(images(text, &[("V", "2")]), (vec![(3, "b:2".to_owned())], 1));
+        let text = "# escape=`\nARG V=1\nFROM a:`$V\nFROM b:$V\n";
+        assert_eq!(images(text, &[]), (vec![(4, "b:1".to_owned())], 1));
     }
 
     #[test]

@@ -2,6 +2,8 @@
 //!
 //! What is an image and where is data: `rules.yaml` in this directory, which a user's own [`Rules`] go before.
 
+mod control_plane;
+mod elsewhere;
 mod embedded;
 mod find;
 mod parts;
@@ -14,6 +16,7 @@ mod shape;
 mod values;
 mod walk;
 
+pub use elsewhere::Elsewhere;
 pub use find::{Confidence, Find, ObjectName, Place};
 pub use problem::{Problem, Reason};
 pub use rules::{RuleError, RuleFault, Rules};

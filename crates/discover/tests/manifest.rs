@@ -53,6 +53,203 @@ fn what_a_container_asks_for_is_an_image_whatever_it_is_called() {
 }
 
 #[test]
+fn what_is_asked_for_elsewhere_is_told_with_the_command_for_it() {
+    for (text, path, hint) in [
+        (
+            "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nspec: {chart: {spec: {chart: podinfo, version: 6.x, sourceRef: {kind: HelmRepository, name: p}}}}",
+            "spec.chart.spec",
+            "`larder discover podinfo --repo URL --version 6.x`",
+        ),
+        (
+            "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nspec: {chartRef: {kind: OCIRepository, name: p}}",
+            "spec.chartRef",
+            "fetch what it names, and `larder discover` that, too",
+        ),
+        (
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: HelmRepository\nspec: {url: 'https://u:p@charts.example'}",
+            "spec",
+            "fetch what it names, and `larder discover` that, too",
+        ),
+        (
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: OCIRepository\nspec: {url: 'oci://r.example/x', ref: {tag: 1.2.3}}",
+            "spec",
+            "if it is a chart, `larder discover oci://r.example/x --version 1.2.3`",
+        ),
+        (
+            "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nspec: {url: 'https://git.example/x', ref: {branch: main}}",
+            "spec",
+            "fetch what it names, and `larder discover` that, too",
+        ),
+        (
+            "apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nspec: {path: ./apps/prod, sourceRef: {kind: GitRepository, name: x}}",
+            "spec",
+            "`larder discover apps/prod` where its source is checked out",
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nspec: {sources: [{repoURL: 'https://git.example/v', ref: values}, {repoURL: 'https://charts.example', chart: web, targetRevision: 1.2.3}]}",
+            "spec.sources[1]",
+            "`larder discover web --repo https://charts.example --version 1.2.3`",
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: Application\nspec: {source: {repoURL: r.example/charts, chart: web, targetRevision: 1.2.3}}",
+            "spec.source",
+            "`larder discover oci://r.example/charts/web --version 1.2.3`",
+        ),
+        (
+            "apiVersion: argoproj.io/v1alpha1\nkind: ApplicationSet\nspec: {template: {spec: {source: {repoURL: 'https://git.example/x', path: apps, targetRevision: v1}}}}",
+            "spec.template.spec.source",
+            "`git clone https://git.example/x` at v1, and `larder discover apps` there",
+        ),
+        (
+            "apiVersion: helm.cattle.io/v1\nkind: HelmChart\nspec: {repo: 'https://charts.example', chart: web, version: 1.2.3}",
+            "spec",
+            "`larder discover web --repo https://charts.example --version 1.2.3`",
+        ),
+    ] {
+        let scan = scan(text);
+        let [problem] = scan.problems.as_slice() else { panic!("{text}: {:?}", scan.problems) };
+        assert!(matches!(problem.reason, Reason::Elsewhere { .. }), "{text}");
+        assert_eq!((problem.place.path.as_str(), problem.place.line), (path, 3), "{text}");
+        let trouble = larder_discover::Trouble::from(problem);
+        assert!(!trouble.is_error() && !trouble.message.contains("u:p"), "{trouble}");
+        assert_eq!(trouble.hints, [hint], "{text}");
+    }
+}
+
+#[test]
+fn a_chart_inside_of_an_object_is_told_too_and_its_values_are_scanned() {
+    let content = "A".repeat(2_000);
+    let scan = scan(&format!(
+        "apiVersion: v1\nkind: List\nitems:\n- apiVersion: helm.cattle.io/v1\n  kind: HelmChart\n  metadata: {{name: a}}\n  spec: {{chartContent: {content}, valuesContent: 'image: {{repository: w/hc, tag: 1}}'}}\n"
+    ));
+    assert_eq!(texts(&scan), ["w/hc:1"]);
+    assert_eq!(scan.problems.len(), 1);
+    assert_eq!(
+        scan.problems[0].reason.to_string(),
+        "a chart inside of the object is asked for here, and was not looked into"
+    );
+    assert_eq!(scan.problems[0].place.path, "items[0].spec");
+}
+
+#[test]
+fn rules_of_ones_own_say_what_is_asked_for_elsewhere() {
+    let own = Rules::parse("elsewhere:\n- name: mine\n  kinds: [example.org/App]\n  fields: ['spec.parts[*]']\n  keys: {chart: [what.name], version: [v]}\n").unwrap();
+    let text = "apiVersion: example.org/v1\nkind: App\nspec: {parts: [{v: 1}, {what: {name: x}, v: 2}]}\n";
+    let scan = Scanner::new(own.before(Rules::built_in())).scan("x", text.as_bytes());
+    let [problem] = scan.problems.as_slice() else { panic!("{:?}", scan.problems) };
+    let Reason::Elsewhere { what } = &problem.reason else { panic!("{problem:?}") };
+    assert_eq!((what.chart.as_deref(), what.version.as_deref()), (Some("x"), Some("2")));
+    let wrong = "elsewhere:\n- name: x\n  kinds: [A]\n  fields: ['**.b']\n  keys: {}\n";
+    assert_eq!(Rules::parse(wrong).unwrap_err().line, 4);
+}
+
+#[test]
+fn a_container_without_an_image_is_a_problem_where_kubernetes_wants_one() {
+    let pod = |kind: &str, spec: &str| scan(&format!("{kind}\nmetadata: {{name: x}}\nspec: {spec}\n"));
+    for image in ["", "image: ''", "image: ' '", "image: null", "image:", "image: 1.25"] {
+        for (kind, before, after) in [
+            ("apiVersion: v1\nkind: Pod", "", ""),
+            ("apiVersion: apps/v1\nkind: Deployment", "{template: {spec: ", "}}"),
+            ("apiVersion: batch/v1\nkind: CronJob", "{jobTemplate: {spec: {template: {spec: ", "}}}}"),
+        ] {
+            let scan = pod(kind, &format!("{before}{{initContainers: [{{name: a, {image}}}]}}{after}"));
+            let [problem] = scan.problems.as_slice() else { panic!("{kind} {image}: {:?}", scan.problems) };
+            assert_eq!(problem.reason, Reason::NoImage);
+            assert!(problem.place.path.contains("initContainers[0]") && problem.place.line == 4);
+            assert!(larder_discover::Trouble::from(problem).is_error());
+        }
+        let spec = format!("{{template: {{spec: {{containers: [{{name: a, {image}}}]}}}}}}");
+        // Operators merge containers by name, and so do programs with what stands in their configuration.
+        for kind in [
+            "apiVersion: monitoring.coreos.com/v1\nkind: Prometheus",
+            "apiVersion: serving.kserve.io/v1\nkind: Deployment",
+        ] {
+            assert_eq!(pod(kind, &spec).problems, [], "{kind} {image}");
+        }
+    }
+    let template = "apiVersion: v1\nkind: ConfigMap\ndata:\n  pod.yaml: |\n    apiVersion: v1\n    kind: Pod\n    metadata: {name: x}\n    spec: {containers: [{name: a, command: [/bin/x]}]}\n";
+    assert_eq!(scan(template).problems, []);
+    let list = "apiVersion: v1\nkind: List\nitems:\n- {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a}]}}\n";
+    assert_eq!(scan(list).problems.len(), 1);
+    let other = "apiVersion: x.example/v1\nkind: Patches\nspec:\n  patch: {apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a}]}}\n";
+    assert_eq!(scan(other).problems, []);
+}
+
+#[test]
+fn a_document_of_one_line_is_read() {
+    for text in [
+        "apiVersion: helm.cattle.io/v1\nkind: HelmChartConfig\nspec:\n  valuesContent: 'image: {repository: w/hc, tag: 1}'\n",
+        "apiVersion: v1\nkind: ConfigMap\ndata:\n  x: 'image: w/hc:1'\n",
+        "apiVersion: v1\nkind: ConfigMap\ndata:\n  x: '- image: w/hc:1'\n",
+        "apiVersion: v1\nkind: Secret\nstringData:\n  x: 'image: w/hc:1'\n",
+        "apiVersion: v1\nkind: Secret\ndata:\n  x: aW1hZ2U6IHcvaGM6MQ==\n",
+    ] {
+        let scan = scan(text);
+        assert_eq!((texts(&scan), scan.problems.len()), (vec!["w/hc:1"], 0), "{text}");
+        assert_eq!(scan.finds[0].confidence, Confidence::Likely, "{text}");
+    }
+    // A sentence is words, as ever.
+    let scan = scan(
+        "apiVersion: v1\nkind: ConfigMap\ndata:\n  x: 'run: docker run quay.io/a/b:1 now'\n  y: 'Note: images/are nice: here'\n",
+    );
+    assert_eq!((texts(&scan), scan.problems.len()), (vec!["quay.io/a/b:1"], 0));
+    assert_eq!((&*scan.finds[0].rule, scan.finds[0].place.path.as_str()), ("script", "data.x"));
+}
+
+#[test]
+fn the_control_plane_of_kubeadm_follows_from_its_version() {
+    let configuration = |rest: &str| {
+        scan(&format!("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n{rest}\n"))
+    };
+    let found = configuration("kubernetesVersion: v1.31.1");
+    assert_eq!(found.problems, []);
+    assert_eq!(
+        texts(&found),
+        [
+            "registry.k8s.io/kube-apiserver:v1.31.1",
+            "registry.k8s.io/kube-controller-manager:v1.31.1",
+            "registry.k8s.io/kube-scheduler:v1.31.1",
+            "registry.k8s.io/kube-proxy:v1.31.1",
+            "registry.k8s.io/coredns/coredns:v1.11.3",
+            "registry.k8s.io/pause:3.10",
+            "registry.k8s.io/etcd:3.5.15-0",
+        ]
+    );
+    let find = &found.finds[0];
+    assert_eq!((find.confidence, &*find.rule), (Confidence::Certain, "kubeadm"));
+    assert_eq!((find.place.line, find.place.path.as_str()), (3, "kubernetesVersion"));
+    assert!(Rules::built_in().names().any(|name| name == &*find.rule));
+
+    let own = configuration(
+        "kubernetesVersion: 1.31.1\nimageRepository: m.example/k8s\netcd: {local: {imageRepository: registry.k8s.io, imageTag: 3.5.1}}\ndns: {imageRepository: d.example}",
+    );
+    let images = texts(&own);
+    assert_eq!(images.len(), 7, "{images:?}");
+    for image in ["m.example/k8s/pause:3.10", "registry.k8s.io/etcd:3.5.1", "d.example/coredns:v1.11.3"] {
+        assert!(images.contains(&image), "{images:?}");
+    }
+    let external = configuration("kubernetesVersion: v1.31.1\netcd: {external: {endpoints: [https://e]}}");
+    assert!(!texts(&external).iter().any(|image| image.contains("etcd")), "{external:?}");
+
+    for version in ["kubernetesVersion: v1.99.0", ""] {
+        let unknown = configuration(&format!(
+            "etcd: {{local: {{imageRepository: registry.k8s.io, imageTag: 3.5.1}}}}\n{version}"
+        ));
+        assert_eq!(texts(&unknown), ["registry.k8s.io/etcd:3.5.1"]);
+        assert!(matches!(unknown.problems[0].reason, Reason::ControlPlane { .. }), "{unknown:?}");
+        assert!(!larder_discover::Trouble::from(&unknown.problems[0]).is_error());
+    }
+}
+
+#[test]
+fn a_host_is_no_repository() {
+    let scan = scan(
+        "a: {imageRepository: registry.k8s.io, imageTag: 3.5.1}\nb: {imageRepository: 'r:5000', imageTag: 1}\nc: {imageRepository: r.example/etcd, imageTag: 3.5.1}\nd: {imageRepository: etcd, imageTag: 1}\n",
+    );
+    assert_eq!(texts(&scan), ["r.example/etcd:3.5.1", "etcd:1"]);
+}
+
+#[test]
 fn data_of_config_maps_in_base64_is_read() {
     // a: b
     // image: b/c:2

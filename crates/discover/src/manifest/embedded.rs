@@ -11,8 +11,19 @@ use larder_gotemplate::yaml::{self, Node, NodeKind, Scalar, Style};
 
 /// Whether a text may be a document with an image in it.
 pub(super) fn is_document(text: &str) -> bool {
-    let closed = text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']');
-    (text.contains('\n') || closed) && (text.contains('/') || text.contains("mage") || text.contains("MAGE"))
+    (text.contains('\n') || is_closed(text) || is_entry(text))
+        && (text.contains('/') || text.contains("mage") || text.contains("MAGE"))
+}
+
+/// `{…}` or `[…]`
+fn is_closed(text: &str) -> bool {
+    text.starts_with('{') && text.ends_with('}') || text.starts_with('[') && text.ends_with(']')
+}
+
+/// One line of `key: value`. Sentences begin like this, too; what comes of it says whether it is one.
+fn is_entry(text: &str) -> bool {
+    let key = text.split_once(": ").map_or("", |(key, _)| key.trim_start_matches("- "));
+    !key.is_empty() && !key.contains(char::is_whitespace)
 }
 
 /// A text that looks like a document, read as the first rule says that reads documents or lists. Says whether it is done with.
@@ -60,6 +71,7 @@ fn document(
     let cap = confidence.min(walk.cap);
     match documents {
         Ok(documents) if documents.iter().any(|root| root.as_scalar().is_none()) => {
+            let before = (walk.scan.finds.len(), walk.scan.problems.len());
             for root in &documents {
                 let mut inner = Walk::new(walk.scanner, walk.source.clone(), origin, cap, walk.scan);
                 inner.prefix.clone_from(&prefix);
@@ -67,7 +79,17 @@ fn document(
                 inner.object.clone_from(&walk.object);
                 inner.document(root);
             }
-            true
+            if text.contains('\n') || is_closed(text) {
+                return true;
+            }
+            // Only a document whose keys say what its texts are is more than its words.
+            let sure = cap.min(Confidence::Likely);
+            let is_document = walk.scan.finds[before.0..].iter().any(|find| find.confidence >= sure)
+                || walk.scan.problems.len() > before.1;
+            if !is_document {
+                walk.scan.finds.truncate(before.0);
+            }
+            is_document
         }
         // One line, and no document: words.
         _ if !text.contains('\n') => false,

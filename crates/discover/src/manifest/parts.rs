@@ -76,6 +76,9 @@ pub(super) fn whole<'a>(
             name = format!("{registry}/{name}");
         }
     }
+    if parts.path && !name.contains('/') && name.contains(['.', ':']) {
+        return None;
+    }
     let named = name.rsplit('/').next().is_some_and(|last| last.contains([':', '@']));
     // A whole reference beside something that is called a tag: it is the field that counts, not the map.
     if named && (found_tag.is_some() || found_digest.is_some()) || name.contains(char::is_whitespace) {

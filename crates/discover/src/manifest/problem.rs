@@ -1,6 +1,6 @@
 //! What could not be read.
 
-use super::Place;
+use super::{Elsewhere, Place};
 use larder_gotemplate::yaml;
 use std::fmt;
 
@@ -42,6 +42,23 @@ pub enum Reason {
         /// What is wrong with it.
         reason: String,
     },
+    /// A container without an image, where Kubernetes wants one.
+    NoImage,
+    /// An object makes the cluster ask for something that is not written in it and was not looked into.
+    Elsewhere {
+        /// What it is.
+        what: Elsewhere,
+    },
+    /// The images of a control plane are not known.
+    ControlPlane {
+        /// Why.
+        reason: String,
+    },
+    /// A here-document in a Dockerfile that does not end.
+    HereDocument {
+        /// The line that would end it.
+        end: String,
+    },
     /// More finds than the limit in one source.
     TooMany {
         /// The limit.
@@ -69,6 +86,12 @@ impl fmt::Display for Reason {
             Self::Argument { text } => write!(f, "the image {text:?} has an argument without a value in it"),
             Self::RunTime { text } => write!(f, "the image {text:?} is put together at run time"),
             Self::Reference { text, reason } => write!(f, "{text:?} is not an image: {reason}"),
+            Self::NoImage => f.write_str("a container without an image"),
+            Self::Elsewhere { what } => write!(f, "{what} is asked for here, and was not looked into"),
+            Self::ControlPlane { reason } => f.write_str(reason),
+            Self::HereDocument { end } => {
+                write!(f, "a here-document without its end {end:?}: the rest is not read")
+            }
             Self::TooMany { limit } => write!(f, "more than {limit} images; the rest is not listed"),
         }
     }

@@ -31,6 +31,7 @@ pub(super) enum Read {
     Base64,
     Document,
     Words,
+    Required,
 }
 
 /// Keys of the pieces; a key with a dot leads into a map.
@@ -44,6 +45,8 @@ pub(super) struct Parts {
     pub(super) needs: Vec<Part>,
     /// Whether registry and tag may stand in a map around the one with the rest.
     pub(super) inherit: bool,
+    /// Whether a repository without a path is none: a name with a dot in it that is only a host.
+    pub(super) path: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,7 @@ pub(super) enum Part {
 
 /// `group/Kind`; the group is left out for any.
 #[derive(Debug, Clone)]
-struct Kind {
+pub(super) struct Kind {
     group: Option<Glob>,
     kind: Glob,
 }
@@ -175,6 +178,7 @@ impl Parts {
                     parts.needs =
                         list.iter().map(|node| word(node, "needs", PARTS)).collect::<Result<_, _>>()?;
                 }
+                "path" => parts.path = word(value, "path", TRUTHS)?,
                 "inherit" => parts.inherit = word(value, "inherit", TRUTHS)?,
                 other => return Err(RuleError { line: key.line, fault: RuleFault::Key(other.to_owned()) }),
             }
@@ -184,26 +188,26 @@ impl Parts {
 }
 
 impl Kind {
-    fn new(text: &str) -> Self {
+    pub(super) fn new(text: &str) -> Self {
         match text.rsplit_once('/') {
             Some((group, kind)) => Self { group: Some(Glob::new(group)), kind: Glob::new(kind) },
             None => Self { group: None, kind: Glob::new(text) },
         }
     }
 
-    fn matches(&self, group: &str, kind: &str) -> bool {
+    pub(super) fn matches(&self, group: &str, kind: &str) -> bool {
         self.kind.matches(kind) && self.group.as_ref().is_none_or(|glob| glob.matches(group))
     }
 }
 
-fn text<'a>(node: &'a Node, what: &'static str) -> Result<&'a str, RuleError> {
+pub(super) fn text<'a>(node: &'a Node, what: &'static str) -> Result<&'a str, RuleError> {
     match &node.kind {
         NodeKind::Scalar(scalar) => Ok(&scalar.text),
         _ => Err(shape(node, what, "a text")),
     }
 }
 
-fn texts(node: &Node, what: &'static str) -> Result<Vec<(String, u32)>, RuleError> {
+pub(super) fn texts(node: &Node, what: &'static str) -> Result<Vec<(String, u32)>, RuleError> {
     let list = node.as_list().ok_or_else(|| shape(node, what, "a list of texts"))?;
     list.iter().map(|node| Ok((text(node, what)?.to_owned(), node.line))).collect()
 }
@@ -252,8 +256,9 @@ const READS: Words<Read> = (
         ("base64", Read::Base64),
         ("document", Read::Document),
         ("words", Read::Words),
+        ("required", Read::Required),
     ],
-    "reference, parts, environment, argument, declared, base64, document, words",
+    "reference, parts, environment, argument, declared, base64, document, words, required",
 );
 
 const NEEDS: Words<Needs> = (
@@ -288,4 +293,5 @@ const NO_PARTS: Parts = Parts {
     digest: Vec::new(),
     needs: Vec::new(),
     inherit: false,
+    path: false,
 };

@@ -1,5 +1,6 @@
 //! Rules: where images stand, as data.
 
+use super::elsewhere::ElsewhereRule;
 use super::pattern::{Glob, Segment, Step};
 use super::rule::{Parts, Rule, missing, shape};
 use larder_gotemplate::yaml;
@@ -9,6 +10,7 @@ use std::collections::{HashMap, HashSet};
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     pub(super) rules: Vec<Rule>,
+    pub(super) elsewhere: Vec<ElsewhereRule>,
     keys: Index,
     items: Index,
     /// Rules whose fields end with any number of steps.
@@ -83,25 +85,35 @@ impl Rules {
 
     /// Reads a file of rules.
     pub fn parse(text: &str) -> Result<Self, RuleError> {
-        let mut rules = Vec::new();
+        let (mut rules, mut elsewhere) = (Vec::new(), Vec::new());
         for document in yaml::documents(text.as_bytes(), &yaml::Limits::default()) {
             let document = document.map_err(|error| RuleError {
                 line: error.line().unwrap_or(1),
                 fault: RuleFault::Document(error.reason()),
             })?;
-            let list =
-                document.get("rules").ok_or_else(|| missing(&document, "a list under the key rules"))?;
-            for node in list.as_list().ok_or_else(|| shape(list, "rules", "a list"))? {
-                rules.push(Rule::parse(node)?);
+            let (list, others) = (document.get("rules"), document.get("elsewhere"));
+            if list.is_none() && others.is_none() {
+                return Err(missing(&document, "a list under the key rules"));
+            }
+            if let Some(list) = list {
+                for node in list.as_list().ok_or_else(|| shape(list, "rules", "a list"))? {
+                    rules.push(Rule::parse(node)?);
+                }
+            }
+            if let Some(list) = others {
+                for node in list.as_list().ok_or_else(|| shape(list, "elsewhere", "a list"))? {
+                    elsewhere.push(ElsewhereRule::parse(node)?);
+                }
             }
         }
-        Ok(Self::of(rules))
+        Ok(Self { elsewhere, ..Self::of(rules) })
     }
 
     /// These rules, and after them `others`.
     #[must_use]
     pub fn before(self, others: Self) -> Self {
-        Self::of(self.rules.into_iter().chain(others.rules).collect())
+        let elsewhere = self.elsewhere.into_iter().chain(others.elsewhere).collect();
+        Self { elsewhere, ..Self::of(self.rules.into_iter().chain(others.rules).collect()) }
     }
 
     /// Names of all rules, in their order.

@@ -84,8 +84,13 @@ impl Scanner {
         walk.versions = Some(&versions);
         walk.document(values);
         // Texts with variables are templates that the chart fills in; what comes of it stands in its manifests.
-        scan.problems
-            .retain(|problem| !matches!(problem.reason, Reason::Variable { .. } | Reason::RunTime { .. }));
+        // So it is with objects that charts make more of.
+        scan.problems.retain(|problem| {
+            !matches!(
+                problem.reason,
+                Reason::Variable { .. } | Reason::RunTime { .. } | Reason::NoImage | Reason::Elsewhere { .. }
+            )
+        });
         scan
     }
 }

@@ -1,6 +1,5 @@
 //! Goes through a document and asks the rules at each field.
 
-use super::embedded;
 use super::parts::{Around, strip_scheme, whole};
 use super::pattern::{Step, display};
 use super::rule::{Parts, Read, Rule};
@@ -8,6 +7,7 @@ use super::scanner::{Scan, Scanner, object_of};
 use super::shape::{Needs, Shape};
 use super::values::Versions;
 use super::{Confidence, Find, ObjectName, Place, Problem, Reason};
+use super::{elsewhere, embedded};
 use larder_core::Reference;
 use larder_gotemplate::yaml::{Node, NodeKind};
 use std::collections::HashSet;
@@ -102,6 +102,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             Some(object) => {
                 self.allowed = self.scanner.rules.for_kind(object.group(), &object.kind).into();
                 self.object = Some(Arc::new(object));
+                elsewhere::look(self, root);
             }
             None => self.allowed = self.scanner.rules.for_kind("", "").into(),
         }
@@ -120,6 +121,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                         let allowed = std::mem::replace(&mut self.allowed, allowed);
                         let base = std::mem::replace(&mut self.base, self.path.len());
                         let outer = self.object.replace(Arc::new(object));
+                        elsewhere::look(self, node);
                         self.map(node, entries);
                         (self.object, self.base, self.allowed) = (outer, base, allowed);
                     }
@@ -149,6 +151,9 @@ impl<'w, 'a> Walk<'w, 'a> {
         };
         let is_outer = has(&rules.outer_keys);
         let has_parts = has(&rules.part_keys) || !self.outer.is_empty() && has(&rules.inner_keys);
+        if matches!(self.path.last(), Some(Step::Index(_))) && self.is_own() {
+            self.required(node);
+        }
         let mut used = if has_parts { self.parts(node) } else { Vec::new() };
         if is_outer {
             self.outer.push(node);
@@ -170,6 +175,30 @@ impl<'w, 'a> Walk<'w, 'a> {
         if is_outer {
             self.outer.pop();
         }
+    }
+
+    /// Whether the object is one that is created as it stands: not a template of one, a patch, an example.
+    fn is_own(&self) -> bool {
+        let list = [Step::Key("items"), Step::Key("objects")];
+        self.depth == 0
+            && match self.path[..self.base] {
+                [] => true,
+                [first, Step::Index(_)] => list.contains(&first),
+                _ => false,
+            }
+    }
+
+    /// A container must have an image.
+    fn required(&mut self, map: &'a Node) {
+        let is_there = |node: &Node| node.as_text().is_some_and(|text| !text.trim().is_empty());
+        let image = map.get("image");
+        if image.is_some_and(is_there)
+            || !self.rules(false).iter().any(|rule| matches!(rule.read, Read::Required))
+        {
+            return;
+        }
+        let at = image.filter(|image| image.line > 0).unwrap_or(map);
+        self.problem(at, Reason::NoImage);
     }
 
     /// Rules about this field, in their order.
@@ -288,7 +317,7 @@ impl<'w, 'a> Walk<'w, 'a> {
                 Read::Words => embedded::words(self, rule, node, text).into(),
                 Read::Declared => embedded::declared(self, rule, node, text).into(),
                 Read::Base64 => embedded::base64(self, &rules[number + 1..], node, text).into(),
-                Read::Parts(_) | Read::Environment | Read::Document => Answer::Next,
+                Read::Parts(_) | Read::Environment | Read::Document | Read::Required => Answer::Next,
             };
             if answer == Answer::Done {
                 return;
@@ -378,12 +407,23 @@ impl<'w, 'a> Walk<'w, 'a> {
         reference: Reference,
         text: String,
     ) {
+        self.found(rule.name.clone(), confidence, at, reference, text);
+    }
+
+    pub(super) fn found(
+        &mut self,
+        rule: Arc<str>,
+        confidence: Confidence,
+        at: (u32, u32),
+        reference: Reference,
+        text: String,
+    ) {
         if self.scan.is_full(&self.scanner.limits) {
             return;
         }
         let place = self.place(at);
         let confidence = confidence.min(self.cap);
-        self.scan.finds.push(Find { reference, text, confidence, rule: rule.name.clone(), place });
+        self.scan.finds.push(Find { reference, text, confidence, rule, place });
     }
 
     pub(super) fn problem(&mut self, node: &Node, reason: Reason) {

@@ -1,6 +1,6 @@
 //! Reads the objects of a cluster.
 
-use crate::manifest::{Find, ObjectName, Place, Scanner};
+use crate::manifest::{Find, ObjectName, Place, Reason, Scanner};
 use larder_gotemplate::yaml::{self, Node, NodeKind};
 use larder_remote::ApiServer;
 use std::sync::Arc;
@@ -241,6 +241,10 @@ impl Reader<'_> {
             self.result.finds.push(find);
         }
         for problem in found.problems {
+            // What an object makes the cluster ask for runs there already, and is listed itself.
+            if matches!(problem.reason, Reason::Elsewhere { .. } | Reason::ControlPlane { .. }) {
+                continue;
+            }
             let place = [source.as_str(), problem.place.path.as_str()].join(": ");
             self.problem(&place, problem.reason.to_string());
         }
