@@ -1,8 +1,6 @@
 //! What templates were recorded to give in Helm 4.2.3 is asked of it again: the tables that the language is tested with say what Helm
 //! says.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
-
 use larder_testkit::tools::{HelmLibrary, HelmRequest};
 use serde_json::Value;
 use std::fs;
