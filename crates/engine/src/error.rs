@@ -74,6 +74,12 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// There is no lock file.
+    #[error("there is no lock file {}", path.display())]
+    NoLock {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// A lock file cannot be used.
     #[error("cannot use the lock file {}: {problem}", path.display())]
     Lock {
@@ -261,6 +267,7 @@ impl Classify for Error {
             | Self::Incomplete { .. }
             | Self::NoBlob { .. }
             | Self::NotReady { .. }
+            | Self::NoLock { .. }
             | Self::NoChart { .. } => Kind::NotFound,
             Self::OtherDigest { .. } => Kind::Conflict,
             Self::ChartDigest { .. } => Kind::Corrupt,
@@ -305,7 +312,9 @@ impl Classify for Error {
                         .to_owned(),
                 ]
             }
-            Self::Lock { .. } => vec!["larder lock SOURCE… writes a new one".to_owned()],
+            Self::Lock { .. } | Self::NoLock { .. } => {
+                vec!["larder lock SOURCE… writes a new one".to_owned()]
+            }
             Self::Remote { source, .. } => source.hints(),
             Self::Materialize { source, .. } => source.hints(),
             Self::Rootfs { source, .. } => source.hints(),

@@ -84,7 +84,10 @@ impl Lock {
     /// Reads a lock file.
     pub fn read(path: &Path) -> Result<Self> {
         let wrong = |problem: String| Error::Lock { path: path.to_owned(), problem };
-        let file = |source| Error::File { action: "cannot read", path: path.to_owned(), source };
+        let file = |source: std::io::Error| match source.kind() {
+            std::io::ErrorKind::NotFound => Error::NoLock { path: path.to_owned() },
+            _ => Error::File { action: "cannot read", path: path.to_owned(), source },
+        };
         let mut text = String::new();
         let opened = std::fs::File::open(path).map_err(file)?;
         let length = opened.take(LIMIT + 1).read_to_string(&mut text).map_err(file)?;

@@ -96,6 +96,9 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let mut discovery = discover(&args.sources, &args.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.into();
     if let Some(why) = &args.why {
+        if why.trim().is_empty() {
+            return Err(Usage::new("--why needs an image, or a part of its name").into());
+        }
         discovery.images.retain(|asked| is_meant(asked, why));
         if discovery.images.is_empty() {
             let exit = told(&discovery, invocation);

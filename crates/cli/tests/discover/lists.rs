@@ -177,3 +177,13 @@ fn links_are_followed_once_and_a_directory_with_nothing_in_it_is_an_error() {
     home.run(["ready", "empty"]).ends(3);
     home.run(["lock", "empty"]).ends(3);
 }
+
+#[test]
+fn a_chart_that_is_asked_for_and_not_looked_into_is_no_success() {
+    let home = Home::new().unwrap();
+    home.write("release.yaml", "apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: r}\nspec: {chart: {spec: {chart: podinfo, version: 6.1.0, sourceRef: {kind: HelmRepository, name: podinfo}}}}\n").unwrap();
+    let outcome = home.run(["discover", "release.yaml"]).ends(8);
+    assert!(outcome.stderr.contains("podinfo"), "{}", outcome.stderr);
+    assert!(outcome.stderr.contains("hint: `larder discover"), "{}", outcome.stderr);
+    home.run(["discover", "release.yaml", "--why", ""]).ends(2);
+}

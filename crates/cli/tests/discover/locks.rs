@@ -92,7 +92,8 @@ fn a_damaged_lock_file_says_what_is_wrong_with_it() {
     assert!(outcome.stderr.contains("version 9"), "{}", outcome.stderr);
     home.write("larder.lock", "version: 1\nimages: [{image: 'a:1', digest: nonsense}]\n").unwrap();
     home.run(["ready", "--lock", "larder.lock"]).ends(8);
-    home.run(["pull", "--lock", "absent.lock"]).ends(3);
+    let absent = home.run(["pull", "--lock", "absent.lock"]).ends(3);
+    assert!(absent.stderr.contains("larder lock SOURCE"), "{}", absent.stderr);
 }
 
 #[test]

@@ -90,9 +90,9 @@ impl From<&Problem> for Trouble {
             Reason::NoImage => Self::error(at, message).hint(
                 "Kubernetes refuses it; if a chart makes it, give the value its image comes from with --values or --set",
             ),
-            Reason::Elsewhere { ref what } => Self::warning(at, message).hint(what.hint()),
+            Reason::Elsewhere { ref what } => Self::error(at, message).hint(what.hint()),
             Reason::ControlPlane { .. } => {
-                Self::warning(at, message).hint("`kubeadm config images list --config FILE` lists them")
+                Self::error(at, message).hint("`kubeadm config images list --config FILE` lists them")
             }
             Reason::HereDocument { .. } => Self::error(at, message),
             Reason::Document(_) | Reason::Reference { .. } | Reason::TooMany { .. } => {
