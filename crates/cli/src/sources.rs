@@ -67,6 +67,17 @@ pub(crate) struct Rendering {
     now: i64,
 }
 
+/// How sources are read: what all verbs that look for images take.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Reading {
+    #[command(flatten)]
+    build: BuildArguments,
+    #[command(flatten)]
+    own_rules: OwnRules,
+    #[command(flatten)]
+    pub(crate) rendering: Rendering,
+}
+
 /// Further rules for what is an image.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct OwnRules {
@@ -77,7 +88,7 @@ pub(crate) struct OwnRules {
 
 /// Arguments of builds.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(crate) struct BuildArguments {
+struct BuildArguments {
     /// An argument of Dockerfiles, as for `docker build`; may be given several times
     #[arg(long = "build-arg", value_name = "NAME=VALUE")]
     arguments: Vec<String>,
@@ -127,7 +138,7 @@ impl Rendering {
         Ok(capabilities)
     }
 
-    pub(crate) fn survey_options(&self, own: &OwnRules, build: &BuildArguments) -> Result<SurveyOptions> {
+    pub(crate) fn survey_options(&self, own: &OwnRules) -> Result<SurveyOptions> {
         let mut rules = Rules::built_in();
         for path in own.rules.iter().rev() {
             let text = std::fs::read_to_string(path)
@@ -143,7 +154,6 @@ impl Rendering {
             now: self.now,
             seed: self.seed,
             rules,
-            build_arguments: build.pairs()?,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             ..SurveyOptions::default()
         })
@@ -203,6 +213,20 @@ impl Rendering {
     }
 }
 
+impl Reading {
+    /// What a survey is made with.
+    pub(crate) fn survey_options(&self) -> Result<SurveyOptions> {
+        let build_arguments = self.build.pairs()?;
+        Ok(SurveyOptions { build_arguments, ..self.rendering.survey_options(&self.own_rules)? })
+    }
+
+    /// The arguments again, for a file that says how it was made.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let further = self.own_rules.words().into_iter().chain(self.build.words());
+        self.rendering.words().into_iter().chain(further).collect()
+    }
+}
+
 impl BuildArguments {
     /// Name and value of each.
     fn pairs(&self) -> Result<HashMap<String, String>> {
@@ -214,14 +238,14 @@ impl BuildArguments {
     }
 
     /// The arguments again.
-    pub(crate) fn words(&self) -> Vec<String> {
+    fn words(&self) -> Vec<String> {
         self.arguments.iter().map(|argument| format!("--build-arg={argument}")).collect()
     }
 }
 
 impl OwnRules {
     /// The arguments again.
-    pub(crate) fn words(&self) -> Vec<String> {
+    fn words(&self) -> Vec<String> {
         self.rules.iter().map(|path| format!("--rules={}", path.display())).collect()
     }
 }

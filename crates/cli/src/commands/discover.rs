@@ -5,7 +5,7 @@ use crate::commands::lock;
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
 use crate::problem::{Problem, Usage};
-use crate::sources::{self, BuildArguments, OwnRules, Rendering};
+use crate::sources::{self, Reading, Rendering};
 use crate::table::Table;
 use crate::words::{count, plain};
 use anyhow::Result;
@@ -38,13 +38,7 @@ pub(crate) struct Args {
     strict: bool,
 
     #[command(flatten)]
-    build: BuildArguments,
-
-    #[command(flatten)]
-    own_rules: OwnRules,
-
-    #[command(flatten)]
-    rendering: Rendering,
+    reading: Reading,
 }
 
 /// How sure it has to be that an image is asked for.
@@ -92,8 +86,8 @@ JSON:
 Lines of charts are those of what the template gives: `larder render NAME CHART --show-only …`.";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
-    let mut discovery = discover(&args.sources, &args.rendering, &options, args.strict, invocation)?;
+    let options = args.reading.survey_options()?;
+    let mut discovery = discover(&args.sources, &args.reading.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.into();
     if let Some(why) = &args.why {
         if why.trim().is_empty() {
@@ -124,8 +118,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         Format::Json => invocation.answer(&discovery, String::new)?,
         Format::Yaml => invocation::print(yaml(&discovery)?.as_bytes())?,
         Format::Lock => {
-            let words =
-                lock::words(&args.sources, &args.rendering, &args.own_rules, &args.build, args.confidence);
+            let words = lock::words(&args.sources, &args.reading, args.confidence);
             let exit = lock::print(&discovery, confidence, words, invocation)?;
             return Ok(if exit == Exit::Done { told(&discovery, invocation) } else { exit });
         }

@@ -5,7 +5,7 @@ use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
 use crate::problem::{Problem, Usage};
-use crate::sources::{BuildArguments, OwnRules, Rendering};
+use crate::sources::Reading;
 use crate::words::count;
 use anyhow::{Context as _, Result};
 use larder_core::{Kind, Platform, Selection};
@@ -48,13 +48,7 @@ pub(crate) struct Args {
     strict: bool,
 
     #[command(flatten)]
-    build: BuildArguments,
-
-    #[command(flatten)]
-    own_rules: OwnRules,
-
-    #[command(flatten)]
-    rendering: Rendering,
+    reading: Reading,
 }
 
 const EXAMPLES: &str = "\
@@ -79,11 +73,12 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     if let (Some(old), true) = (&args.diff, args.sources.is_empty()) {
         return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), true, invocation);
     }
-    let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
-    let discovery = discover::discover(&args.sources, &args.rendering, &options, args.strict, invocation)?;
+    let options = args.reading.survey_options()?;
+    let discovery =
+        discover::discover(&args.sources, &args.reading.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.unwrap_or(Confidence::Likely);
     let old = args.diff.as_deref().map(Lock::read).transpose()?;
-    let words = words(&args.sources, &args.rendering, &args.own_rules, &args.build, confidence);
+    let words = words(&args.sources, &args.reading, confidence);
     let report = resolve(&discovery, confidence.into(), args.platforms.clone(), words, invocation)?;
     if let Some(old) = old {
         let mut difference = report.lock.difference(&old);
@@ -127,19 +122,12 @@ pub(crate) fn print(
 }
 
 /// The command line that reads these sources, word by word.
-pub(crate) fn words(
-    sources: &[String],
-    rendering: &Rendering,
-    own_rules: &OwnRules,
-    build: &BuildArguments,
-    confidence: Confidence,
-) -> Vec<String> {
+pub(crate) fn words(sources: &[String], reading: &Reading, confidence: Confidence) -> Vec<String> {
     let confidence = match confidence {
         Confidence::Likely => None,
         other => Some(format!("--confidence={}", Sureness::from(other).as_str())),
     };
-    let further = rendering.words().into_iter().chain(own_rules.words()).chain(build.words());
-    sources.iter().cloned().chain(further).chain(confidence).collect()
+    sources.iter().cloned().chain(reading.words()).chain(confidence).collect()
 }
 
 /// Words of a key whose value is nobody's business.
@@ -210,7 +198,7 @@ fn write(path: &Path, lock: &Lock) -> Result<()> {
 
 fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let lock = Lock::read(&args.file)?;
-    let given = words(&[], &args.rendering, &args.own_rules, &args.build, Confidence::Likely);
+    let given = words(&[], &args.reading, Confidence::Likely);
     if args.sources.is_empty() && !given.is_empty() {
         return Err(Usage::new(format!(
             "--check takes its flags from the lock file, and not {}",
@@ -221,16 +209,11 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
     }
     let again = match args.sources.is_empty() {
         true => Again::parse(&lock.sources, &args.file)?,
-        false => Again {
-            sources: args.sources.clone(),
-            rendering: args.rendering.clone(),
-            build: args.build.clone(),
-            own_rules: args.own_rules.clone(),
-            confidence: None,
-        },
+        false => Again { sources: args.sources.clone(), reading: args.reading.clone(), confidence: None },
     };
-    let options = again.rendering.survey_options(&again.own_rules, &again.build)?;
-    let discovery = discover::discover(&again.sources, &again.rendering, &options, args.strict, invocation)?;
+    let options = again.reading.survey_options()?;
+    let discovery =
+        discover::discover(&again.sources, &again.reading.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.or(again.confidence).unwrap_or(Confidence::Likely);
     let report =
         resolve(&discovery, confidence.into(), lock.platforms.clone(), lock.sources.clone(), invocation)?;
@@ -253,11 +236,7 @@ struct Again {
     #[arg(long, value_enum)]
     confidence: Option<Confidence>,
     #[command(flatten)]
-    build: BuildArguments,
-    #[command(flatten)]
-    own_rules: OwnRules,
-    #[command(flatten)]
-    rendering: Rendering,
+    reading: Reading,
 }
 
 impl Again {

@@ -4,7 +4,7 @@ use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::problem::Problem;
-use crate::sources::{BuildArguments, OwnRules, Rendering};
+use crate::sources::Reading;
 use crate::words::count;
 use anyhow::Result;
 use larder_core::{Platform, Registry, Selection};
@@ -39,13 +39,7 @@ pub(crate) struct Args {
     confidence: Confidence,
 
     #[command(flatten)]
-    build: BuildArguments,
-
-    #[command(flatten)]
-    own_rules: OwnRules,
-
-    #[command(flatten)]
-    rendering: Rendering,
+    reading: Reading,
 }
 
 const EXAMPLES: &str = "\
@@ -78,8 +72,9 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     }
     let mut told = Exit::Done;
     if !args.sources.is_empty() {
-        let options = args.rendering.survey_options(&args.own_rules, &args.build)?;
-        let discovery = discover::discover(&args.sources, &args.rendering, &options, false, invocation)?;
+        let options = args.reading.survey_options()?;
+        let discovery =
+            discover::discover(&args.sources, &args.reading.rendering, &options, false, invocation)?;
         for asked in discovery.at_least(args.confidence.into()) {
             if needed.iter().all(|known| known.image != asked.image) {
                 needed.push(Needed { image: asked.image.clone(), digest: None });

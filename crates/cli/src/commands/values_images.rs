@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::problem::{Problem, Usage};
-use crate::sources::{self, BuildArguments, OwnRules, Rendering};
+use crate::sources::{self, OwnRules, Rendering};
 use crate::words::count;
 use anyhow::Result;
 use larder_engine::discovery::Mirror;
@@ -71,7 +71,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         _ => return Err(Usage::new("a chart cannot be read from standard input").into()),
     };
     let chart = chart.map_err(larder_engine::Error::from)?;
-    let survey = args.rendering.survey_options(&args.own_rules, &BuildArguments::default())?;
+    let survey = args.rendering.survey_options(&args.own_rules)?;
     let options = RenderOptions {
         namespace: survey.namespace.clone(),
         values: survey.overrides.values().map_err(larder_engine::Error::from)?,
