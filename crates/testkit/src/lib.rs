@@ -8,6 +8,7 @@ mod image;
 mod larder;
 mod layer;
 mod listing;
+pub mod nodes;
 mod process;
 mod random;
 mod raw_request;

@@ -229,6 +229,11 @@ impl Running {
         rustix::process::Pid::from_child(&self.child)
     }
 
+    pub(crate) fn kill_in_place(&mut self) {
+        self.kill_group();
+        let _ = self.child.wait();
+    }
+
     fn kill_group(&mut self) {
         if let Ok(None) = self.child.try_wait() {
             let _ = rustix::process::kill_process_group(self.pid(), rustix::process::Signal::KILL);
@@ -238,8 +243,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        self.kill_group();
-        let _ = self.child.wait();
+        self.kill_in_place();
     }
 }
 

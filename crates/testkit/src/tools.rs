@@ -64,13 +64,16 @@ fn locate(program: &str) -> Option<PathBuf> {
 fn package(program: &str) -> &str {
     match program {
         "htpasswd" => "apache2-utils",
-        "setpriv" | "mount" | "umount" | "losetup" | "unshare" => "util-linux",
+        "setpriv" | "mount" | "umount" | "losetup" | "unshare" | "nsenter" | "pivot_root" => "util-linux",
         "mkfs.erofs" | "fsck.erofs" | "dump.erofs" => "erofs-utils",
         "mkfs.ext4" | "e2fsck" | "debugfs" => "e2fsprogs",
         "setfattr" | "getfattr" => "attr",
         "busybox" => "busybox-static",
         "ctr" => "containerd",
         "dockerd" | "docker" => "docker.io",
+        "ip" => "iproute2",
+        "sshd" => "openssh-server",
+        "ssh" | "ssh-keygen" | "scp" | "sftp" => "openssh-client",
         other => other,
     }
 }
