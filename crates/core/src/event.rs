@@ -76,6 +76,25 @@ pub enum Event {
         /// Who served it.
         tier: Tier,
     },
+    /// So many bytes are about to go to a node.
+    NodeStarted {
+        /// Its name.
+        node: String,
+        /// What it lacks.
+        bytes: u64,
+    },
+    /// More bytes went to a node.
+    NodeAdvanced {
+        /// Its name.
+        node: String,
+        /// How many more.
+        bytes: u64,
+    },
+    /// Nothing more goes to a node, for good or ill.
+    NodeFinished {
+        /// Its name.
+        node: String,
+    },
     /// A transfer failed and is tried again.
     Retrying {
         /// What was being done, with the host.

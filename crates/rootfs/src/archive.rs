@@ -15,7 +15,7 @@ pub struct ArchiveWriter<W> {
     out: W,
 }
 
-impl<W: Write + Seek> ArchiveWriter<W> {
+impl<W: Write> ArchiveWriter<W> {
     /// Starts an archive at the writer's current position.
     pub fn new(out: W) -> Self {
         Self { out }
@@ -35,16 +35,15 @@ impl<W: Write + Seek> ArchiveWriter<W> {
         self.pad(size)
     }
 
-    /// Appends everything a source yields; the header is written again once the size is known.
-    pub fn file_of_unknown_size(&mut self, name: &str, source: &mut dyn Read) -> Result<()> {
-        let start = self.out.stream_position()?;
-        self.header(name, 0)?;
-        let size = copy(source, &mut self.out)?;
-        self.pad(size)?;
-        let end = self.out.stream_position()?;
-        self.out.seek(SeekFrom::Start(start))?;
+    /// Starts a file of a known size: exactly so many bytes have to be written to what is returned, then [`Self::end`].
+    pub fn begin(&mut self, name: &str, size: u64) -> Result<&mut W> {
         self.header(name, size)?;
-        self.out.seek(SeekFrom::Start(end)).map(drop)
+        Ok(&mut self.out)
+    }
+
+    /// Ends a file that was begun with this size.
+    pub fn end(&mut self, size: u64) -> Result<()> {
+        self.pad(size)
     }
 
     /// Writes the end marker and gives the writer back.
@@ -72,6 +71,20 @@ impl<W: Write + Seek> ArchiveWriter<W> {
             self.out.write_all(&[0; BLOCK][rest..])?;
         }
         Ok(())
+    }
+}
+
+impl<W: Write + Seek> ArchiveWriter<W> {
+    /// Appends everything a source yields; the header is written again once the size is known.
+    pub fn file_of_unknown_size(&mut self, name: &str, source: &mut dyn Read) -> Result<()> {
+        let start = self.out.stream_position()?;
+        self.header(name, 0)?;
+        let size = copy(source, &mut self.out)?;
+        self.pad(size)?;
+        let end = self.out.stream_position()?;
+        self.out.seek(SeekFrom::Start(start))?;
+        self.header(name, size)?;
+        self.out.seek(SeekFrom::Start(end)).map(drop)
     }
 }
 

@@ -1,0 +1,139 @@
+//! containerd on a node, by its own `ctr`.
+
+use crate::archive::Archive;
+use crate::host::{Flow, Input};
+use crate::probe::Facts;
+use crate::{Connection, Error, Node, Result, Shipment};
+use larder_core::Digest;
+use std::collections::HashSet;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Names under this host are those of images that are not whole yet. `.invalid` belongs to nobody (RFC 6761).
+const INCOMING: &str = "incoming.larder.invalid/";
+/// An image that is not whole after so long is left over.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// `ctr` with the socket and the namespace of a node.
+pub(crate) struct Containerd<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) socket: String,
+    pub(crate) node: &'a Node,
+}
+
+/// How images get into containerd.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unpacking {
+    /// Layers stay packed until a container needs them.
+    pub(crate) is_off: bool,
+    /// For which snapshotter; containerd's own choice where nothing is said.
+    pub(crate) snapshotter: Option<String>,
+}
+
+impl Unpacking {
+    fn words(&self) -> Vec<&str> {
+        match (&self.snapshotter, self.is_off) {
+            (_, true) => vec!["--no-unpack"],
+            (Some(snapshotter), false) => vec!["--snapshotter", snapshotter],
+            (None, false) => Vec::new(),
+        }
+    }
+}
+
+impl Containerd<'_> {
+    /// A name for an image that is on its way, from which it is seen what it is and since when.
+    pub(crate) fn incoming(digest: &Digest, now: SystemTime) -> String {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        format!("{INCOMING}{}:t{seconds}", short(digest))
+    }
+
+    /// Imports an archive that carries what is missing.
+    pub(crate) async fn import(&self, archive: &Archive, flow: &Flow, unpacking: &Unpacking) -> Result<()> {
+        let mut words = vec!["images", "import", "--all-platforms"];
+        words.extend(unpacking.words());
+        words.push("-");
+        self.run(&words, Input::Archive(archive, flow)).await.map(drop)
+    }
+
+    /// Imports an archive that lies on the node.
+    pub(crate) async fn import_file(&self, path: &str, unpacking: &Unpacking) -> Result<()> {
+        let mut words = vec!["images", "import", "--all-platforms"];
+        words.extend(unpacking.words());
+        words.push(path);
+        self.run(&words, Input::Bytes(b"")).await.map(drop)
+    }
+
+    /// Gives an image that is whole its names.
+    pub(crate) async fn name(&self, from: &str, names: &[String]) -> Result<()> {
+        let mut words = vec!["images", "tag", "--force", from];
+        words.extend(names.iter().map(String::as_str));
+        self.run(&words, Input::Bytes(b"")).await.map(drop)
+    }
+
+    /// Removes names. Those that are not there are gone already.
+    pub(crate) async fn remove(&self, names: &[String]) -> Result<()> {
+        if names.is_empty() {
+            return Ok(());
+        }
+        let mut words = vec!["images", "rm"];
+        words.extend(names.iter().map(String::as_str));
+        self.run(&words, Input::Bytes(b"")).await.map(drop)
+    }
+
+    /// Names that other deliveries left: of the same images, or too old to be still on their way.
+    pub(crate) fn leftovers(
+        facts: &Facts,
+        shipments: &[std::sync::Arc<Shipment>],
+        now: SystemTime,
+    ) -> Vec<String> {
+        let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let ours: HashSet<String> = shipments.iter().map(|shipment| short(shipment.digest())).collect();
+        let left = facts.images.keys().filter(|name| {
+            let Some((hex, since)) = name.strip_prefix(INCOMING).and_then(|rest| rest.split_once(":t"))
+            else {
+                return false;
+            };
+            let since = since.parse().map_or(Duration::ZERO, Duration::from_secs);
+            ours.contains(hex) || now.saturating_sub(since) > ABANDONED
+        });
+        left.cloned().collect()
+    }
+
+    async fn run(&self, words: &[&str], input: Input<'_>) -> Result<Vec<u8>> {
+        let mut argv = vec!["ctr", "--address", &self.socket, "--namespace", &self.node.namespace];
+        argv.extend(words);
+        let output = self.connection.run_with(&argv, input).await?;
+        output.success(self.node.name(), &format!("ctr {} {}", words[0], words[1]))
+    }
+}
+
+/// Enough of a digest for the name of an image on its way.
+fn short(digest: &Digest) -> String {
+    digest.hex().chars().take(32).collect()
+}
+
+/// Why an image of a node is not what was sent, if it is not.
+pub(crate) fn flaw(shipment: &Shipment, name: &str, facts: &Facts) -> Option<String> {
+    match facts.images.get(name) {
+        None => return Some(format!("it has no {name}")),
+        Some(found) if found != shipment.digest() => return Some(format!("{name} stands for {found} there")),
+        Some(_) => {}
+    }
+    let documents = shipment.documents().iter().map(larder_core::Document::digest);
+    let pieces = shipment.pieces().iter().map(|piece| *piece.blob.digest());
+    let absent = documents.chain(pieces).filter(|digest| !facts.blobs.contains(digest)).count();
+    (absent > 0).then(|| format!("{absent} of its blobs are missing"))
+}
+
+/// The blobs of an image that a node lacks.
+pub(crate) fn lacking(shipment: &Shipment, facts: &Facts) -> HashSet<Digest> {
+    let pieces = shipment.pieces().iter().map(|piece| *piece.blob.digest());
+    pieces.filter(|digest| !facts.blobs.contains(digest)).collect()
+}
+
+/// What would be wrong if a node without `ctr` were asked.
+pub(crate) fn socket(facts: &Facts, node: &Node) -> Result<String> {
+    match facts.runtime {
+        Some(_) => Ok(facts.socket.clone()),
+        None => Err(Error::NoRuntime { node: node.name().into(), looked: facts.absent.join("; ") }),
+    }
+}

@@ -1,0 +1,266 @@
+//! Brings shipments to one node: see what is there, send what is not, check, name.
+
+use crate::archive::Archive;
+use crate::containerd::{self, Containerd, Unpacking};
+use crate::docker::{self, Docker};
+use crate::host::Flow;
+use crate::probe::{Depth, Facts};
+use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
+use larder_core::Digest;
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// How images are delivered.
+#[derive(Clone)]
+pub struct DeliverOptions {
+    /// By which method; `None` is the best that a node offers.
+    pub method: Option<Method>,
+    /// Attempts without progress before a node is given up.
+    pub attempts: u32,
+    /// Nodes at the same time.
+    pub jobs: usize,
+    /// At most so many bytes per second to all nodes together.
+    pub limit: Option<Rate>,
+    /// Only say what would be sent.
+    pub dry_run: bool,
+    /// Layers are unpacked on the node right away.
+    pub unpack: bool,
+    /// For which snapshotter; containerd's own choice where nothing is said.
+    pub snapshotter: Option<String>,
+    /// The clock.
+    pub clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// Who is told how it goes.
+    pub progress: larder_core::Progress,
+}
+
+/// What became of one image on one node.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Delivered {
+    /// Which one.
+    pub image: String,
+    /// What it stands for.
+    pub digest: Digest,
+    /// How it is there.
+    pub state: ImageState,
+    /// Bytes of it that were missing.
+    pub missing_bytes: u64,
+}
+
+/// How an image is on a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ImageState {
+    /// It was there, whole and under its names.
+    Present,
+    /// It is there now.
+    Delivered,
+    /// It would have been sent.
+    Missing,
+}
+
+/// One attempt to bring everything to one node.
+pub(crate) struct Attempt<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) shipments: &'a [Arc<Shipment>],
+    pub(crate) options: &'a DeliverOptions,
+    pub(crate) flow: &'a Flow,
+}
+
+/// What a node lacks of one shipment.
+struct Lack<'a> {
+    shipment: &'a Arc<Shipment>,
+    /// Blobs for containerd, contents of layers for Docker.
+    digests: HashSet<Digest>,
+    bytes: u64,
+    is_named: bool,
+}
+
+impl Attempt<'_> {
+    /// Brings everything there. What is said of the images is what was there before and is there now.
+    pub(crate) async fn run(&self, started: impl FnOnce(u64)) -> Result<(Facts, Vec<Delivered>)> {
+        let node = self.connection.node();
+        let facts = Facts::of(self.connection, Depth::Brief).await?;
+        let Some(runtime) = facts.runtime else {
+            return Err(Error::NoRuntime { node: node.name().into(), looked: facts.absent.join("; ") });
+        };
+        self.connection.set_become_root(!facts.root);
+        let lacks = self.lacks(&facts, runtime)?;
+        let missing: u64 = lacks.iter().map(|lack| lack.bytes).sum();
+        started(missing);
+        if !self.options.dry_run && lacks.iter().any(|lack| !lack.is_whole()) {
+            self.check_room(missing).await?;
+            match runtime {
+                Runtime::Containerd => self.into_containerd(&facts, &lacks).await?,
+                Runtime::Docker => self.into_docker(&facts, &lacks).await?,
+            }
+        }
+        let delivered = lacks.iter().map(|lack| Delivered {
+            image: lack.shipment.name().to_string(),
+            digest: *lack.shipment.digest(),
+            state: match (lack.is_whole(), self.options.dry_run) {
+                (true, _) => ImageState::Present,
+                (false, false) => ImageState::Delivered,
+                (false, true) => ImageState::Missing,
+            },
+            missing_bytes: lack.bytes,
+        });
+        let delivered = delivered.collect();
+        Ok((facts, delivered))
+    }
+
+    fn lacks(&self, facts: &Facts, runtime: Runtime) -> Result<Vec<Lack<'_>>> {
+        let mut lacks = Vec::with_capacity(self.shipments.len());
+        // A blob that several images share is sent with the first.
+        let mut counted = HashSet::new();
+        for shipment in self.shipments {
+            let lack = match runtime {
+                Runtime::Containerd => {
+                    let digests = containerd::lacking(shipment, facts);
+                    let fresh = shipment.pieces().iter().filter(|piece| {
+                        digests.contains(piece.blob.digest()) && counted.insert(*piece.blob.digest())
+                    });
+                    let bytes = fresh.map(|piece| piece.blob.size()).sum();
+                    let is_named =
+                        shipment.names().iter().all(|name| containerd::flaw(shipment, name, facts).is_none());
+                    Lack { shipment, digests, bytes, is_named }
+                }
+                Runtime::Docker => {
+                    let image = self.docker_image(shipment, facts)?;
+                    let digests = docker::lacking(image, &facts.docker);
+                    let blobs = image.layers.iter().filter(|(_, diff_id)| digests.contains(diff_id));
+                    let blobs: HashSet<Digest> = blobs.map(|(blob, _)| *blob).collect();
+                    let fresh = shipment.pieces().iter().filter(|piece| {
+                        blobs.contains(piece.blob.digest()) && counted.insert(*piece.blob.digest())
+                    });
+                    let bytes = fresh.map(|piece| piece.blob.size()).sum();
+                    let is_named = docker::flaw(shipment, image, facts).is_none();
+                    Lack { shipment, digests, bytes, is_named }
+                }
+            };
+            lacks.push(lack);
+        }
+        Ok(lacks)
+    }
+
+    fn docker_image<'a>(&self, shipment: &'a Shipment, facts: &Facts) -> Result<&'a crate::ShippedImage> {
+        docker::image(shipment, facts).ok_or_else(|| Error::Unsupported {
+            node: self.connection.node().name().into(),
+            reason: format!("{} was not pulled for {}", shipment.name().familiar(), facts.architecture),
+            hint: "pull it for the platform of the node",
+        })
+    }
+
+    /// Refuses what cannot fit before anything is sent.
+    async fn check_room(&self, missing: u64) -> Result<()> {
+        let node = self.connection.node();
+        let facts = Facts::of(self.connection, Depth::Full).await?;
+        // Packed once in the content store; unpacked layers are about three times as large.
+        let unpacked = if self.options.unpack { missing.saturating_mul(3) } else { 0 };
+        let needs = [("content", missing), ("overlayfs", unpacked)];
+        for (at, (name, needed)) in needs.into_iter().enumerate() {
+            let Some(room) = facts.rooms.get(name) else { continue };
+            // Where both are on one disk, both have to fit.
+            let same =
+                at == 1 && facts.rooms.get("content").is_some_and(|content| content.bytes == room.bytes);
+            let needed = if same { needed.saturating_add(missing) } else { needed };
+            if room.bytes < needed {
+                let (directory, free) = (room.directory.clone(), room.bytes);
+                return Err(Error::Full { node: node.name().into(), directory, free, needed });
+            }
+        }
+        Ok(())
+    }
+
+    async fn into_containerd(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+        let node = self.connection.node();
+        let socket = containerd::socket(facts, node)?;
+        let runtime = Containerd { connection: self.connection, socket, node };
+        let now = (self.options.clock)();
+        runtime.remove(&Containerd::leftovers(facts, self.shipments, now)).await?;
+        let unpacking =
+            Unpacking { is_off: !self.options.unpack, snapshotter: self.options.snapshotter.clone() };
+        let mut here: HashSet<Digest> = HashSet::new();
+        let mut incoming = Vec::new();
+        for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
+            let name = Containerd::incoming(lack.shipment.digest(), now);
+            let send: HashSet<Digest> = lack.digests.difference(&here).copied().collect();
+            let archive = Archive::layout(lack.shipment, &name, &send);
+            match self.options.method {
+                Some(Method::Archive) => {
+                    let path = self.upload(&archive).await?;
+                    let imported = runtime.import_file(&path, &unpacking).await;
+                    self.discard(&path).await?;
+                    imported?;
+                }
+                _ => runtime.import(&archive, self.flow, &unpacking).await?,
+            }
+            here.extend(send);
+            incoming.push((lack.shipment, name));
+        }
+        let after = Facts::of(self.connection, Depth::Brief).await?;
+        for (shipment, name) in &incoming {
+            if let Some(problem) = containerd::flaw(shipment, name, &after) {
+                runtime.remove(std::slice::from_ref(name)).await?;
+                let image = shipment.name().familiar();
+                return Err(Error::NotThere { node: node.name().into(), image, problem });
+            }
+            runtime.name(name, &shipment.names()).await?;
+        }
+        let names: Vec<String> = incoming.into_iter().map(|(_, name)| name).collect();
+        runtime.remove(&names).await?;
+        let after = Facts::of(self.connection, Depth::Brief).await?;
+        self.verify(|shipment| {
+            shipment.names().iter().find_map(|name| containerd::flaw(shipment, name, &after))
+        })
+    }
+
+    async fn into_docker(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+        let node = self.connection.node();
+        let runtime = Docker { connection: self.connection, socket: containerd::socket(facts, node)?, node };
+        let mut present = facts.docker.clone();
+        for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
+            let image = self.docker_image(lack.shipment, facts)?;
+            let names = docker::names(lack.shipment.name());
+            if present.iter().any(|present| present.id == image.config) {
+                for name in &names {
+                    runtime.name(&image.config, name).await?;
+                }
+                continue;
+            }
+            let archive = Archive::docker(lack.shipment, image, &names, &docker::lacking(image, &present))?;
+            match self.options.method {
+                Some(Method::Archive) => {
+                    let path = self.upload(&archive).await?;
+                    let loaded = runtime.load_file(&path).await;
+                    self.discard(&path).await?;
+                    loaded?;
+                }
+                _ => runtime.load(&archive, self.flow).await?,
+            }
+            let layers = image.layers.iter().map(|(_, diff_id)| *diff_id).collect();
+            present.push(crate::DockerImage { id: image.config, tags: names, layers });
+        }
+        let after = Facts::of(self.connection, Depth::Brief).await?;
+        self.verify(|shipment| match docker::image(shipment, &after) {
+            Some(image) => docker::flaw(shipment, image, &after),
+            None => Some("it is for another platform".into()),
+        })
+    }
+
+    fn verify(&self, flaw: impl Fn(&Shipment) -> Option<String>) -> Result<()> {
+        for shipment in self.shipments {
+            if let Some(problem) = flaw(shipment) {
+                let (node, image) = (self.connection.node().name().into(), shipment.name().familiar());
+                return Err(Error::NotThere { node, image, problem });
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Lack<'_> {
+    fn is_whole(&self) -> bool {
+        self.is_named && self.digests.is_empty()
+    }
+}

@@ -1,0 +1,173 @@
+//! Many nodes at once. One that is slow or broken holds up none of the others.
+
+use crate::deliver::{Attempt, DeliverOptions, Delivered};
+use crate::host::Flow;
+use crate::probe::{Depth, Facts};
+use crate::rate::Valve;
+use crate::ssh::Ssh;
+use crate::{Connection, Error, Node, Result, Shipment, SshOptions};
+use larder_core::{Event, report};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+/// Nodes that can be reached. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Fleet {
+    ssh: Ssh,
+    nodes: Arc<Vec<Node>>,
+}
+
+/// What became of one node.
+#[derive(Debug)]
+pub struct NodeReport {
+    /// Which one.
+    pub node: Node,
+    /// What became of each image, if everything did what it should.
+    pub outcome: Result<Vec<Delivered>>,
+    /// Bytes of blobs that went over the network, those of failed attempts included.
+    pub sent: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// The first pause between attempts, and the longest.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
+
+impl Fleet {
+    /// These nodes. Talks to nobody.
+    pub fn new(options: SshOptions, nodes: Vec<Node>) -> Result<Self> {
+        Ok(Self { ssh: Ssh::new(options)?, nodes: Arc::new(nodes) })
+    }
+
+    /// The nodes.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// A connection to a node.
+    ///
+    /// # Errors
+    /// When it cannot be reached, is not the machine it should be, or does not let the user in.
+    pub async fn connect(&self, node: &Node) -> Result<Connection> {
+        Connection::open(&self.ssh, node).await
+    }
+
+    /// Does something with every node, at most `jobs` at the same time. In the order of the nodes.
+    pub async fn each<T, F>(&self, jobs: usize, work: impl Fn(Self, Node) -> F) -> Vec<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let slots = Arc::new(Semaphore::new(jobs.max(1)));
+        let mut tasks = JoinSet::new();
+        for (at, node) in self.nodes.iter().enumerate() {
+            let (work, slots) = (work(self.clone(), node.clone()), slots.clone());
+            tasks.spawn(async move {
+                let _slot = slots.acquire_owned().await;
+                (at, work.await)
+            });
+        }
+        let mut all: Vec<Option<T>> = self.nodes.iter().map(|_| None).collect();
+        while let Some(ended) = tasks.join_next().await {
+            match ended {
+                Ok((at, value)) => all[at] = Some(value),
+                Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+            }
+        }
+        all.into_iter().flatten().collect()
+    }
+
+    /// Asks every node what it is and has.
+    pub async fn probe(&self, depth: Depth, jobs: usize) -> Vec<(Node, Result<Facts>)> {
+        self.each(jobs, |fleet, node| async move {
+            let facts = async {
+                let connection = fleet.connect(&node).await?;
+                let facts = Facts::of(&connection, depth).await;
+                connection.close().await;
+                facts
+            };
+            let facts = facts.await;
+            (node, facts)
+        })
+        .await
+    }
+
+    /// Brings all shipments to all nodes.
+    pub async fn deliver(&self, shipments: Vec<Arc<Shipment>>, options: &DeliverOptions) -> Vec<NodeReport> {
+        let shipments = Arc::new(shipments);
+        let shared = options.limit.map(|rate| Arc::new(Valve::new(rate)));
+        self.each(options.jobs, |fleet, node| {
+            let (shipments, options, shared) = (shipments.clone(), options.clone(), shared.clone());
+            async move { fleet.deliver_to(node, &shipments, &options, shared).await }
+        })
+        .await
+    }
+
+    async fn deliver_to(
+        &self,
+        node: Node,
+        shipments: &[Arc<Shipment>],
+        options: &DeliverOptions,
+        shared: Option<Arc<Valve>>,
+    ) -> NodeReport {
+        let started = Instant::now();
+        let sent = Arc::new(AtomicU64::new(0));
+        let own = node.bandwidth.map(|rate| Arc::new(Valve::new(rate)));
+        let (progress, name, counter) = (options.progress.clone(), node.name().to_owned(), sent.clone());
+        let flow = Flow {
+            valves: shared.into_iter().chain(own).collect(),
+            advanced: Arc::new(move |bytes| {
+                counter.fetch_add(bytes, Ordering::Relaxed);
+                progress(Event::NodeAdvanced { node: name.clone(), bytes });
+            }),
+        };
+        let (mut attempts, mut fruitless) = (0, 0);
+        let mut least_missing = u64::MAX;
+        let outcome = loop {
+            attempts += 1;
+            let mut missing = u64::MAX;
+            let attempt = async {
+                let connection = self.connect(&node).await?;
+                let attempt = Attempt { connection: &connection, shipments, options, flow: &flow };
+                let ended = attempt.run(|bytes| {
+                    missing = bytes;
+                    (options.progress)(Event::NodeStarted { node: node.name().to_owned(), bytes });
+                });
+                let ended = ended.await;
+                connection.close().await;
+                ended
+            };
+            let error = match attempt.await {
+                Ok((_, delivered)) => break Ok(delivered),
+                Err(error) => error,
+            };
+            fruitless = if missing < least_missing { 0 } else { fruitless + 1 };
+            least_missing = least_missing.min(missing);
+            if !may_pass(&error) || fruitless + 1 >= options.attempts {
+                break Err(error);
+            }
+            let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);
+            let (what, reason) = (node.name().to_owned(), report(&error));
+            (options.progress)(Event::Retrying { what, reason, delay });
+            tokio::time::sleep(delay).await;
+        };
+        (options.progress)(Event::NodeFinished { node: node.name().to_owned() });
+        NodeReport { node, outcome, sent: sent.load(Ordering::Relaxed), attempts, elapsed: started.elapsed() }
+    }
+}
+
+/// Whether another attempt may end better.
+fn may_pass(error: &Error) -> bool {
+    match error {
+        // A node that collects garbage in between loses blobs that were counted on.
+        Error::NotThere { .. } => true,
+        // Nobody makes room in the meantime.
+        Error::Full { .. } => false,
+        error => error.is_passing(),
+    }
+}

@@ -1,0 +1,60 @@
+//! The one seam between the drivers of runtimes and a node: run a program there, with input.
+
+use crate::archive::Archive;
+use crate::connection::Output;
+use crate::{Connection, Error, Result};
+use std::sync::Arc;
+
+/// What a program on a node reads.
+pub(crate) enum Input<'a> {
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// A tar, written while it is read.
+    Archive(&'a Archive, &'a Flow),
+}
+
+/// Bytes on their way to a node: how fast they may go, and who is told.
+#[derive(Clone)]
+pub(crate) struct Flow {
+    pub(crate) valves: Vec<Arc<crate::rate::Valve>>,
+    pub(crate) advanced: Arc<dyn Fn(u64) + Send + Sync>,
+}
+
+impl Flow {
+    /// As fast as it goes, and nobody is told.
+    pub(crate) fn free() -> Self {
+        Self { valves: Vec::new(), advanced: Arc::new(|_| {}) }
+    }
+
+    /// Waits until `bytes` more may go; for threads that may block.
+    pub(crate) fn pass_blocking(&self, bytes: u64) {
+        let wait = self.valves.iter().map(|valve| valve.price(bytes)).max().unwrap_or_default();
+        if !wait.is_zero() {
+            std::thread::sleep(wait);
+        }
+        (self.advanced)(bytes);
+    }
+}
+
+impl Connection {
+    /// Runs a program on the node, and feeds it.
+    pub(crate) async fn run_with(&self, argv: &[&str], input: Input<'_>) -> Result<Output> {
+        let (archive, flow) = match input {
+            Input::Bytes(bytes) => return self.run(argv, bytes).await,
+            Input::Archive(archive, flow) => (archive.clone(), flow.clone()),
+        };
+        let mut child = self.spawn(argv)?;
+        let stdin = child.stdin.take().expect("it is piped").into_owned_fd();
+        let failed = |source| Error::Program { program: "ssh", source };
+        let pipe = std::fs::File::from(stdin.map_err(failed)?);
+        // A thread of its own: files and pipes block. It ends with the pipe, which ends with the child.
+        let feed = tokio::task::spawn_blocking(move || archive.write_to(pipe, &flow));
+        let output = self.collect(child).await;
+        let fed = feed.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        match (output, fed) {
+            // What the program says of its end tells more than that it did not read on.
+            (Ok(output), Err(error)) if output.code == Some(0) => Err(error),
+            (output, _) => output,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+# Says what this machine is and has. Changes nothing.
+# Arguments: brief|full  directory  auto|containerd|docker  socket or -  namespace
+set -u
+LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+mode=$1 directory=$2 choice=$3 socket=$4 namespace=$5
+csocket=/run/containerd/containerd.sock
+dsocket=/var/run/docker.sock
+if [ "$socket" != - ]; then
+    case $choice in
+        docker) dsocket=$socket ;;
+        *) csocket=$socket ;;
+    esac
+fi
+has() { command -v "$1" >/dev/null 2>&1; }
+# The blocks that others may use, their size and the free inodes, of the nearest directory that exists.
+room() {
+    at=$2
+    while [ ! -d "$at" ] && [ "$at" != / ] && [ -n "$at" ]; do at=${at%/*}; done
+    [ -n "$at" ] || at=/
+    set -- "$1" "$2" $(stat -f -c '%a %S %d' "$at" 2>/dev/null)
+    [ $# -eq 5 ] && printf 'room %s %s %s %s %s\n' "$1" "$3" "$4" "$5" "$2"
+}
+echo larder-probe 1
+printf 'uid %s\n' "$(id -u)"
+printf 'architecture %s\n' "$(uname -m)"
+room spool "$directory"
+if [ "$mode" = full ]; then
+    printf 'kernel %s\n' "$(uname -r)"
+    for program in ctr docker tar zstd sha256sum runc; do has "$program" && printf 'has %s\n' "$program"; done
+fi
+runtime=
+if [ "$choice" != docker ] && [ -S "$csocket" ] && has ctr; then runtime=containerd; fi
+# Docker brings a containerd of its own: it is the runtime only if Kubernetes uses it.
+if [ "$choice" != containerd ] && [ -S "$dsocket" ] && has docker; then
+    if [ -z "$runtime" ] || ! ctr --address "$csocket" namespaces ls -q 2>/dev/null | grep -qx k8s.io; then
+        [ "$choice" = auto ] && [ "$socket" != - ] || runtime=docker
+    fi
+fi
+case $runtime in
+    containerd)
+        if ! images=$(ctr --address "$csocket" --namespace "$namespace" images ls 2>&1); then
+            printf 'broken containerd %s\n' "$(printf %s "$images" | tr '\n' ' ')"
+        else
+            printf 'runtime containerd %s\n' "$csocket"
+            printf '%s\n' "$images" | while read -r name kind digest _; do
+                [ "$name" = REF ] || [ -z "$digest" ] || printf 'image %s %s %s\n' "$name" "$kind" "$digest"
+            done
+            ctr --address "$csocket" --namespace "$namespace" content ls -q | while read -r digest; do
+                printf 'blob %s\n' "$digest"
+            done
+            if [ "$mode" = full ]; then
+                ctr --address "$csocket" version 2>/dev/null | while read -r key value; do
+                    [ "$key" = Version: ] && printf 'version %s\n' "$value"
+                done
+                for plugin in content overlayfs; do
+                    ctr --address "$csocket" plugins ls -d "id==$plugin" 2>/dev/null | while read -r key value; do
+                        [ "$key" = root ] && room "$plugin" "$value"
+                    done
+                done
+            fi
+        fi
+        ;;
+    docker)
+        if ! root=$(docker -H "unix://$dsocket" info --format '{{.DockerRootDir}}' 2>&1); then
+            printf 'broken docker %s\n' "$(printf %s "$root" | tr '\n' ' ')"
+        else
+            printf 'runtime docker %s\n' "$dsocket"
+            ids=$(docker -H "unix://$dsocket" image ls --all --no-trunc --quiet | sort -u)
+            if [ -n "$ids" ]; then
+                # shellcheck disable=SC2086
+                docker -H "unix://$dsocket" image inspect --format \
+                    'docker-image {"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}' $ids
+            fi
+            if [ "$mode" = full ]; then
+                printf 'version %s\n' "$(docker -H "unix://$dsocket" version --format '{{.Server.Version}}')"
+                room content "$root"
+            fi
+        fi
+        ;;
+    *)
+        for path in "$csocket" "$dsocket"; do
+            if [ -S "$path" ]; then printf 'absent there is %s, but no program for it\n' "$path"
+            else printf 'absent there is no %s\n' "$path"; fi
+        done
+        ;;
+esac
+echo end
