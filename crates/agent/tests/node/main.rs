@@ -1,0 +1,8 @@
+//! `larder-node` as a child process, spoken to through its pipes.
+
+mod conversation;
+mod cut;
+mod program;
+mod sharing;
+mod spool;
+mod sweep;
