@@ -1,8 +1,9 @@
 //! The command line: what all verbs share, and the list of verbs. The arguments of a verb are in its own file.
 
 use crate::commands::{
-    audit, completions, config, copy, discover, doctor, gc, inspect, list, lock, login, logout, man, mount,
-    pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack, values_images, verify,
+    audit, completions, config, copy, deliver, discover, doctor, gc, inspect, list, lock, login, logout, man,
+    mount, nodes, pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack,
+    values_images, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -33,6 +34,7 @@ Examples:
   larder copy docker://alpine:3 oci:./alpine     take it along as an OCI layout
   larder list                                    what is here
   larder discover ./manifests ./chart            which images does a cluster ask for?
+  larder deliver debian:12 --node role=worker    onto nodes, over SSH
   larder gc --dry-run                            what could go
 
 `larder help COMMAND` explains a command and shows what it prints with --output json.";
@@ -167,6 +169,8 @@ pub(crate) enum Command {
     Ready(Box<ready::Args>),
     Render(Box<render::Args>),
     ValuesImages(Box<values_images::Args>),
+    Nodes(nodes::Args),
+    Deliver(Box<deliver::Args>),
     Serve(Box<serve::Args>),
     Audit(audit::Args),
     Config(config::Args),

@@ -10,6 +10,7 @@ pub(crate) mod audit;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod copy;
+pub(crate) mod deliver;
 pub(crate) mod discover;
 pub(crate) mod doctor;
 pub(crate) mod gc;
@@ -20,6 +21,7 @@ pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod man;
 pub(crate) mod mount;
+pub(crate) mod nodes;
 pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;
@@ -65,6 +67,8 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Ready(args) => ready::run(&args, invocation),
         Command::Render(args) => render::run(&args, invocation),
         Command::ValuesImages(args) => values_images::run(&args, invocation),
+        Command::Nodes(args) => nodes::run(&args, invocation),
+        Command::Deliver(args) => deliver::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
         Command::Audit(args) => audit::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),

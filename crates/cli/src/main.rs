@@ -4,6 +4,7 @@ mod args;
 mod commands;
 mod credentials;
 mod exit;
+mod fleet;
 mod invocation;
 mod journal;
 mod problem;

@@ -80,6 +80,23 @@ impl Environment {
         listed.or_else(|| self.get("HOME").map(|home| Path::new(home).join(".kube/config")))
     }
 
+    /// The files with host keys that are believed: those of the user, and larder's own.
+    pub(crate) fn known_hosts(&self, home: &Path) -> Vec<PathBuf> {
+        let users = self.home_directory().map(|home| home.join(".ssh/known_hosts"));
+        users.into_iter().chain([home.join("known_hosts")]).collect()
+    }
+
+    /// The home directory of the user.
+    pub(crate) fn home_directory(&self) -> Option<PathBuf> {
+        self.path("HOME")
+    }
+
+    /// Where sockets of this run may be: their paths have to be short.
+    pub(crate) fn runtime_directory(&self) -> PathBuf {
+        let own = self.path("XDG_RUNTIME_DIR").filter(|path| path.is_dir() && path.as_os_str().len() < 40);
+        own.unwrap_or_else(|| "/tmp".into())
+    }
+
     /// Whether the process acts as root.
     pub(crate) fn is_root(&self) -> bool {
         self.user == 0

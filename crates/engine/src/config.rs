@@ -44,6 +44,7 @@ pub struct Config {
     pub max_ratio: u32,
     pub max_entries: u32,
     pub max_metadata: Bytes,
+    pub inventory: Option<PathBuf>,
     pub registries: BTreeMap<String, RegistryConfig>,
     pub serve: ServeConfig,
 }
@@ -105,6 +106,7 @@ impl Default for Config {
             max_ratio: 1000,
             max_entries: 2_000_000,
             max_metadata: Bytes(128 << 20),
+            inventory: None,
             registries: BTreeMap::new(),
             serve: ServeConfig::default(),
         }
@@ -170,6 +172,7 @@ pub const KEYS: &[Key] = &[
         "max_metadata",
         "most memory that the names and attributes of one image may take: some 75 bytes and the name for a file",
     ),
+    key("inventory", "the file that says which nodes there are; HOME/nodes.yaml where nothing is said"),
 ];
 
 /// Where a value comes from. Later ones win.

@@ -107,7 +107,7 @@ impl Engine {
                 copied.sent_bytes = pushed.sent_bytes;
                 copied.attached = pushed.attached;
             }
-            local => copied = self.deliver(root, from, local, options, copied).await?,
+            local => copied = self.put_into(root, from, local, options, copied).await?,
         }
         Ok(copied)
     }
@@ -154,7 +154,7 @@ impl Engine {
         }
     }
 
-    async fn deliver(
+    async fn put_into(
         &self,
         root: Descriptor,
         from: &Place,

@@ -133,6 +133,17 @@ pub enum Error {
     /// Charts, manifests and the like.
     #[error(transparent)]
     Discover(#[from] larder_discover::Error),
+    /// Nodes.
+    #[error(transparent)]
+    Nodes(#[from] larder_nodes::Error),
+    /// An image that was to be brought elsewhere could not be pulled.
+    #[error("cannot pull {reference}: {}", failure.message)]
+    NotPulled {
+        /// Which one.
+        reference: String,
+        /// Why not.
+        failure: Failure,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -272,6 +283,8 @@ impl Classify for Error {
             Self::OtherDigest { .. } => Kind::Conflict,
             Self::ChartDigest { .. } => Kind::Corrupt,
             Self::Discover(source) => source.kind(),
+            Self::Nodes(source) => source.kind(),
+            Self::NotPulled { failure, .. } => failure.kind,
             Self::Document { .. }
             | Self::Source { .. }
             | Self::Unprintable { .. }
@@ -302,6 +315,8 @@ impl Classify for Error {
             Self::Store { source, .. } => source.hints(),
             Self::Fetch(source) => source.hints(),
             Self::Discover(source) => source.hints(),
+            Self::Nodes(source) => source.hints(),
+            Self::NotPulled { failure, .. } => failure.hints.clone(),
             Self::Source { source_name, .. } if source_name.starts_with("http") => {
                 vec![format!("larder discover CHART --repo {source_name}")]
             }

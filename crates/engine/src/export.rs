@@ -3,6 +3,7 @@
 mod part;
 mod verified;
 
+pub use part::replace_file;
 pub(crate) use verified::damaged;
 
 use crate::graph::Graph;

@@ -5,6 +5,7 @@ mod attached;
 mod audit;
 mod config;
 mod copy;
+mod deliver;
 mod discover;
 mod doctor;
 mod download;
@@ -38,16 +39,19 @@ mod yaml;
 
 pub use config::{Config, KEYS, Key, LayerOfValues, Origin, RegistryConfig};
 pub use copy::{Copied, CopyOptions};
+pub use deliver::{DeliverReport, DeliverRequest, NodeOutcome};
 pub use discover::{Asked, Discovery, Doubt, Proof, Sureness};
 pub use doctor::{Check, Doctor};
 pub use engine::{Engine, Host};
 pub use error::{Error, Failure};
+pub use export::replace_file;
 pub use gc::{Collected, Policy};
 pub use inspect::{Inspection, LayerView, PlatformView};
 pub use larder_discover::{self as discovery, Input, Survey, SurveyOptions, Trouble, survey, wanted_by};
 pub use larder_gotemplate::RunOptions as TemplateRun;
 pub use larder_materialize::WritableLayer;
 pub use larder_materialize::check_writable_name;
+pub use larder_nodes::{self as nodes, Fleet, Inventory, Selector};
 pub use larder_remote::{Auth, Credential, Proxy};
 pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};
 pub use larder_store::{

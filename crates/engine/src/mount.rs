@@ -1,6 +1,5 @@
 //! `mount`, `unmount`, `unpack`: images as file trees of this host.
 
-use crate::image::LocalImage;
 use crate::pull::{PullRequest, Pulled};
 use crate::{Engine, Error, Result};
 use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
@@ -192,7 +191,7 @@ impl Engine {
         let task = tokio::task::spawn_blocking(move || {
             finished(finishing)?;
             let image = engine.complete(&request.reference, &platform, &lease)?;
-            let admitted = engine.admitted(&image)?;
+            let admitted = engine.admitted(&image.document.digest())?;
             let options = larder_materialize::UnpackOptions {
                 owner: match request.keep_owner {
                     true => larder_materialize::Owner::Keep,
@@ -243,7 +242,7 @@ impl Engine {
         lease: &Lease,
     ) -> Result<Rootfs> {
         let image = self.complete(reference, platform, lease)?;
-        let admitted = self.admitted(&image)?;
+        let admitted = self.admitted(&image.document.digest())?;
         let failed =
             |source| Error::Materialize { action: format!("cannot unpack {}", reference.familiar()), source };
         match materializer {
@@ -274,13 +273,13 @@ impl Engine {
         Some(receiver)
     }
 
-    fn admitted(&self, image: &LocalImage) -> Result<Admitted> {
-        let digest = image.document.digest();
+    /// The proof that an image may be used.
+    pub(crate) fn admitted(&self, digest: &Digest) -> Result<Admitted> {
         let failed = |source| Error::Store { action: format!("cannot read the verdict on {digest}"), source };
-        match self.store().admitted(&digest).map_err(failed)? {
+        match self.store().admitted(digest).map_err(failed)? {
             Some(admitted) => Ok(admitted),
             // Images that came by another way than a pull, while nothing is forbidden.
-            None => self.store().admit(&digest, "no policy is configured").map_err(failed),
+            None => self.store().admit(digest, "no policy is configured").map_err(failed),
         }
     }
 

@@ -43,7 +43,12 @@ pub(crate) enum Content {
 
 impl Archive {
     /// An OCI layout of an image under a name, with those of its blobs that `lacks` says.
-    pub(crate) fn layout(shipment: &Shipment, name: &str, lacks: &HashSet<Digest>) -> Self {
+    pub(crate) fn layout(
+        shipment: &Shipment,
+        name: &str,
+        architecture: &str,
+        lacks: &HashSet<Digest>,
+    ) -> Self {
         let mut root = shipment.root().clone();
         root.annotations.insert(IMAGE_NAME.to_owned(), name.to_owned());
         let index = serde_json::json!({
@@ -62,7 +67,7 @@ impl Archive {
                 .push(Member { path: blob_path(piece.blob.digest()), content: Content::Blob(piece.clone()) });
         }
         // Documents are small: they always go, children before parents.
-        for document in shipment.documents() {
+        for document in shipment.documents_for(architecture) {
             members.push(inline(&blob_path(&document.digest()), document.raw()));
         }
         Self { members: Arc::new(members) }

@@ -48,7 +48,7 @@ impl Containerd<'_> {
 
     /// Imports an archive that carries what is missing.
     pub(crate) async fn import(&self, archive: &Archive, flow: &Flow, unpacking: &Unpacking) -> Result<()> {
-        let mut words = vec!["images", "import", "--all-platforms"];
+        let mut words = vec!["images", "import"];
         words.extend(unpacking.words());
         words.push("-");
         self.run(&words, Input::Archive(archive, flow)).await.map(drop)
@@ -56,7 +56,7 @@ impl Containerd<'_> {
 
     /// Imports an archive that lies on the node.
     pub(crate) async fn import_file(&self, path: &str, unpacking: &Unpacking) -> Result<()> {
-        let mut words = vec!["images", "import", "--all-platforms"];
+        let mut words = vec!["images", "import"];
         words.extend(unpacking.words());
         words.push(path);
         self.run(&words, Input::Bytes(b"")).await.map(drop)
@@ -118,15 +118,15 @@ pub(crate) fn flaw(shipment: &Shipment, name: &str, facts: &Facts) -> Option<Str
         Some(found) if found != shipment.digest() => return Some(format!("{name} stands for {found} there")),
         Some(_) => {}
     }
-    let documents = shipment.documents().iter().map(larder_core::Document::digest);
-    let pieces = shipment.pieces().iter().map(|piece| *piece.blob.digest());
+    let documents = shipment.documents_for(&facts.architecture).map(larder_core::Document::digest);
+    let pieces = shipment.pieces_for(&facts.architecture).map(|piece| *piece.blob.digest());
     let absent = documents.chain(pieces).filter(|digest| !facts.blobs.contains(digest)).count();
     (absent > 0).then(|| format!("{absent} of its blobs are missing"))
 }
 
 /// The blobs of an image that a node lacks.
 pub(crate) fn lacking(shipment: &Shipment, facts: &Facts) -> HashSet<Digest> {
-    let pieces = shipment.pieces().iter().map(|piece| *piece.blob.digest());
+    let pieces = shipment.pieces_for(&facts.architecture).map(|piece| *piece.blob.digest());
     pieces.filter(|digest| !facts.blobs.contains(digest)).collect()
 }
 

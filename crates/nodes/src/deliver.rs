@@ -114,6 +114,9 @@ impl Attempt<'_> {
         // A blob that several images share is sent with the first.
         let mut counted = HashSet::new();
         for shipment in self.shipments {
+            if !shipment.fits(&facts.architecture) {
+                return Err(self.unfit(shipment, facts));
+            }
             let lack = match runtime {
                 Runtime::Containerd => {
                     let digests = containerd::lacking(shipment, facts);
@@ -144,11 +147,16 @@ impl Attempt<'_> {
     }
 
     fn docker_image<'a>(&self, shipment: &'a Shipment, facts: &Facts) -> Result<&'a crate::ShippedImage> {
-        docker::image(shipment, facts).ok_or_else(|| Error::Unsupported {
+        docker::image(shipment, facts).ok_or_else(|| self.unfit(shipment, facts))
+    }
+
+    fn unfit(&self, shipment: &Shipment, facts: &Facts) -> Error {
+        let (image, architecture) = (shipment.name().familiar(), &facts.architecture);
+        Error::Unsupported {
             node: self.connection.node().name().into(),
-            reason: format!("{} was not pulled for {}", shipment.name().familiar(), facts.architecture),
-            hint: "pull it for the platform of the node",
-        })
+            reason: format!("it is of {architecture}, and {image} is not here for that"),
+            hint: "deliver with --platform and that of the node; several may be given",
+        }
     }
 
     /// Refuses what cannot fit before anything is sent.
@@ -185,7 +193,7 @@ impl Attempt<'_> {
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
             let name = Containerd::incoming(lack.shipment.digest(), now);
             let send: HashSet<Digest> = lack.digests.difference(&here).copied().collect();
-            let archive = Archive::layout(lack.shipment, &name, &send);
+            let archive = Archive::layout(lack.shipment, &name, &facts.architecture, &send);
             match self.options.method {
                 Some(Method::Archive) => {
                     let path = self.upload(&archive).await?;

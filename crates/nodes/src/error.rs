@@ -225,10 +225,10 @@ impl Classify for Error {
             }
             Self::NoNode { .. } => vec!["`larder nodes add` adds one".into()],
             Self::UnknownHost { node, .. } => vec![format!(
-                "`larder nodes trust {node}` shows the key, and records it once you have compared it"
+                "`larder nodes trust --node {node}` shows the key, and records it once you have compared it"
             )],
             Self::ChangedHost { node, .. } => vec![format!(
-                "if the machine was installed again, `larder nodes trust {node} --replace` shows the new key and records it"
+                "if the machine was installed again, `larder nodes trust --node {node} --replace` shows the new key and records it"
             )],
             Self::Login { .. } => {
                 vec!["check user and key in the inventory, and that `ssh` gets in without asking".into()]

@@ -49,6 +49,17 @@ impl Fleet {
         &self.nodes
     }
 
+    /// The same nodes with another namespace of containerd.
+    pub fn in_namespace(&self, namespace: &str) -> Result<Self> {
+        let nodes: Result<Vec<Node>> =
+            self.nodes.iter().map(|node| node.clone().in_namespace(namespace)).collect();
+        Ok(Self { ssh: self.ssh.clone(), nodes: Arc::new(nodes?) })
+    }
+
+    pub(crate) fn ssh(&self) -> &Ssh {
+        &self.ssh
+    }
+
     /// A connection to a node.
     ///
     /// # Errors

@@ -193,6 +193,11 @@ impl Inventory {
 }
 
 impl Keys {
+    /// What `[user@]host[:port]` says of a node.
+    pub fn of_destination(text: &str) -> Result<Self> {
+        crate::selector::destination(text)
+    }
+
     /// These, and the defaults where they say nothing.
     fn over(self, defaults: &Self) -> Self {
         let mut labels = defaults.labels.clone();

@@ -78,14 +78,36 @@ impl Shipment {
         &self.root
     }
 
-    /// Manifests and indexes, the root last.
-    pub(crate) fn documents(&self) -> &[Document] {
-        &self.documents
-    }
-
     /// Configs and layers, each once.
     pub fn pieces(&self) -> &[Piece] {
         &self.pieces
+    }
+
+    /// What a node of an architecture needs of the manifests and indexes, the root last.
+    pub(crate) fn documents_for<'a>(&'a self, architecture: &'a str) -> impl Iterator<Item = &'a Document> {
+        self.documents.iter().filter(move |document| {
+            let digest = document.digest();
+            self.images
+                .iter()
+                .all(|image| image.manifest != digest || image.platform.architecture == architecture)
+        })
+    }
+
+    /// What a node of an architecture needs of the configs and layers.
+    pub(crate) fn pieces_for<'a>(&'a self, architecture: &'a str) -> impl Iterator<Item = &'a Piece> {
+        let has = |image: &ShippedImage, digest: &Digest| {
+            image.config == *digest || image.layers.iter().any(|(blob, _)| blob == digest)
+        };
+        self.pieces.iter().filter(move |piece| {
+            let mut owners = self.images.iter().filter(|image| has(image, piece.blob.digest())).peekable();
+            // What belongs to no image in particular belongs to all.
+            owners.peek().is_none() || owners.any(|image| image.platform.architecture == architecture)
+        })
+    }
+
+    /// Whether it can run on nodes of an architecture.
+    pub(crate) fn fits(&self, architecture: &str) -> bool {
+        self.images.iter().any(|image| image.platform.architecture == architecture)
     }
 
     /// The images of the platforms.

@@ -114,25 +114,30 @@ pub(crate) fn selection(platforms: &[Platform], all: bool) -> Option<Selection> 
 }
 
 fn references(args: &Args) -> Result<Vec<Reference>> {
+    if args.from_file.as_deref() == Some(Path::new("-")) && args.credentials.takes_stdin() {
+        return Err(Usage::new("standard input cannot be both the list and the password").into());
+    }
+    listed(&args.references, args.from_file.as_deref(), args.lock.is_some())
+}
+
+/// The images that were named, and those of a list, each once. None at all is a mistake, unless there are others.
+pub(crate) fn listed(named: &[Reference], list: Option<&Path>, others: bool) -> Result<Vec<Reference>> {
     let mut references = Vec::new();
     let mut add = |reference: Reference| {
         if !references.contains(&reference) {
             references.push(reference);
         }
     };
-    args.references.iter().cloned().for_each(&mut add);
-    if let Some(file) = &args.from_file {
+    named.iter().cloned().for_each(&mut add);
+    if let Some(file) = list {
         let standard_input = file == Path::new("-");
-        if standard_input && args.credentials.takes_stdin() {
-            return Err(Usage::new("standard input cannot be both the list and the password").into());
-        }
         let name = if standard_input { "standard input".into() } else { file.display().to_string() };
         let text =
             if standard_input { read(std::io::stdin()) } else { std::fs::File::open(file).and_then(read) };
         let text = text.with_context(|| format!("cannot read the list of images from {name}"))?;
         parse_list(&text, &name)?.into_iter().for_each(add);
     }
-    if references.is_empty() && args.lock.is_none() {
+    if references.is_empty() && !others {
         return Err(Usage::new("the list names no image").into());
     }
     Ok(references)

@@ -100,6 +100,12 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     part.place().map(drop)
 }
 
+/// Writes a file so that readers see the old or the new one, never half of it, and that it survives a power cut.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<()> {
+    replace(path, bytes)?;
+    path.parent().map_or(Ok(()), sync_directory)
+}
+
 /// Makes the names in a directory survive a power cut.
 pub(super) fn sync_directory(dir: &Path) -> Result<()> {
     // The parent of a bare name is the empty path.

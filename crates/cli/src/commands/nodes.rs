@@ -1,0 +1,36 @@
+//! `larder nodes`.
+
+use crate::exit::Exit;
+use crate::invocation::Invocation;
+use anyhow::Result;
+
+mod add;
+mod check;
+mod list;
+mod trust;
+
+/// The machines that images and packages are brought to
+#[derive(Debug, clap::Args)]
+#[command(arg_required_else_help = true, subcommand_required = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Verb {
+    #[command(visible_alias = "ls")]
+    List(list::Args),
+    Check(check::Args),
+    Add(Box<add::Args>),
+    Trust(trust::Args),
+}
+
+pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    match &args.verb {
+        Verb::List(args) => list::run(args, invocation),
+        Verb::Check(args) => check::run(args, invocation),
+        Verb::Add(args) => add::run(args, invocation),
+        Verb::Trust(args) => trust::run(args, invocation),
+    }
+}

@@ -1,0 +1,60 @@
+//! Which nodes a verb is about: the arguments, and what is behind them.
+
+use crate::invocation::Invocation;
+use crate::problem::Usage;
+use anyhow::Result;
+use larder_engine::nodes::SshOptions;
+use larder_engine::{Config, Fleet, Inventory, Selector};
+use std::path::PathBuf;
+
+/// Nodes at the same time, where nothing is said.
+const AT_ONCE: usize = 10;
+
+/// The nodes that a verb is about.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct Nodes {
+    /// A node: its name, a pattern (worker-*), a label (role=worker), all, or user@host[:port]; may be given several times
+    #[arg(long = "node", value_name = "NODE", value_delimiter = ',')]
+    pub(crate) selectors: Vec<Selector>,
+
+    /// The file that says which nodes there are [default: $LARDER_INVENTORY, else HOME/nodes.yaml]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) inventory: Option<PathBuf>,
+}
+
+impl Nodes {
+    /// The inventory, whatever was selected.
+    pub(crate) fn inventory(&self, config: &Config) -> Result<Inventory> {
+        let path = self.inventory.clone().or_else(|| config.inventory.clone());
+        let path = path.unwrap_or_else(|| config.home.join("nodes.yaml"));
+        Ok(Inventory::read(&path)?)
+    }
+
+    /// The nodes that were selected.
+    pub(crate) fn fleet(&self, config: &Config, invocation: &Invocation) -> Result<Fleet> {
+        if self.selectors.is_empty() {
+            return Err(Usage::new("which nodes? --node is missing")
+                .hint("--node all is all of the inventory; --node user@host is one that is not in it")
+                .into());
+        }
+        let nodes = self.inventory(config)?.select(&self.selectors)?;
+        Ok(Fleet::new(ssh_options(config, invocation), nodes)?)
+    }
+}
+
+/// How many nodes are spoken to at the same time: `--jobs` where it is given.
+pub(crate) fn at_once(invocation: &Invocation) -> usize {
+    invocation.global.jobs.unwrap_or(AT_ONCE)
+}
+
+/// What `ssh` has to know.
+pub(crate) fn ssh_options(config: &Config, invocation: &Invocation) -> SshOptions {
+    let environment = &invocation.environment;
+    SshOptions {
+        known_hosts: environment.known_hosts(&config.home),
+        connect_timeout: config.connect_timeout.0,
+        idle_timeout: config.idle_timeout.0,
+        runtime_dir: environment.runtime_directory(),
+        home: environment.home_directory(),
+    }
+}
