@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod busybox;
 mod certificate;
 mod docker_registry;
 mod eventually;
@@ -19,6 +20,7 @@ mod tar_builder;
 mod tmpfs;
 pub mod tools;
 
+pub use busybox::busybox;
 pub use certificate::{Certificate, Flaw};
 pub use docker_registry::{DockerRegistry, DockerRegistryOptions};
 pub use eventually::{eventually, eventually_async};

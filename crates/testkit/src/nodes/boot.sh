@@ -8,6 +8,12 @@ mount -t tmpfs -o mode=1777 tmp tmp
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
+if [ -n "$tools" ]; then
+  # Programs of another suite have their libraries beside their bin.
+  shown=${tools%/bin}
+  mkdir -p "$disk$shown"
+  mount --bind "$shown" "$disk$shown"
+fi
 pivot_root . mnt
 umount -l /mnt
 cd /

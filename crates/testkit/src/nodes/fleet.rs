@@ -5,13 +5,13 @@ use super::plan::{Engine, Plan};
 use super::slot::Slot;
 use anyhow::{Context as _, Result};
 use std::ops::{Index, IndexMut};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Nodes that one key opens, with an inventory of them.
 #[derive(Debug)]
 pub struct Fleet {
     nodes: Vec<Node>,
-    directory: tempfile::TempDir,
+    home: Slot,
 }
 
 impl Fleet {
@@ -25,16 +25,16 @@ impl Fleet {
     /// Nodes after these plans, started side by side; all answer when this returns.
     pub fn with(plans: &[Plan]) -> Result<Self> {
         Slot::sweep()?;
-        let directory =
-            tempfile::Builder::new().prefix("larder-fleet-").tempdir().context("no temporary directory")?;
-        let key = directory.path().join("id_ed25519");
+        // A place like those of nodes: what a killed process leaves there goes with the next sweep.
+        let home = Slot::take()?;
+        let key = home.directory().join("id_ed25519");
         new_key(&key)?;
         let started: Vec<Result<Node>> = std::thread::scope(|scope| {
             let starting: Vec<_> = plans.iter().map(|plan| scope.spawn(|| Node::start(plan, &key))).collect();
             starting.into_iter().map(|node| node.join().expect("starting a node does not panic")).collect()
         });
         let nodes = started.into_iter().collect::<Result<_>>()?;
-        let fleet = Self { nodes, directory };
+        let fleet = Self { nodes, home };
         let entries: String = fleet.nodes.iter().map(Node::entry).collect();
         fleet.write_inventory(&entries)?;
         Ok(fleet)
@@ -47,12 +47,12 @@ impl Fleet {
 
     /// The private key that opens all of them.
     pub fn key(&self) -> PathBuf {
-        self.directory.path().join("id_ed25519")
+        self.home.directory().join("id_ed25519")
     }
 
     /// An inventory of all nodes.
     pub fn inventory(&self) -> PathBuf {
-        self.directory.path().join("nodes.yaml")
+        self.home.directory().join("nodes.yaml")
     }
 
     /// Replaces the inventory; `entries` are list items, as [`Node::entry`] writes them.
@@ -63,8 +63,16 @@ impl Fleet {
     }
 
     /// A place for files of a test, removed with the fleet.
-    pub fn directory(&self) -> &Path {
-        self.directory.path()
+    pub fn directory(&self) -> PathBuf {
+        self.home.directory()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.nodes.clear();
+        // What stays is swept by the next fleet.
+        let _ = self.home.clear();
     }
 }
 

@@ -1,7 +1,6 @@
-# Holds what lasts over a restart of the node: its network, its name and its disk. Arguments: disk, host name, bytes or 0, and
-# a directory to show at its own path, or nothing.
+# Holds what lasts over a restart of the node: its network, its name and its disk. Arguments: disk, host name, bytes or 0.
 set -eu
-disk=$1 name=$2 bytes=$3 tools=$4
+disk=$1 name=$2 bytes=$3
 hostname "$name"
 if [ "$bytes" != 0 ]; then
   mount -t tmpfs -o "size=$bytes,mode=0755" disk "$disk"
@@ -22,9 +21,5 @@ mount -t overlay -o "lowerdir=/etc,upperdir=$disk/.layers/etc,workdir=$disk/.lay
 # What the machine below has there is none of the node's business.
 mkdir -p .layers/local/bin .layers/local/etc .layers/local/lib .layers/local/sbin .layers/local/src
 mount --bind .layers/local usr/local
-if [ -n "$tools" ]; then
-  mkdir -p "$disk$tools"
-  mount --bind -o ro "$tools" "$disk$tools"
-fi
 touch "$disk.held"
 exec sleep infinity

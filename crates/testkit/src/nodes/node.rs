@@ -334,18 +334,11 @@ pub(super) fn new_key(path: &Path) -> Result<()> {
 
 /// The process that keeps the network, the name and the disk of a node.
 fn hold(home: &Path, plan: &Plan) -> Result<Running> {
-    // Programs of another suite have their libraries beside them.
-    let programs = match &plan.engine {
-        Engine::ContainerdIn(directory) if directory.ends_with("bin") => directory.parent(),
-        Engine::ContainerdIn(directory) => Some(directory.as_path()),
-        _ => None,
-    };
     let mut hold = tool("unshare")?
         .args(["--mount", "--net", "--uts", "--ipc", "sh", "-c", HOLD, "hold"])
         .arg(home.join("disk"))
         .arg(&plan.name)
         .arg(plan.disk_bytes.unwrap_or(0).to_string())
-        .arg(programs.unwrap_or(Path::new("")))
         .limit(Duration::MAX)
         .spawn()?;
     let start = Instant::now();
