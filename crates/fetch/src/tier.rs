@@ -1,6 +1,7 @@
 //! Tiers: where bytes come from and where they are kept, behind one seam.
 
 mod disk;
+mod large;
 mod memory;
 mod registry;
 

@@ -47,13 +47,18 @@ impl Repo {
         BlobStream::start(self, descriptor, offset, length).await
     }
 
-    /// `length` bytes of a blob from `start` on, in pieces; for fetching with several connections at once. They are all in
-    /// memory.
-    pub async fn blob_range(&self, descriptor: &Descriptor, start: u64, length: u64) -> Result<Vec<Bytes>> {
+    /// Streams `length` bytes of a blob from `start` on.
+    pub async fn blob_part(&self, descriptor: &Descriptor, start: u64, length: u64) -> Result<BlobStream> {
         if start.checked_add(length).is_none_or(|end| end > descriptor.size) {
             return Err(out_of_range(descriptor, start, length));
         }
-        let mut stream = BlobStream::start(self, descriptor, start, length).await?;
+        BlobStream::start(self, descriptor, start, length).await
+    }
+
+    /// `length` bytes of a blob from `start` on, in pieces; for fetching with several connections at once. They are all in
+    /// memory.
+    pub async fn blob_range(&self, descriptor: &Descriptor, start: u64, length: u64) -> Result<Vec<Bytes>> {
+        let mut stream = self.blob_part(descriptor, start, length).await?;
         let (mut pieces, mut small) = (Vec::new(), BytesMut::new());
         while let Some(chunk) = stream.next().await? {
             // Large pieces stay as they came. Small ones are put together: each would keep a buffer of the connection.
