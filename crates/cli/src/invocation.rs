@@ -22,7 +22,7 @@ pub(crate) struct Invocation {
     pub(crate) terminal: Terminal,
 }
 
-/// Threads that drive transfers; hashing and inflating have threads of their own.
+/// Most threads that drive transfers; hashing and inflating have threads of their own, and need the processors more.
 const WORKERS: usize = 2;
 /// How long work that nobody waits for any more may take to notice.
 const GRACE: Duration = Duration::from_secs(2);
@@ -98,7 +98,8 @@ impl Invocation {
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Result<T> {
-        let runtime = runtime(WORKERS)?;
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = runtime((processors / 2).clamp(1, WORKERS))?;
         let ended = runtime.block_on(async {
             let mut interrupts = signal(SignalKind::interrupt()).context("cannot watch for signals")?;
             let mut terminations = signal(SignalKind::terminate()).context("cannot watch for signals")?;

@@ -196,6 +196,15 @@ impl Engine {
         self.store().name(name).ok().flatten().map(|name| name.descriptor.digest)
     }
 
+    /// Makes the log where there is none, beside what is going to be recorded: that syncs.
+    pub(crate) fn prepare_audit(&self) {
+        let engine = self.clone();
+        tokio::task::spawn_blocking(move || {
+            // What is wrong with the log is told when something is written.
+            engine.audit_log().map(AuditLog::prepare)
+        });
+    }
+
     /// Writes records. The operation is done by now: that it cannot be recorded is told, and does not undo it.
     fn audit(&self, records: &[AuditRecord], durable: bool) {
         let Some(log) = self.audit_log() else { return };

@@ -91,7 +91,7 @@ impl Engine {
         // Follows the blob on the disk: inflating does not slow the network down, and syncing the blob does not wait for it.
         let worker = tokio::task::spawn_blocking(move || {
             let follower: Follower = receiver.blocking_recv().ok()?;
-            import.run(turns.follow(follower, size), declared).ok()
+            import.follow(follower, size, declared, &turns).ok()
         });
         let moved = fetcher.blob(scope, blob, Reader::File(sender)).await;
         let unpacked = worker.await.map_err(|_| Error::Task { what: "unpacking a layer" })?;

@@ -2,7 +2,7 @@
 
 use crate::pull::{PullRequest, Pulled};
 use crate::{Engine, Error, Result};
-use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
+use larder_core::{Classify, Descriptor, Digest, Kind, Platform, Reference, Selection};
 use larder_materialize::{Access, Materializer, Rootfs, WritableLayer};
 use larder_remote::Auth;
 use larder_store::{Admitted, Lease};
@@ -116,12 +116,20 @@ impl Engine {
         let pulled = self
             .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), true, &lease)
             .await?;
-        let finishing = self.finishing(pulled.as_ref());
+        // By its digest, since it gets its name meanwhile.
+        let image = match &pulled {
+            Some((pulled, _)) => request.reference.with_digest(pulled.digest),
+            None => request.reference.clone(),
+        };
+        let (pulled, finishing) = self.finishing(&request.reference, pulled);
         let materializer = choosing.await.map_err(|_| Error::Task { what: "choosing a driver" })??;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let rootfs = engine.prepare(&request.reference, &platform, Some(&*materializer), &lease)?;
-            finished(finishing)?;
+            let rootfs = engine.prepare(&image, &platform, Some(&*materializer), &lease);
+            // In any case: what was pulled has its name, also if it cannot be mounted.
+            let finished = finished(finishing);
+            let rootfs = rootfs?;
+            finished?;
             let access = match &request.writable {
                 Some(name) => Access::Writable(name.clone()),
                 None => Access::ReadOnly,
@@ -186,7 +194,7 @@ impl Engine {
         let pulled = self
             .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
             .await?;
-        let finishing = self.finishing(pulled.as_ref());
+        let (_, finishing) = self.finishing(&request.reference, pulled);
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
             finished(finishing)?;
@@ -261,16 +269,22 @@ impl Engine {
         Ok(tokio::task::spawn_blocking(move || engine.materializer(Some(&name))))
     }
 
-    /// Writes the index for other tools while the image is readied. Nothing was pulled, nothing to write.
-    fn finishing(&self, pulled: Option<&Pulled>) -> Option<oneshot::Receiver<Result<()>>> {
-        pulled?;
+    /// Moves the name, and writes the index for other tools, while the image is readied: both wait for the disk. Nothing was
+    /// pulled, nothing to write.
+    fn finishing(
+        &self,
+        reference: &Reference,
+        pulled: Option<(Pulled, Option<Descriptor>)>,
+    ) -> (Option<Pulled>, Option<oneshot::Receiver<Result<()>>>) {
+        let Some((pulled, root)) = pulled else { return (None, None) };
         let (sender, receiver) = oneshot::channel();
-        let engine = self.clone();
+        let (engine, reference) = (self.clone(), reference.clone());
         tokio::task::spawn_blocking(move || {
+            let named = root.map_or(Ok(()), |root| engine.name(&reference, &root));
             // Gone only if the mount failed by itself.
-            let _ = sender.send(engine.finish_pull());
+            let _ = sender.send(named.and_then(|()| engine.finish_pull()));
         });
-        Some(receiver)
+        (Some(pulled), Some(receiver))
     }
 
     /// The proof that an image may be used.
@@ -293,7 +307,7 @@ impl Engine {
         auth: Option<Auth>,
         unpack: bool,
         lease: &Lease,
-    ) -> Result<Option<Pulled>> {
+    ) -> Result<Option<(Pulled, Option<Descriptor>)>> {
         match policy {
             PullPolicy::Never => return Ok(None),
             PullPolicy::Missing => match self.complete(reference, platform, lease) {
@@ -303,13 +317,14 @@ impl Engine {
             },
             PullPolicy::Always => {}
         }
+        self.prepare_audit();
         let request = PullRequest {
             selection: Some(Selection::Only(vec![platform.clone()])),
             unpack: unpack.then(|| platform.clone()),
             auth,
             ..PullRequest::new(vec![reference.clone()])
         };
-        self.pull_strict(&request).await.map(Some)
+        self.pull_under(&request, reference, lease).await.map(Some)
     }
 }
 

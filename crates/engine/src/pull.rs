@@ -140,6 +140,7 @@ impl Engine {
             return self.pull_all(request).await;
         }
         let before = self.before(&request.references);
+        self.prepare_audit();
         let report = self.pull_all(request).await;
         self.audit_pull(&before, &report);
         report
@@ -225,13 +226,18 @@ impl Engine {
         PullReport { images }
     }
 
-    /// Pulls the one image of the request; its failure is the error. [`Engine::finish_pull`] has to follow.
-    pub(crate) async fn pull_strict(&self, request: &PullRequest) -> Result<Pulled> {
-        let mut last = Err(Error::Task { what: "a pull of nothing" });
-        for reference in &request.references {
-            last = Ok(self.pull_one(request, reference).await?);
-        }
-        last
+    /// Pulls everything of an image under a lease. Where the name is to be moved, it says to what: that has to follow, and
+    /// [`Engine::finish_pull`].
+    pub(crate) async fn pull_under(
+        &self,
+        request: &PullRequest,
+        reference: &Reference,
+        lease: &Lease,
+    ) -> Result<(Pulled, Option<Descriptor>)> {
+        let started = Instant::now();
+        let (mut pulled, root) = self.pull_content(request, reference, lease).await?;
+        pulled.elapsed = started.elapsed();
+        Ok((pulled, root))
     }
 
     /// Writes what is written once after a pull: statistics, and the index for other tools.
@@ -247,7 +253,20 @@ impl Engine {
     async fn pull_one(&self, request: &PullRequest, reference: &Reference) -> Result<Pulled> {
         let started = Instant::now();
         let lease = self.lease("pull")?;
-        let scope = self.scope(reference, request.auth.clone(), &lease)?;
+        let (pulled, root) = self.pull_under(request, reference, &lease).await?;
+        if let Some(root) = root {
+            self.name(reference, &root)?;
+        }
+        Ok(Pulled { elapsed: started.elapsed(), ..pulled })
+    }
+
+    async fn pull_content(
+        &self,
+        request: &PullRequest,
+        reference: &Reference,
+        lease: &Lease,
+    ) -> Result<(Pulled, Option<Descriptor>)> {
+        let scope = self.scope(reference, request.auth.clone(), lease)?;
         let selection = match &request.selection {
             Some(selection) => selection.clone(),
             None => self.default_selection()?,
@@ -272,8 +291,7 @@ impl Engine {
                 pulled.downloaded = news.downloaded;
                 pulled.up_to_date = news.downloaded == 0;
             }
-            pulled.elapsed = started.elapsed();
-            return Ok(pulled);
+            return Ok((pulled, None));
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
         if let Some(Selection::Only(platforms)) = &request.selection {
@@ -304,10 +322,9 @@ impl Engine {
             plan.attached = extra.attached;
             self.admit(&plan)?;
             self.name_attached(&extra)?;
-            self.name(reference, &root)?;
         }
         let documents: u64 = plan.documents.iter().map(|document| document.raw().len() as u64).sum();
-        Ok(Pulled {
+        let pulled = Pulled {
             digest: root.digest,
             platforms: self.platforms(&plan.documents)?,
             size: documents + blobs.iter().map(|blob| blob.size).sum::<u64>(),
@@ -317,8 +334,9 @@ impl Engine {
             downloaded: plan.downloaded,
             attached: plan.attached,
             up_to_date: false,
-            elapsed: started.elapsed(),
-        })
+            elapsed: Duration::ZERO,
+        };
+        Ok((pulled, (!request.dry_run).then_some(root)))
     }
 
     /// What is attached now to an image that is here: signatures are made after images. Only where the registry is asked about

@@ -1,19 +1,21 @@
 //! From a compressed layer to its raw tar and its list of members, in one pass over the bytes.
 //!
 //! ```text
-//! this thread: read + inflate ──256 KiB buffers──► second thread: sha256 + write + scan
-//!                   ▲────────────empty buffers────────────┘
+//! this thread: read + inflate ──256 KiB buffers──► sha256 + write + scan
+//!                   ▲────────────empty buffers───────────────┘
 //! ```
+//!
+//! A second thread helps while there is a processor for it.
 
+use crate::belt::{Belt, Sink};
 use crate::scans::SCANS;
-use crate::{Error, Result};
+use crate::{Error, Result, Turns};
 use larder_core::{Compression, Digest, Hasher};
 use larder_rootfs::{Decoder, Layer, Limits, Scanner};
-use larder_store::{Area, BeginDerived, Building, DerivedKey, Store};
+use larder_store::{Area, BeginDerived, Building, DerivedKey, Follower, Store};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 /// Exclusive right to make the raw tar of one layer. Used while the blob is still arriving, or from a stored blob.
@@ -69,34 +71,55 @@ impl LayerImport {
     /// [`Error::Layer`] for anything wrong with the stream or the tar, [`Error::DiffId`] if it is another layer. Nothing is
     /// kept then.
     pub fn run(self, compressed: impl Read, declared: Option<Compression>) -> Result<Imported> {
+        self.pass(compressed, declared, || true)
+    }
+
+    /// The same with a blob of `size` bytes that is still arriving, in turn with other layers. While those keep all processors
+    /// busy, the calling thread does everything.
+    pub fn follow(
+        self,
+        blob: Follower,
+        size: u64,
+        declared: Option<Compression>,
+        turns: &Turns,
+    ) -> Result<Imported> {
+        self.pass(turns.follow(blob, size), declared, || turns.is_free())
+    }
+
+    /// `spare` tells whether there is a processor for a second thread at the moment.
+    fn pass(
+        self,
+        compressed: impl Read,
+        declared: Option<Compression>,
+        spare: impl Fn() -> bool,
+    ) -> Result<Imported> {
         let path = self.building.path().to_owned();
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(Error::file("create", &path))?;
-        let (full, arriving) = sync_channel(BUFFERS);
-        let (returning, empty) = sync_channel(BUFFERS);
-        for _ in 0..BUFFERS {
-            // Has room for all of them.
-            let _ = returning.send(Filled { bytes: vec![0; BUFFER], length: 0 });
-        }
-        let sink = Sink {
+        let belt = Belt::new(Output {
             file,
             hasher: Hasher::new(self.diff_id.algorithm()),
             scanner: Scanner::new(self.limits.clone()),
-        };
-        let (read, written) = thread::scope(|scope| {
-            let writer = scope.spawn(|| sink.drain(arriving, returning));
-            let decoder = Decoder::new(compressed, declared, &self.limits);
-            let read = pump(decoder, full, &empty);
-            (read, writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            size: 0,
+            whole: true,
+            failure: None,
+        });
+        let decoder = Decoder::new(compressed, declared, &self.limits);
+        let read = thread::scope(|scope| {
+            scope.spawn(|| belt.help());
+            let _end = belt.end();
+            pump(decoder, &belt, spare)
         });
         let layer = |source| Error::layer(&self.diff_id)(source);
-        // Where both failed, the writer was first: it stops the reader, not the other way round.
-        let Drained { size, found, scanner, whole } = match written {
-            Ok(written) => written,
-            Err(Failure::Layer(source)) => return Err(layer(source)),
-            Err(Failure::Write(source)) => return Err(Error::file("write", &path)(source)),
-        };
+        let Output { hasher, scanner, size, whole, failure, .. } = belt.into_sink();
+        // Where both failed, the output was first: it stops the reader, not the other way round.
+        match failure {
+            None => {}
+            Some(Failure::Layer(source)) => return Err(layer(source)),
+            Some(Failure::Write(source)) => return Err(Error::file("write", &path)(source)),
+        }
         read.map_err(|error| layer(larder_rootfs::Error::from_io(error)))?;
+        let found = hasher.finish();
         if found != self.diff_id {
             return Err(Error::DiffId { expected: self.diff_id, found: Box::new(found) });
         }
@@ -111,21 +134,11 @@ pub(crate) fn tar_key(diff_id: &Digest) -> DerivedKey {
     DerivedKey::new(Area::Layers, format!("{}-{}.tar", diff_id.algorithm().as_str(), diff_id.hex()))
 }
 
-/// A buffer that goes round: its memory is zeroed and touched once.
-struct Filled {
-    bytes: Vec<u8>,
-    length: usize,
-}
-
 /// Fills buffers until the end of the stream, or until nobody takes them any more.
-#[expect(
-    clippy::needless_pass_by_value,
-    reason = "dropping the sender tells the other side that this is the end"
-)]
-fn pump(mut decoder: impl Read, full: SyncSender<Filled>, empty: &Receiver<Filled>) -> std::io::Result<()> {
-    while let Ok(mut buffer) = empty.recv() {
+fn pump(mut decoder: impl Read, belt: &Belt<Output>, spare: impl Fn() -> bool) -> std::io::Result<()> {
+    while let Some(mut buffer) = belt.buffer() {
         buffer.length = 0;
-        while buffer.length < BUFFER {
+        while buffer.length < buffer.bytes.len() {
             match decoder.read(&mut buffer.bytes[buffer.length..]) {
                 Ok(0) => break,
                 Ok(count) => buffer.length += count,
@@ -133,25 +146,24 @@ fn pump(mut decoder: impl Read, full: SyncSender<Filled>, empty: &Receiver<Fille
                 Err(error) => return Err(error),
             }
         }
-        if buffer.length == 0 || full.send(buffer).is_err() {
+        if buffer.length == 0 {
             break;
         }
+        belt.put(buffer, spare());
     }
+    belt.drain();
     Ok(())
 }
 
-struct Sink {
+/// The raw tar as it is written.
+struct Output {
     file: File,
     hasher: Hasher,
     scanner: Scanner,
-}
-
-struct Drained {
     size: u64,
-    found: Digest,
-    scanner: Scanner,
     /// The scanner has all members.
     whole: bool,
+    failure: Option<Failure>,
 }
 
 enum Failure {
@@ -159,32 +171,24 @@ enum Failure {
     Write(std::io::Error),
 }
 
-impl Sink {
-    #[expect(clippy::needless_pass_by_value, reason = "dropping the sender stops the reader")]
-    fn drain(
-        mut self,
-        arriving: Receiver<Filled>,
-        returning: SyncSender<Filled>,
-    ) -> std::result::Result<Drained, Failure> {
-        let (mut size, mut whole) = (0, true);
-        for buffer in arriving {
-            let bytes = &buffer.bytes[..buffer.length];
-            self.scanner.feed(bytes).map_err(Failure::Layer)?;
-            whole &= self.scanner.memory() <= SCANS;
-            if !whole {
-                // Checked, and that is all.
-                drop(self.scanner.take());
-            }
-            self.file.write_all(bytes).map_err(Failure::Write)?;
-            self.hasher.update(bytes);
-            size += bytes.len() as u64;
-            // The reader may have ended already.
-            let _ = returning.send(buffer);
+impl Output {
+    fn add(&mut self, bytes: &[u8]) -> std::result::Result<(), Failure> {
+        self.scanner.feed(bytes).map_err(Failure::Layer)?;
+        self.whole &= self.scanner.memory() <= SCANS;
+        if !self.whole {
+            // Checked, and that is all.
+            drop(self.scanner.take());
         }
-        Ok(Drained { size, found: self.hasher.finish(), scanner: self.scanner, whole })
+        self.file.write_all(bytes).map_err(Failure::Write)?;
+        self.hasher.update(bytes);
+        self.size += bytes.len() as u64;
+        Ok(())
     }
 }
 
-/// Fits the second-level cache together with what the inflater needs.
-const BUFFER: usize = 256 << 10;
-const BUFFERS: usize = 8;
+impl Sink for Output {
+    fn take(&mut self, bytes: &[u8]) -> bool {
+        self.failure = self.add(bytes).err();
+        self.failure.is_none()
+    }
+}

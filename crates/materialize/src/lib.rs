@@ -14,6 +14,7 @@
 //! were made here.
 
 mod attributes;
+mod belt;
 mod driver;
 mod erofs;
 mod error;

@@ -39,9 +39,14 @@ impl Turns {
         Self(Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() }))
     }
 
-    /// A reader of the compressed layer for [`LayerImport::run`](crate::LayerImport::run): what is read from it is inflated
-    /// in turn. `size` is that of the blob.
-    pub fn follow(&self, follower: Follower, size: u64) -> impl Read + use<> {
+    /// Whether a processor has nothing to inflate.
+    pub(crate) fn is_free(&self) -> bool {
+        let state = self.lock();
+        state.free > 0 && state.waiting.is_empty()
+    }
+
+    /// A reader of a compressed layer: what is read from it is inflated in turn. `size` is that of the blob.
+    pub(crate) fn follow(&self, follower: Follower, size: u64) -> impl Read + use<> {
         self.reader(follower, size, |follower, at| {
             follower.poll_available(at, &mut Context::from_waker(Waker::noop())).is_pending()
         })

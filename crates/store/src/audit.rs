@@ -31,7 +31,7 @@ use std::sync::Mutex;
 use std::time::SystemTime;
 use tail::Tail;
 
-/// The log of a store, for writing. Cheap to open: nothing is touched before the first record.
+/// The log of a store, for writing. Cheap to open: nothing is touched before the first record, or [`AuditLog::prepare`].
 pub struct AuditLog {
     tail: Mutex<Tail>,
 }
@@ -61,6 +61,11 @@ impl AuditLog {
     /// disk after some seconds, with the next [`AuditLog::sync`], or when they have become many.
     pub fn append(&self, records: &[AuditRecord], durable: bool) -> Result<()> {
         self.append_noted(None, &mut records.iter(), durable)
+    }
+
+    /// Makes the log where there is none, so that the first record need not.
+    pub fn prepare(&self) -> Result<()> {
+        crate::database::lock(&self.tail).prepare()
     }
 
     /// Makes everything durable that anybody has written so far.

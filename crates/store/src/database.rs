@@ -43,11 +43,19 @@ impl Database {
     /// against each other. `new` is asked before tables are made, and may refuse.
     pub(crate) fn open(layout: &Layout, open: Held, new: impl Fn() -> Result<()>) -> Result<Self> {
         let path = layout.database();
-        if !path.try_exists().map_err(Error::io("open", &path))? {
+        let is_new = !path.try_exists().map_err(Error::io("open", &path))?;
+        if is_new {
             new()?;
             create(layout)?;
         }
         let mut writer = connect(&path)?;
+        if is_new {
+            begin_log(&writer).map_err(|source| Error::Database {
+                operation: "begin the log",
+                path: path.clone(),
+                source,
+            })?;
+        }
         schema::prepare(&mut writer, &path, new)?;
         Ok(Self { path, writer: Mutex::new(writer), readers: Mutex::default(), open })
     }
@@ -173,14 +181,22 @@ fn create(layout: &Layout) -> Result<()> {
     {
         let mut new = connect(&path)?;
         new.pragma_update(None, "synchronous", "OFF").map_err(failed)?;
-        // The index files are written as empty together with it.
-        let written = "UPDATE facts SET value = 1 WHERE key = 'index'";
-        schema::create(&mut new, |db| db.execute_batch(written)).map_err(failed)?;
+        schema::create(&mut new, |_| Ok(())).map_err(failed)?;
         checkpoint(&new).map_err(failed)?;
     }
     File::open(&path).and_then(|file| file.sync_all()).map_err(Error::io("sync", &path))?;
     std::fs::rename(&path, layout.database()).map_err(Error::io("rename", &path))?;
     remove_with_sides(&path)
+}
+
+/// Notes that the index files are written, as empty ones, together with a new database.
+///
+/// The first write after the log was emptied syncs its head, lest what was in it before is taken for new. There was nothing
+/// before, so this write need not, and is the first.
+fn begin_log(new: &Connection) -> rusqlite::Result<()> {
+    new.pragma_update(None, "synchronous", "OFF")?;
+    new.execute("UPDATE facts SET value = 1 WHERE key = 'index'", [])?;
+    new.pragma_update(None, "synchronous", "NORMAL")
 }
 
 /// Moves the whole log into the main file, and empties it.

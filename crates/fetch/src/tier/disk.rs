@@ -323,6 +323,8 @@ impl Fill for DocumentFill {
         }
         let document = Document::parse(self.bytes.to_vec(), Some(&self.descriptor.media_type))
             .map_err(|source| Error::Document { what: digest.to_string(), source })?;
-        self.store.put_document(&document, &self.lease).map_err(failed(&digest))
+        // Not here: whoever waits for what the document says need not wait for the disk.
+        let put = tokio::task::spawn_blocking(move || self.store.put_document(&document, &self.lease));
+        put.await.map_err(|_| Error::Worker { digest })?.map_err(failed(&digest))
     }
 }

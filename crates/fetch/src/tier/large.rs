@@ -23,7 +23,11 @@ pub(super) struct LargeBlob {
 
 enum Stage {
     /// Over one connection, up to some offset.
-    Alone { stream: larder_remote::BlobStream, waited: Duration, bytes: u64 },
+    Alone {
+        stream: larder_remote::BlobStream,
+        waited: Duration,
+        bytes: u64,
+    },
     Together(Ranges),
 }
 

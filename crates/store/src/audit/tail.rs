@@ -58,6 +58,13 @@ impl Tail {
         }
     }
 
+    /// Finds the end; makes the log where there is none.
+    pub(super) fn prepare(&mut self) -> Result<()> {
+        let _alone = self.lock()?;
+        self.known = Some(self.catch_up()?);
+        Ok(())
+    }
+
     /// Adds records at once: all of them, or none if this fails.
     pub(super) fn append(
         &mut self,
