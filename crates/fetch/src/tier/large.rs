@@ -24,7 +24,7 @@ pub(super) struct LargeBlob {
 enum Stage {
     /// Over one connection, up to some offset.
     Alone {
-        stream: larder_remote::BlobStream,
+        stream: Box<larder_remote::BlobStream>,
         waited: Duration,
         bytes: u64,
     },
@@ -55,7 +55,7 @@ impl LargeBlob {
 async fn alone(repo: &Repo, descriptor: &Descriptor, at: u64, length: u64) -> Result<Stage> {
     let length = length.min(descriptor.size - at);
     let stream = repo.blob_part(descriptor, at, length).await.map_err(failed(descriptor))?;
-    Ok(Stage::Alone { stream, waited: Duration::ZERO, bytes: 0 })
+    Ok(Stage::Alone { stream: Box::new(stream), waited: Duration::ZERO, bytes: 0 })
 }
 
 fn failed(descriptor: &Descriptor) -> impl Fn(larder_remote::Error) -> Error + use<> {
