@@ -1,5 +1,6 @@
 //! Sends what nodes lack over SSH, imports it into their container runtime, verifies it there, rolls back.
 
+pub mod agent;
 mod archive;
 mod connection;
 mod containerd;
