@@ -12,7 +12,7 @@ use crate::scans::SCANS;
 use crate::{Error, Result, Turns};
 use larder_core::{Compression, Digest, Hasher};
 use larder_rootfs::{Decoder, Layer, Limits, Scanner};
-use larder_store::{Area, BeginDerived, Building, DerivedKey, Follower, Store};
+use larder_store::{Area, BeginDerived, Building, DerivedKey, Follower, Reserve, Store};
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -100,6 +100,7 @@ impl LayerImport {
             file,
             hasher: Hasher::new(self.diff_id.algorithm()),
             scanner: Scanner::new(self.limits.clone()),
+            reserve: Reserve::default(),
             size: 0,
             whole: true,
             failure: None,
@@ -111,7 +112,7 @@ impl LayerImport {
             pump(decoder, &belt, spare)
         });
         let layer = |source| Error::layer(&self.diff_id)(source);
-        let Output { hasher, scanner, size, whole, failure, .. } = belt.into_sink();
+        let Output { file, reserve, hasher, scanner, size, whole, failure } = belt.into_sink();
         // Where both failed, the output was first: it stops the reader, not the other way round.
         match failure {
             None => {}
@@ -124,6 +125,7 @@ impl LayerImport {
             return Err(Error::DiffId { expected: self.diff_id, found: Box::new(found) });
         }
         let scanned = scanner.finish().map_err(layer)?;
+        reserve.release(&file, size);
         self.building.commit(size, Some(self.diff_id)).map_err(Error::store("record a layer"))?;
         Ok(Imported { size, members: whole.then_some(scanned) })
     }
@@ -160,6 +162,7 @@ struct Output {
     file: File,
     hasher: Hasher,
     scanner: Scanner,
+    reserve: Reserve,
     size: u64,
     /// The scanner has all members.
     whole: bool,
@@ -179,9 +182,10 @@ impl Output {
             // Checked, and that is all.
             drop(self.scanner.take());
         }
+        self.size += bytes.len() as u64;
+        self.reserve.ahead(&self.file, self.size, None);
         self.file.write_all(bytes).map_err(Failure::Write)?;
         self.hasher.update(bytes);
-        self.size += bytes.len() as u64;
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use crate::database::Durability;
 use crate::document;
 use crate::follow::{Follower, Shared};
 use crate::lock::{self, Held};
+use crate::reserve::Reserve;
 use crate::{Error, Lease, Result, Store, layout};
 use larder_core::{Digest, Hasher};
 use std::fs::{self, File};
@@ -43,6 +44,7 @@ pub struct Ingest {
     hasher: Option<Hasher>,
     /// Who reads along.
     followed: Option<(Arc<File>, Arc<Shared>)>,
+    reserve: Reserve,
 }
 
 impl Store {
@@ -101,6 +103,7 @@ impl Store {
             resumed: offset,
             hasher,
             followed: None,
+            reserve: Reserve::default(),
         }))
     }
 
@@ -211,6 +214,7 @@ impl Ingest {
         {
             return Err(Error::TooLong { digest: self.digest, size });
         }
+        self.reserve.ahead(&self.file, end, self.size);
         if let Err(error) = self.file.write_all_at(bytes, self.offset) {
             // What did arrive is good, but a shorter file is easier to explain.
             let _ = self.file.set_len(self.offset);
@@ -227,6 +231,7 @@ impl Ingest {
     /// Forgets all bytes, for example because the other side cannot continue where we stopped.
     pub fn reset(&mut self) -> Result<()> {
         self.end_following();
+        self.reserve = Reserve::default();
         self.file.set_len(0).map_err(Error::io("truncate", &self.part))?;
         self.offset = 0;
         self.resumed = 0;
@@ -266,6 +271,7 @@ impl Ingest {
             BlobKind::Manifest => self.edges(media_type)?,
             _ => Vec::new(),
         };
+        std::mem::take(&mut self.reserve).release(&self.file, self.offset);
         self.file.sync_data().map_err(Error::io("sync", &self.part))?;
 
         let blob = blob::at(&self.store.layout, &digest, self.offset);

@@ -5,6 +5,7 @@ use crate::program;
 use anyhow::{Context, Result};
 use flate2::bufread::MultiGzDecoder;
 use larder_core::{Algorithm, Hasher};
+use larder_store::Reserve;
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -83,8 +84,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 
 fn layer(arguments: &Arguments, file: &Path) -> Result<()> {
     let name = file.file_name().context("a layer without a name")?;
-    let blob = arguments.keep_blobs.then(|| File::create(arguments.out.join(name))).transpose()?;
-    let tar = File::create(arguments.out.join(name).with_extension("tar"))?;
+    let blob = arguments.keep_blobs.then(|| Output::create(&arguments.out.join(name))).transpose()?;
+    let tar = Output::create(&arguments.out.join(name).with_extension("tar"))?;
     let source = Hashing { inner: File::open(file)?, hasher: Hasher::new(Algorithm::Sha256), copy: blob };
     match arguments.way {
         Way::Serial => serial(source, tar),
@@ -111,7 +112,7 @@ fn igzip(file: &Path) -> Result<(Child, ChildStdout)> {
     Ok((child, output))
 }
 
-fn serial(source: impl Read, mut tar: File) -> Result<()> {
+fn serial(source: impl Read, mut tar: Output) -> Result<()> {
     let mut decoder = MultiGzDecoder::new(BufReader::with_capacity(BUFFER_BYTES, source));
     let mut hasher = Hasher::new(Algorithm::Sha256);
     let mut buffer = vec![0; BUFFER_BYTES];
@@ -122,11 +123,11 @@ fn serial(source: impl Read, mut tar: File) -> Result<()> {
             return Ok(());
         }
         hasher.update(&buffer[..count]);
-        tar.write_all(&buffer[..count])?;
+        tar.write(&buffer[..count])?;
     }
 }
 
-fn pipelined(mut decoder: impl Read + Send, mut tar: File) -> Result<()> {
+fn pipelined(mut decoder: impl Read + Send, mut tar: Output) -> Result<()> {
     let (full, filled) = sync_channel::<(Vec<u8>, usize)>(BUFFERS);
     let (empty, emptied) = sync_channel::<Vec<u8>>(BUFFERS);
     for _ in 0..BUFFERS {
@@ -145,7 +146,7 @@ fn pipelined(mut decoder: impl Read + Send, mut tar: File) -> Result<()> {
         let mut hasher = Hasher::new(Algorithm::Sha256);
         for (buffer, count) in filled {
             hasher.update(&buffer[..count]);
-            tar.write_all(&buffer[..count])?;
+            tar.write(&buffer[..count])?;
             // The other end is gone once everything is inflated.
             let _ = empty.send(buffer);
         }
@@ -166,11 +167,37 @@ fn fill(from: &mut impl Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(count)
 }
 
+/// A file that is written as larder writes its own.
+struct Output {
+    file: File,
+    reserve: Reserve,
+    size: u64,
+}
+
+impl Output {
+    fn create(path: &Path) -> Result<Self> {
+        let file = File::create(path).with_context(|| path.display().to_string())?;
+        Ok(Self { file, reserve: Reserve::default(), size: 0 })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        self.size += bytes.len() as u64;
+        self.reserve.ahead(&self.file, self.size, None);
+        self.file.write_all(bytes)
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        std::mem::take(&mut self.reserve).release(&self.file, self.size);
+    }
+}
+
 /// Hashes what passes through, and keeps a copy if asked.
 struct Hashing {
     inner: File,
     hasher: Hasher,
-    copy: Option<File>,
+    copy: Option<Output>,
 }
 
 impl Read for Hashing {
@@ -178,7 +205,7 @@ impl Read for Hashing {
         let count = self.inner.read(buffer)?;
         self.hasher.update(&buffer[..count]);
         if let Some(copy) = &mut self.copy {
-            copy.write_all(&buffer[..count])?;
+            copy.write(&buffer[..count])?;
         }
         Ok(count)
     }
