@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// What [`Store::begin`] found.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per blob, and taken apart at once")]
 pub enum Begin {
     /// The store holds it already; it is under the lease now.
     Exists(Blob),
