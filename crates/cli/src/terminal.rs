@@ -29,19 +29,37 @@ pub(crate) struct Terminal {
 
 #[derive(Default)]
 struct State {
-    blobs: HashMap<Digest, Blob>,
+    blobs: HashMap<What, Blob>,
     started: usize,
     finished: usize,
     /// Bytes of all blobs that have been started, and how many of them are here.
     bytes: u64,
     done: u64,
     layers: usize,
+    /// What moves now goes to nodes.
+    to_nodes: bool,
     last_line: Option<Instant>,
     last_retry: Option<Instant>,
     retries: usize,
     bars: Option<Bars>,
     /// The operation is over; stragglers have no say any more.
     closed: bool,
+}
+
+/// What moves: a blob that comes here, or what goes to a node.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum What {
+    Blob(Digest),
+    Node(String),
+}
+
+impl What {
+    fn short(&self) -> String {
+        match self {
+            Self::Blob(digest) => digest.short(),
+            Self::Node(name) => plain(name).into_owned(),
+        }
+    }
 }
 
 struct Blob {
@@ -146,10 +164,22 @@ impl Terminal {
         match event {
             Event::Resolved { .. } => {}
             Event::BlobStarted { reference, digest, size, done } => {
-                state.start(*digest, plain(reference).into_owned(), *size, (*done).min(*size), lines);
+                state.start(
+                    What::Blob(*digest),
+                    plain(reference).into_owned(),
+                    *size,
+                    (*done).min(*size),
+                    lines,
+                );
             }
-            Event::BlobAdvanced { digest, bytes } => state.advance(digest, *bytes, lines),
-            Event::BlobFinished { digest, tier } => state.end(digest, *tier, lines),
+            Event::BlobAdvanced { digest, bytes } => state.advance(&What::Blob(*digest), *bytes, lines),
+            Event::BlobFinished { digest, tier } => state.end(&What::Blob(*digest), Some(*tier), lines),
+            Event::NodeStarted { node, bytes } => {
+                state.to_nodes = true;
+                state.start(What::Node(node.clone()), String::new(), *bytes, 0, lines);
+            }
+            Event::NodeAdvanced { node, bytes } => state.advance(&What::Node(node.clone()), *bytes, lines),
+            Event::NodeFinished { node } => state.end(&What::Node(node.clone()), None, lines),
             Event::Retrying { what, reason, delay } => state.retry(what, reason, *delay),
             Event::LayerReady { diff_id, size: bytes } => {
                 state.layers += 1;
@@ -170,9 +200,9 @@ impl Terminal {
 }
 
 impl State {
-    fn start(&mut self, digest: Digest, name: String, size_bytes: u64, done: u64, lines: bool) {
+    fn start(&mut self, what: What, name: String, size_bytes: u64, done: u64, lines: bool) {
         // A transfer that begins anew is counted once.
-        if let Some(before) = self.blobs.remove(&digest) {
+        if let Some(before) = self.blobs.remove(&what) {
             self.forget(&before);
         }
         self.last_line.get_or_insert_with(Instant::now);
@@ -183,7 +213,7 @@ impl State {
         if lines {
             if done > 0 {
                 let (done, whole) = (size(done), size(size_bytes));
-                self.line(&format!("{}  continued at {done} of {whole}  {name}", digest.short()));
+                self.line(&format!("{}  continued at {done} of {whole}  {name}", what.short()));
             }
         } else {
             let bars = self.bars.get_or_insert_with(Bars::new);
@@ -193,14 +223,14 @@ impl State {
                 fresh.set_style(style(
                     "{prefix:12}  [{bar:20}]  {decimal_bytes:>9} of {decimal_total_bytes:9}  {wide_msg}",
                 ));
-                fresh.set_prefix(digest.short());
+                fresh.set_prefix(what.short());
                 // The end of a name tells more than its registry.
                 fresh.set_message(name.rsplit('/').next().unwrap_or_default().to_owned());
                 fresh.set_position(done);
                 bar = Some(fresh);
             }
         }
-        self.blobs.insert(digest, Blob { name, size: size_bytes, done, bar });
+        self.blobs.insert(what, Blob { name, size: size_bytes, done, bar });
         self.draw();
         if let Some(bars) = self.bars.as_ref().filter(|_| done > 0) {
             // What was here before says nothing about the speed.
@@ -208,8 +238,8 @@ impl State {
         }
     }
 
-    fn advance(&mut self, digest: &Digest, bytes: u64, lines: bool) {
-        let Some(blob) = self.blobs.get_mut(digest) else { return };
+    fn advance(&mut self, what: &What, bytes: u64, lines: bool) {
+        let Some(blob) = self.blobs.get_mut(what) else { return };
         let step = bytes.min(blob.size - blob.done);
         blob.done += step;
         self.done += step;
@@ -225,14 +255,14 @@ impl State {
                 size(self.done),
                 size(self.bytes),
                 self.finished,
-                count(self.started, "blob")
+                count(self.started, if self.to_nodes { "node" } else { "blob" })
             );
             self.line(&text);
         }
     }
 
-    fn end(&mut self, digest: &Digest, tier: Tier, lines: bool) {
-        let Some(blob) = self.blobs.remove(digest) else { return };
+    fn end(&mut self, what: &What, tier: Option<Tier>, lines: bool) {
+        let Some(blob) = self.blobs.remove(what) else { return };
         self.done += blob.size - blob.done;
         self.finished += 1;
         if let Some(bar) = &blob.bar {
@@ -242,9 +272,10 @@ impl State {
                 bars.shown -= 1;
             }
         }
-        if lines {
+        // What became of a node is said of all of them in the end.
+        if let Some(tier) = tier.filter(|_| lines) {
             let from = if tier == Tier::Registry { String::new() } else { format!(" from {tier}") };
-            self.line(&format!("{}  {}{from}  {}", digest.short(), size(blob.size), blob.name));
+            self.line(&format!("{}  {}{from}  {}", what.short(), size(blob.size), blob.name));
         }
         self.draw();
     }

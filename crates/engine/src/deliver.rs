@@ -4,7 +4,7 @@ use crate::lock::Lock;
 use crate::pull::PullRequest;
 use crate::{Engine, Error, Failure, Result};
 use larder_core::{Manifest, Platform, Reference, Selection};
-use larder_nodes::{DeliverOptions, Delivered, Fleet, NodeReport, Piece, Shipment, ShippedImage};
+use larder_nodes::{DeliverOptions, Delivered, Fleet, Method, NodeReport, Piece, Shipment, ShippedImage};
 use larder_store::Lease;
 use std::sync::Arc;
 
@@ -65,7 +65,16 @@ impl Engine {
     pub async fn deliver(&self, request: DeliverRequest) -> Result<DeliverReport> {
         let lease = self.lease("deliver")?;
         let shipments = self.shipments(&request, &lease).await?;
-        let reports = request.fleet.deliver(shipments, &request.options).await;
+        let mut options = request.options.clone();
+        let _registry = match options.method {
+            Some(Method::Tunnel) => {
+                let lent = self.lend(&shipments).await?;
+                options.registry = Some(lent.registry.clone());
+                Some(lent)
+            }
+            _ => None,
+        };
+        let reports = request.fleet.deliver(shipments, &options).await;
         Ok(DeliverReport { nodes: reports.into_iter().map(outcome).collect() })
     }
 

@@ -18,6 +18,7 @@ mod image;
 mod import;
 mod inspect;
 mod keychain;
+mod lend;
 mod list;
 mod lock;
 mod login;

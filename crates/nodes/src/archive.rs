@@ -111,20 +111,6 @@ impl Archive {
         Ok(Self { members: Arc::new(members) })
     }
 
-    /// The members in their order.
-    pub(crate) fn members(&self) -> &[Member] {
-        &self.members
-    }
-
-    /// Bytes of the blobs in it, as they lie in the store.
-    pub(crate) fn payload(&self) -> u64 {
-        let sizes = self.members.iter().map(|member| match &member.content {
-            Content::Inline(_) => 0,
-            Content::Blob(piece) | Content::Inflated(piece, _) => piece.blob.size(),
-        });
-        sizes.sum()
-    }
-
     /// Writes the tar. Blobs are not hashed here: the runtime at the other end does that, and takes nothing that is wrong.
     ///
     /// # Errors

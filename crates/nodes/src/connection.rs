@@ -45,15 +45,21 @@ pub struct Output {
 impl Output {
     /// What it printed, if it succeeded.
     pub fn success(self, node: &str, program: &str) -> Result<Vec<u8>> {
-        match self.code {
-            Some(0) => Ok(self.stdout),
-            code => Err(Error::Remote {
-                node: node.to_owned(),
-                program: program.to_owned(),
-                status: code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}")),
-                said: last_words(&self.stderr),
-            }),
-        }
+        let code = match self.code {
+            Some(0) => return Ok(self.stdout),
+            code => code,
+        };
+        let (node, program, said) = (node.to_owned(), program.to_owned(), last_words(&self.stderr));
+        let words = said.to_ascii_lowercase();
+        let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
+        Err(if says(&["no space left on device", "disk quota exceeded"]) {
+            Error::NoSpace { node, program, said }
+        } else if says(&["permission denied", "a password is required", "operation not permitted"]) {
+            Error::Forbidden { node, program, said }
+        } else {
+            let status = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
+            Error::Remote { node, program, status, said }
+        })
     }
 }
 

@@ -62,6 +62,29 @@ impl Containerd<'_> {
         self.run(&words, Input::Bytes(b"")).await.map(drop)
     }
 
+    /// Lets containerd pull an image by itself. `is_new` is version 2 or later, which otherwise wants what is known of all
+    /// platforms.
+    pub(crate) async fn pull(
+        &self,
+        name: &str,
+        hosts_dir: &str,
+        is_new: bool,
+        unpacking: &Unpacking,
+    ) -> Result<()> {
+        let mut words = match unpacking.is_off {
+            true => vec!["content", "fetch", "--hosts-dir", hosts_dir],
+            false => vec!["images", "pull", "--hosts-dir", hosts_dir],
+        };
+        match (&unpacking.snapshotter, unpacking.is_off) {
+            (Some(snapshotter), false) if is_new => words.extend(["--local", "--snapshotter", snapshotter]),
+            (Some(snapshotter), false) => words.extend(["--snapshotter", snapshotter]),
+            (None, false) if is_new => words.push("--skip-metadata"),
+            _ => {}
+        }
+        words.push(name);
+        self.run(&words, Input::Bytes(b"")).await.map(drop)
+    }
+
     /// Gives an image that is whole its names.
     pub(crate) async fn name(&self, from: &str, names: &[String]) -> Result<()> {
         let mut words = vec!["images", "tag", "--force", from];

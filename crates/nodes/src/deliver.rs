@@ -5,6 +5,7 @@ use crate::containerd::{self, Containerd, Unpacking};
 use crate::docker::{self, Docker};
 use crate::host::Flow;
 use crate::probe::{Depth, Facts};
+use crate::tunnel::Tunnel;
 use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
 use larder_core::Digest;
 use std::collections::HashSet;
@@ -16,6 +17,8 @@ use std::time::SystemTime;
 pub struct DeliverOptions {
     /// By which method; `None` is the best that a node offers.
     pub method: Option<Method>,
+    /// The sender's registry, for the method that needs one.
+    pub registry: Option<crate::Registry>,
     /// Attempts without progress before a node is given up.
     pub attempts: u32,
     /// Nodes at the same time.
@@ -89,10 +92,20 @@ impl Attempt<'_> {
         let missing: u64 = lacks.iter().map(|lack| lack.bytes).sum();
         started(missing);
         if !self.options.dry_run && lacks.iter().any(|lack| !lack.is_whole()) {
-            self.check_room(missing).await?;
-            match runtime {
-                Runtime::Containerd => self.into_containerd(&facts, &lacks).await?,
-                Runtime::Docker => self.into_docker(&facts, &lacks).await?,
+            let full = self.check_room(missing).await?;
+            match (runtime, self.options.method) {
+                (Runtime::Containerd, Some(Method::Tunnel)) => {
+                    self.pull_by_containerd(&full, &lacks).await?;
+                }
+                (Runtime::Docker, Some(Method::Tunnel)) => {
+                    return Err(Error::Unsupported {
+                        node: node.name().into(),
+                        reason: "Docker pulls only under the name of the registry that it pulls from".into(),
+                        hint: "use another --method",
+                    });
+                }
+                (Runtime::Containerd, _) => self.fill_containerd(&facts, &lacks).await?,
+                (Runtime::Docker, _) => self.fill_docker(&facts, &lacks).await?,
             }
         }
         let delivered = lacks.iter().map(|lack| Delivered {
@@ -160,7 +173,7 @@ impl Attempt<'_> {
     }
 
     /// Refuses what cannot fit before anything is sent.
-    async fn check_room(&self, missing: u64) -> Result<()> {
+    async fn check_room(&self, missing: u64) -> Result<Facts> {
         let node = self.connection.node();
         let facts = Facts::of(self.connection, Depth::Full).await?;
         // Packed once in the content store; unpacked layers are about three times as large.
@@ -177,17 +190,53 @@ impl Attempt<'_> {
                 return Err(Error::Full { node: node.name().into(), directory, free, needed });
             }
         }
-        Ok(())
+        Ok(facts)
     }
 
-    async fn into_containerd(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+    async fn pull_by_containerd(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+        let node = self.connection.node();
+        let registry = self.options.registry.as_ref().ok_or_else(|| Error::Unsupported {
+            node: node.name().into(),
+            reason: "there is no registry to pull from".into(),
+            hint: "",
+        })?;
+        let runtime =
+            Containerd { connection: self.connection, socket: containerd::socket(facts, node)?, node };
+        let unpacking = self.unpacking();
+        let is_new = !facts.version.trim_start_matches('v').starts_with("1.");
+        let tunnel = Tunnel::open(self.connection, registry, self.flow).await?;
+        let pulled = async {
+            for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
+                for name in lack.shipment.names() {
+                    runtime.pull(&name, &tunnel.hosts_dir, is_new, &unpacking).await?;
+                }
+            }
+            Ok(())
+        };
+        let pulled = pulled.await;
+        let closed = tunnel.close(self.connection).await;
+        pulled.and(closed)?;
+        self.verify_containerd().await
+    }
+
+    fn unpacking(&self) -> Unpacking {
+        Unpacking { is_off: !self.options.unpack, snapshotter: self.options.snapshotter.clone() }
+    }
+
+    async fn verify_containerd(&self) -> Result<()> {
+        let after = Facts::of(self.connection, Depth::Brief).await?;
+        self.verify(|shipment| {
+            shipment.names().iter().find_map(|name| containerd::flaw(shipment, name, &after))
+        })
+    }
+
+    async fn fill_containerd(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
         let node = self.connection.node();
         let socket = containerd::socket(facts, node)?;
         let runtime = Containerd { connection: self.connection, socket, node };
         let now = (self.options.clock)();
         runtime.remove(&Containerd::leftovers(facts, self.shipments, now)).await?;
-        let unpacking =
-            Unpacking { is_off: !self.options.unpack, snapshotter: self.options.snapshotter.clone() };
+        let unpacking = self.unpacking();
         let mut here: HashSet<Digest> = HashSet::new();
         let mut incoming = Vec::new();
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
@@ -217,13 +266,10 @@ impl Attempt<'_> {
         }
         let names: Vec<String> = incoming.into_iter().map(|(_, name)| name).collect();
         runtime.remove(&names).await?;
-        let after = Facts::of(self.connection, Depth::Brief).await?;
-        self.verify(|shipment| {
-            shipment.names().iter().find_map(|name| containerd::flaw(shipment, name, &after))
-        })
+        self.verify_containerd().await
     }
 
-    async fn into_docker(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+    async fn fill_docker(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
         let node = self.connection.node();
         let runtime = Docker { connection: self.connection, socket: containerd::socket(facts, node)?, node };
         let mut present = facts.docker.clone();

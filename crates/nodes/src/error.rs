@@ -115,6 +115,26 @@ pub enum Error {
         /// The end of what it said.
         said: String,
     },
+    /// A disk of the node is full.
+    #[error("{node}: no room is left on the device, says {program}: {said}")]
+    NoSpace {
+        /// Which node.
+        node: String,
+        /// What was run.
+        program: String,
+        /// The end of what it said.
+        said: String,
+    },
+    /// A program on the node may not do what it should.
+    #[error("{node}: {program} may not do that there: {said}")]
+    Forbidden {
+        /// Which node.
+        node: String,
+        /// What was run.
+        program: String,
+        /// The end of what it said.
+        said: String,
+    },
     /// A program on the node said something that cannot be understood.
     #[error("{node}: {program} said something that cannot be understood: {said:?}")]
     Answer {
@@ -210,9 +230,12 @@ impl Classify for Error {
             Self::Inventory { .. } | Self::Word { .. } => Kind::Invalid,
             Self::NoNode { .. } => Kind::NotFound,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Remote { .. } => Kind::Unavailable,
-            Self::UnknownHost { .. } | Self::ChangedHost { .. } | Self::Login { .. } => Kind::Denied,
+            Self::UnknownHost { .. }
+            | Self::ChangedHost { .. }
+            | Self::Login { .. }
+            | Self::Forbidden { .. } => Kind::Denied,
             Self::Answer { .. } | Self::NoRuntime { .. } | Self::Unsupported { .. } => Kind::Unsupported,
-            Self::Full { .. } => Kind::Unavailable,
+            Self::Full { .. } | Self::NoSpace { .. } => Kind::Unavailable,
             Self::NotThere { .. } | Self::Damaged { .. } => Kind::Corrupt,
             Self::Store { source, .. } => source.kind(),
         }
@@ -241,7 +264,10 @@ impl Classify for Error {
                 ]
             }
             Self::Unsupported { hint, .. } if !hint.is_empty() => vec![(*hint).into()],
-            Self::Full { node, .. } => {
+            Self::Forbidden { .. } => {
+                vec!["log in as root, or let the user become root by `sudo` without a password".into()]
+            }
+            Self::Full { node, .. } | Self::NoSpace { node, .. } => {
                 vec![format!("make room on {node}, or let `directory` in the inventory be on another disk")]
             }
             Self::Damaged { .. } => {

@@ -178,7 +178,7 @@ fn may_pass(error: &Error) -> bool {
         // A node that collects garbage in between loses blobs that were counted on.
         Error::NotThere { .. } => true,
         // Nobody makes room in the meantime.
-        Error::Full { .. } => false,
+        Error::Full { .. } | Error::NoSpace { .. } => false,
         error => error.is_passing(),
     }
 }

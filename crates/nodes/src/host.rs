@@ -26,9 +26,22 @@ impl Flow {
         Self { valves: Vec::new(), advanced: Arc::new(|_| {}) }
     }
 
+    /// Waits until `bytes` more may go.
+    pub(crate) async fn pass(&self, bytes: u64) {
+        let wait = self.price(bytes);
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+        (self.advanced)(bytes);
+    }
+
+    fn price(&self, bytes: u64) -> std::time::Duration {
+        self.valves.iter().map(|valve| valve.price(bytes)).max().unwrap_or_default()
+    }
+
     /// Waits until `bytes` more may go; for threads that may block.
     pub(crate) fn pass_blocking(&self, bytes: u64) {
-        let wait = self.valves.iter().map(|valve| valve.price(bytes)).max().unwrap_or_default();
+        let wait = self.price(bytes);
         if !wait.is_zero() {
             std::thread::sleep(wait);
         }

@@ -19,6 +19,7 @@ mod runtime;
 mod selector;
 mod shipment;
 mod ssh;
+mod tunnel;
 mod upload;
 mod word;
 
@@ -36,3 +37,4 @@ pub use runtime::{Runtime, RuntimeChoice};
 pub use selector::Selector;
 pub use shipment::{Piece, Shipment, ShippedImage};
 pub use ssh::SshOptions;
+pub use tunnel::Registry;

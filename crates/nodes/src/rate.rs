@@ -90,14 +90,6 @@ impl Valve {
         *paid = start + cost;
         start.saturating_duration_since(now)
     }
-
-    /// Waits until `bytes` more may go.
-    pub(crate) async fn pass(&self, bytes: u64) {
-        let wait = self.price(bytes);
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -105,6 +105,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     };
     let options = DeliverOptions {
         method: args.method.map(Way::method),
+        registry: None,
         attempts: args.retries,
         jobs: fleet::at_once(invocation),
         limit: args.limit_rate,
