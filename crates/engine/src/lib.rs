@@ -22,6 +22,7 @@ mod lend;
 mod list;
 mod lock;
 mod login;
+mod mirror;
 mod misfit;
 mod mount;
 mod place;
@@ -61,6 +62,7 @@ pub use larder_store::{
 };
 pub use list::Row;
 pub use lock::{Lock, LockDifference, LockReport, Locked, Moved};
+pub use mirror::{MirrorReport, MirroredNode};
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use place::Place;
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};

@@ -193,6 +193,16 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// A file of settings on the node that cannot be changed.
+    #[error("{node}: cannot use {path} there: {problem}")]
+    Configuration {
+        /// Which node.
+        node: String,
+        /// Which file.
+        path: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The store failed.
     #[error("cannot read blob {digest}")]
     Store {
@@ -227,7 +237,7 @@ impl Classify for Error {
                 std::io::ErrorKind::PermissionDenied => Kind::Denied,
                 _ => Kind::Unavailable,
             },
-            Self::Inventory { .. } | Self::Word { .. } => Kind::Invalid,
+            Self::Inventory { .. } | Self::Word { .. } | Self::Configuration { .. } => Kind::Invalid,
             Self::NoNode { .. } => Kind::NotFound,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Remote { .. } => Kind::Unavailable,
             Self::UnknownHost { .. }

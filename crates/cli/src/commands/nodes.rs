@@ -7,6 +7,7 @@ use anyhow::Result;
 mod add;
 mod check;
 mod list;
+mod mirror;
 mod trust;
 
 /// The machines that images and packages are brought to
@@ -24,6 +25,7 @@ enum Verb {
     Check(check::Args),
     Add(Box<add::Args>),
     Trust(trust::Args),
+    Mirror(mirror::Args),
 }
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
@@ -31,6 +33,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         Verb::List(args) => list::run(args, invocation),
         Verb::Check(args) => check::run(args, invocation),
         Verb::Add(args) => add::run(args, invocation),
+        Verb::Mirror(args) => mirror::run(args, invocation),
         Verb::Trust(args) => trust::run(args, invocation),
     }
 }

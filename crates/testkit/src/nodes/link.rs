@@ -52,7 +52,12 @@ impl Link {
 
     /// A way to anything that listens; its `known_hosts` is empty.
     pub fn to_address(target: SocketAddr) -> Result<Self> {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port on loopback")?;
+        Self::from_address(Ipv4Addr::LOCALHOST, target)
+    }
+
+    /// The same on another address of this machine, for example [`Node::sender_address`]: so a node reaches what listens here.
+    pub fn from_address(address: Ipv4Addr, target: SocketAddr) -> Result<Self> {
+        let listener = TcpListener::bind((address, 0)).context("no free port")?;
         let address = listener.local_addr().context("a listener has an address")?;
         let state = State {
             sent: 0,
