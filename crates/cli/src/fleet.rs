@@ -3,7 +3,7 @@
 use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::Result;
-use larder_engine::nodes::SshOptions;
+use larder_engine::nodes::{NodePrograms, SshOptions};
 use larder_engine::{Config, Fleet, Inventory, Selector};
 use std::path::PathBuf;
 
@@ -45,6 +45,15 @@ impl Nodes {
 /// How many nodes are spoken to at the same time: `--jobs` where it is given.
 pub(crate) fn at_once(invocation: &Invocation) -> usize {
     invocation.global.jobs.unwrap_or(AT_ONCE)
+}
+
+/// Where the programs are that can be put on nodes: those that were named, and those beside this one. This one itself can do
+/// that work too, where somebody insists.
+pub(crate) fn node_programs(named: Option<PathBuf>, config: &Config, insists: bool) -> NodePrograms {
+    let own = std::env::current_exe().ok();
+    let beside = own.as_ref().and_then(|own| own.parent()).map(PathBuf::from);
+    let directories = config.node_binaries.iter().cloned().chain(beside).collect();
+    NodePrograms::new(named, directories, own.filter(|_| insists))
 }
 
 /// What `ssh` has to know.

@@ -45,6 +45,7 @@ pub struct Config {
     pub max_entries: u32,
     pub max_metadata: Bytes,
     pub inventory: Option<PathBuf>,
+    pub node_binaries: Option<PathBuf>,
     pub registries: BTreeMap<String, RegistryConfig>,
     pub serve: ServeConfig,
 }
@@ -107,6 +108,7 @@ impl Default for Config {
             max_entries: 2_000_000,
             max_metadata: Bytes(128 << 20),
             inventory: None,
+            node_binaries: None,
             registries: BTreeMap::new(),
             serve: ServeConfig::default(),
         }
@@ -173,6 +175,10 @@ pub const KEYS: &[Key] = &[
         "most memory that the names and attributes of one image may take: some 75 bytes and the name for a file",
     ),
     key("inventory", "the file that says which nodes there are; HOME/nodes.yaml where nothing is said"),
+    key(
+        "node_binaries",
+        "the directory of larder-node-amd64 and larder-node-arm64; that of larder where nothing is said",
+    ),
 ];
 
 /// Where a value comes from. Later ones win.

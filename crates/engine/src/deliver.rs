@@ -42,6 +42,9 @@ pub struct NodeOutcome {
     /// Or why not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,
+    /// By which method, if anything had to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<Method>,
     /// Bytes of blobs that went over the network.
     pub sent: u64,
     /// How often it was tried.
@@ -176,6 +179,7 @@ fn outcome(report: NodeReport) -> NodeOutcome {
         address: report.node.address(),
         images,
         failure,
+        method: report.method,
         sent: report.sent,
         attempts: report.attempts,
         elapsed: report.elapsed.as_millis() as u64,

@@ -17,6 +17,8 @@ use std::sync::Arc;
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// By what containerd's import names an image, before all else.
 const IMAGE_NAME: &str = "io.containerd.image.name";
+/// Where files without a name are, which may be as large as a layer.
+pub(crate) const SCRATCH: &str = "/var/tmp";
 /// How much goes at once.
 const CHUNK: usize = 256 << 10;
 
@@ -111,6 +113,11 @@ impl Archive {
         Ok(Self { members: Arc::new(members) })
     }
 
+    /// The members in their order.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
+    }
+
     /// Writes the tar. Blobs are not hashed here: the runtime at the other end does that, and takes nothing that is wrong.
     ///
     /// # Errors
@@ -171,11 +178,11 @@ fn copy(file: &mut File, size: u64, out: &mut File, flow: &Flow) -> std::io::Res
 }
 
 /// What is in a layer, in a file without a name: its size has to be known before it is written to a tar.
-fn inflate(piece: &Piece, diff_id: &Digest) -> Result<File> {
+pub(crate) fn inflate(piece: &Piece, diff_id: &Digest) -> Result<File> {
     let digest = *piece.blob.digest();
     let damaged = |problem: String| Error::Damaged { digest, problem };
     let file = piece.blob.open().map_err(|source| Error::Store { digest, source })?;
-    let directory = piece.blob.path().parent().expect("a blob lies in a directory");
+    let directory = std::path::Path::new(SCRATCH);
     let mut out = tempfile::tempfile_in(directory).map_err(Error::file("write in", directory))?;
     let mut hasher = larder_core::Hasher::new(diff_id.algorithm());
     let mut decoder = Decoder::new(file, piece.media_type.compression(), &Limits::default());

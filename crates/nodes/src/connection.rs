@@ -114,13 +114,22 @@ impl Connection {
         let _ = self.become_root.set(sudo);
     }
 
+    /// How long it may be dead before it is given up.
+    pub(crate) fn idle_timeout(&self) -> Duration {
+        self.ssh.options().idle_timeout
+    }
+
     /// Starts a program on the node with its input, output and complaints at hand. Dropped, it ends.
     pub(crate) fn spawn(&self, argv: &[&str]) -> Result<Child> {
-        let mut words: Vec<String> = Vec::with_capacity(argv.len() + 2);
-        if self.become_root.get().copied().unwrap_or_default() {
-            words.extend(["sudo".to_owned(), "-n".to_owned()]);
+        match self.become_root.get().copied().unwrap_or_default() {
+            true => self.spawn_as_is(&[&["sudo", "-n"], argv].concat()),
+            false => self.spawn_as_is(argv),
         }
-        words.extend(argv.iter().map(|word| word::quoted(word)));
+    }
+
+    /// The same with the rights of the user who logs in.
+    pub(crate) fn spawn_as_is(&self, argv: &[&str]) -> Result<Child> {
+        let words: Vec<String> = argv.iter().map(|word| word::quoted(word)).collect();
         let mut command = self.ssh.command("ssh", &self.node, &self.socket, false);
         command.arg("--").arg(&self.node.host).arg(words.join(" "));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

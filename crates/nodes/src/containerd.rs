@@ -1,9 +1,9 @@
 //! containerd on a node, by its own `ctr`.
 
 use crate::archive::Archive;
-use crate::host::{Flow, Input};
+use crate::host::{Flow, Host, Input};
 use crate::probe::Facts;
-use crate::{Connection, Error, Node, Result, Shipment};
+use crate::{Error, Node, Result, Shipment};
 use larder_core::Digest;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,9 +15,8 @@ const ABANDONED: Duration = Duration::from_secs(3600);
 
 /// `ctr` with the socket and the namespace of a node.
 pub(crate) struct Containerd<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) host: Host<'a>,
     pub(crate) socket: String,
-    pub(crate) node: &'a Node,
 }
 
 /// How images get into containerd.
@@ -122,10 +121,10 @@ impl Containerd<'_> {
     }
 
     async fn run(&self, words: &[&str], input: Input<'_>) -> Result<Vec<u8>> {
-        let mut argv = vec!["ctr", "--address", &self.socket, "--namespace", &self.node.namespace];
+        let mut argv = vec!["ctr", "--address", &self.socket, "--namespace", &self.host.node().namespace];
         argv.extend(words);
-        let output = self.connection.run_with(&argv, input).await?;
-        output.success(self.node.name(), &format!("ctr {} {}", words[0], words[1]))
+        let output = self.host.run(&argv, input).await?;
+        output.success(self.host.node().name(), &format!("ctr {} {}", words[0], words[1]))
     }
 }
 

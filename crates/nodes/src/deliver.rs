@@ -3,11 +3,12 @@
 use crate::archive::Archive;
 use crate::containerd::{self, Containerd, Unpacking};
 use crate::docker::{self, Docker};
-use crate::host::Flow;
+use crate::host::{Flow, Host};
 use crate::probe::{Depth, Facts};
+use crate::session::{NodePrograms, Packing, Session};
 use crate::tunnel::Tunnel;
 use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
-use larder_core::Digest;
+use larder_core::{Classify as _, Digest, Kind};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -17,6 +18,8 @@ use std::time::SystemTime;
 pub struct DeliverOptions {
     /// By which method; `None` is the best that a node offers.
     pub method: Option<Method>,
+    /// What can be put on nodes, for the method that needs it.
+    pub programs: Arc<NodePrograms>,
     /// The sender's registry, for the method that needs one.
     pub registry: Option<crate::Registry>,
     /// Attempts without progress before a node is given up.
@@ -68,6 +71,9 @@ pub(crate) struct Attempt<'a> {
     pub(crate) shipments: &'a [Arc<Shipment>],
     pub(crate) options: &'a DeliverOptions,
     pub(crate) flow: &'a Flow,
+    /// Tells deliveries of the same sender apart from those of others.
+    pub(crate) owner: &'a str,
+    pub(crate) packing: &'a Packing,
 }
 
 /// What a node lacks of one shipment.
@@ -81,7 +87,7 @@ struct Lack<'a> {
 
 impl Attempt<'_> {
     /// Brings everything there. What is said of the images is what was there before and is there now.
-    pub(crate) async fn run(&self, started: impl FnOnce(u64)) -> Result<(Facts, Vec<Delivered>)> {
+    pub(crate) async fn run(&self, started: impl FnOnce(u64)) -> Result<(Option<Method>, Vec<Delivered>)> {
         let node = self.connection.node();
         let facts = Facts::of(self.connection, Depth::Brief).await?;
         let Some(runtime) = facts.runtime else {
@@ -91,22 +97,10 @@ impl Attempt<'_> {
         let lacks = self.lacks(&facts, runtime)?;
         let missing: u64 = lacks.iter().map(|lack| lack.bytes).sum();
         started(missing);
+        let mut method = None;
         if !self.options.dry_run && lacks.iter().any(|lack| !lack.is_whole()) {
-            let full = self.check_room(missing).await?;
-            match (runtime, self.options.method) {
-                (Runtime::Containerd, Some(Method::Tunnel)) => {
-                    self.pull_by_containerd(&full, &lacks).await?;
-                }
-                (Runtime::Docker, Some(Method::Tunnel)) => {
-                    return Err(Error::Unsupported {
-                        node: node.name().into(),
-                        reason: "Docker pulls only under the name of the registry that it pulls from".into(),
-                        hint: "use another --method",
-                    });
-                }
-                (Runtime::Containerd, _) => self.fill_containerd(&facts, &lacks).await?,
-                (Runtime::Docker, _) => self.fill_docker(&facts, &lacks).await?,
-            }
+            let facts = self.check_room(missing).await?;
+            method = Some(self.bring(&facts, runtime, &lacks).await?);
         }
         let delivered = lacks.iter().map(|lack| Delivered {
             image: lack.shipment.name().to_string(),
@@ -119,7 +113,50 @@ impl Attempt<'_> {
             missing_bytes: lack.bytes,
         });
         let delivered = delivered.collect();
-        Ok((facts, delivered))
+        Ok((method, delivered))
+    }
+
+    /// Brings what is missing, by the method that was asked for or the best that the node offers.
+    async fn bring(&self, facts: &Facts, runtime: Runtime, lacks: &[Lack<'_>]) -> Result<Method> {
+        let node = self.connection.node();
+        if self.options.method == Some(Method::Tunnel) {
+            if runtime == Runtime::Docker {
+                return Err(Error::Unsupported {
+                    node: node.name().into(),
+                    reason: "Docker pulls only under the name of the registry that it pulls from".into(),
+                    hint: "use another --method",
+                });
+            }
+            self.pull_by_containerd(facts, lacks).await?;
+            return Ok(Method::Tunnel);
+        }
+        let session = match self.options.method {
+            None | Some(Method::Agent) => self.session(facts).await?,
+            Some(_) => None,
+        };
+        let host = session.as_ref().map_or(Host::Ssh(self.connection), Host::Agent);
+        match runtime {
+            Runtime::Containerd => self.fill_containerd(host, facts, lacks).await?,
+            Runtime::Docker => self.fill_docker(host, facts, lacks).await?,
+        }
+        match session {
+            Some(session) => session.release().await.map(|()| Method::Agent),
+            None => Ok(self.options.method.unwrap_or(Method::Thin)),
+        }
+    }
+
+    /// A session with `larder-node`; `None` if there is no program for the node, and nobody insists.
+    async fn session(&self, facts: &Facts) -> Result<Option<Session<'_>>> {
+        let (programs, insists) = (&self.options.programs, self.options.method.is_some());
+        if !insists && !programs.has(&facts.architecture) {
+            return Ok(None);
+        }
+        match Session::start(self.connection, programs, self.owner, self.packing).await {
+            Ok(session) => Ok(Some(session)),
+            // It does not run there, or cannot be put there: others do without.
+            Err(error) if !insists && error.kind() == Kind::Unsupported => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     fn lacks(&self, facts: &Facts, runtime: Runtime) -> Result<Vec<Lack<'_>>> {
@@ -201,7 +238,7 @@ impl Attempt<'_> {
             hint: "",
         })?;
         let runtime =
-            Containerd { connection: self.connection, socket: containerd::socket(facts, node)?, node };
+            Containerd { host: Host::Ssh(self.connection), socket: containerd::socket(facts, node)? };
         let unpacking = self.unpacking();
         let is_new = !facts.version.trim_start_matches('v').starts_with("1.");
         let tunnel = Tunnel::open(self.connection, registry, self.flow).await?;
@@ -230,10 +267,9 @@ impl Attempt<'_> {
         })
     }
 
-    async fn fill_containerd(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+    async fn fill_containerd(&self, host: Host<'_>, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
         let node = self.connection.node();
-        let socket = containerd::socket(facts, node)?;
-        let runtime = Containerd { connection: self.connection, socket, node };
+        let runtime = Containerd { host, socket: containerd::socket(facts, node)? };
         let now = (self.options.clock)();
         runtime.remove(&Containerd::leftovers(facts, self.shipments, now)).await?;
         let unpacking = self.unpacking();
@@ -269,9 +305,9 @@ impl Attempt<'_> {
         self.verify_containerd().await
     }
 
-    async fn fill_docker(&self, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
+    async fn fill_docker(&self, host: Host<'_>, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
         let node = self.connection.node();
-        let runtime = Docker { connection: self.connection, socket: containerd::socket(facts, node)?, node };
+        let runtime = Docker { host, socket: containerd::socket(facts, node)? };
         let mut present = facts.docker.clone();
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
             let image = self.docker_image(lack.shipment, facts)?;

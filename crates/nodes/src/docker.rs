@@ -1,17 +1,16 @@
 //! Docker on a node, by its own `docker`.
 
 use crate::archive::Archive;
-use crate::host::{Flow, Input};
+use crate::host::{Flow, Host, Input};
 use crate::probe::{DockerImage, Facts};
-use crate::{Connection, Node, Result, Shipment, ShippedImage};
+use crate::{Result, Shipment, ShippedImage};
 use larder_core::{Digest, Reference};
 use std::collections::HashSet;
 
 /// `docker` with the socket of a node.
 pub(crate) struct Docker<'a> {
-    pub(crate) connection: &'a Connection,
+    pub(crate) host: Host<'a>,
     pub(crate) socket: String,
-    pub(crate) node: &'a Node,
 }
 
 impl Docker<'_> {
@@ -34,8 +33,8 @@ impl Docker<'_> {
         let socket = format!("unix://{}", self.socket);
         let mut argv = vec!["docker", "--host", &socket];
         argv.extend(words);
-        let output = self.connection.run_with(&argv, input).await?;
-        output.success(self.node.name(), &format!("docker {}", words[0]))
+        let output = self.host.run(&argv, input).await?;
+        output.success(self.host.node().name(), &format!("docker {}", words[0]))
     }
 }
 

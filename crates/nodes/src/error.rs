@@ -203,6 +203,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: String,
     },
+    /// `larder-node` could not be put on the node, or could not do its work.
+    #[error("{node}")]
+    Agent {
+        /// Which node.
+        node: String,
+        /// Why.
+        #[source]
+        source: crate::agent::AgentError,
+    },
     /// The store failed.
     #[error("cannot read blob {digest}")]
     Store {
@@ -247,6 +256,7 @@ impl Classify for Error {
             Self::Answer { .. } | Self::NoRuntime { .. } | Self::Unsupported { .. } => Kind::Unsupported,
             Self::Full { .. } | Self::NoSpace { .. } => Kind::Unavailable,
             Self::NotThere { .. } | Self::Damaged { .. } => Kind::Corrupt,
+            Self::Agent { source, .. } => source.kind(),
             Self::Store { source, .. } => source.kind(),
         }
     }
@@ -283,6 +293,7 @@ impl Classify for Error {
             Self::Damaged { .. } => {
                 vec!["`larder verify --repair` sets it aside and fetches it again".into()]
             }
+            Self::Agent { source, .. } => source.hints(),
             Self::Store { source, .. } => source.hints(),
             _ => Vec::new(),
         }

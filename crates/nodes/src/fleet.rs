@@ -4,8 +4,9 @@ use crate::deliver::{Attempt, DeliverOptions, Delivered};
 use crate::host::Flow;
 use crate::probe::{Depth, Facts};
 use crate::rate::Valve;
+use crate::session::Packing;
 use crate::ssh::Ssh;
-use crate::{Connection, Error, Node, Result, Shipment, SshOptions};
+use crate::{Connection, Error, Method, Node, Result, Shipment, SshOptions};
 use larder_core::{Event, report};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,6 +28,8 @@ pub struct NodeReport {
     pub node: Node,
     /// What became of each image, if everything did what it should.
     pub outcome: Result<Vec<Delivered>>,
+    /// By which method, if anything had to be done.
+    pub method: Option<Method>,
     /// Bytes of blobs that went over the network, those of failed attempts included.
     pub sent: u64,
     /// How often it was tried.
@@ -112,9 +115,11 @@ impl Fleet {
     pub async fn deliver(&self, shipments: Vec<Arc<Shipment>>, options: &DeliverOptions) -> Vec<NodeReport> {
         let shipments = Arc::new(shipments);
         let shared = options.limit.map(|rate| Arc::new(Valve::new(rate)));
+        let packing = Arc::new(Packing::default());
         self.each(options.jobs, |fleet, node| {
-            let (shipments, options, shared) = (shipments.clone(), options.clone(), shared.clone());
-            async move { fleet.deliver_to(node, &shipments, &options, shared).await }
+            let (shipments, options) = (shipments.clone(), options.clone());
+            let (shared, packing) = (shared.clone(), packing.clone());
+            async move { fleet.deliver_to(node, &shipments, &options, shared, &packing).await }
         })
         .await
     }
@@ -125,6 +130,7 @@ impl Fleet {
         shipments: &[Arc<Shipment>],
         options: &DeliverOptions,
         shared: Option<Arc<Valve>>,
+        packing: &Packing,
     ) -> NodeReport {
         let started = Instant::now();
         let sent = Arc::new(AtomicU64::new(0));
@@ -139,12 +145,20 @@ impl Fleet {
         };
         let (mut attempts, mut fruitless) = (0, 0);
         let mut least_missing = u64::MAX;
+        let mut method = None;
         let outcome = loop {
             attempts += 1;
             let mut missing = u64::MAX;
             let attempt = async {
                 let connection = self.connect(&node).await?;
-                let attempt = Attempt { connection: &connection, shipments, options, flow: &flow };
+                let attempt = Attempt {
+                    connection: &connection,
+                    shipments,
+                    options,
+                    flow: &flow,
+                    owner: self.ssh.owner(),
+                    packing,
+                };
                 let ended = attempt.run(|bytes| {
                     missing = bytes;
                     (options.progress)(Event::NodeStarted { node: node.name().to_owned(), bytes });
@@ -154,7 +168,10 @@ impl Fleet {
                 ended
             };
             let error = match attempt.await {
-                Ok((_, delivered)) => break Ok(delivered),
+                Ok((by, delivered)) => {
+                    method = by;
+                    break Ok(delivered);
+                }
                 Err(error) => error,
             };
             fruitless = if missing < least_missing { 0 } else { fruitless + 1 };
@@ -168,7 +185,14 @@ impl Fleet {
             tokio::time::sleep(delay).await;
         };
         (options.progress)(Event::NodeFinished { node: node.name().to_owned() });
-        NodeReport { node, outcome, sent: sent.load(Ordering::Relaxed), attempts, elapsed: started.elapsed() }
+        NodeReport {
+            node,
+            outcome,
+            method,
+            sent: sent.load(Ordering::Relaxed),
+            attempts,
+            elapsed: started.elapsed(),
+        }
     }
 }
 

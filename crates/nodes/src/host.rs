@@ -2,7 +2,8 @@
 
 use crate::archive::Archive;
 use crate::connection::Output;
-use crate::{Connection, Error, Result};
+use crate::session::Session;
+use crate::{Connection, Error, Node, Result};
 use std::sync::Arc;
 
 /// What a program on a node reads.
@@ -35,7 +36,7 @@ impl Flow {
         (self.advanced)(bytes);
     }
 
-    fn price(&self, bytes: u64) -> std::time::Duration {
+    pub(crate) fn price(&self, bytes: u64) -> std::time::Duration {
         self.valves.iter().map(|valve| valve.price(bytes)).max().unwrap_or_default()
     }
 
@@ -49,9 +50,36 @@ impl Flow {
     }
 }
 
+/// A way to run programs on a node.
+#[derive(Clone, Copy)]
+pub(crate) enum Host<'a> {
+    /// Each by a call of ssh.
+    Ssh(&'a Connection),
+    /// By `larder-node`.
+    Agent(&'a Session<'a>),
+}
+
+impl Host<'_> {
+    /// Runs a program on the node, and feeds it.
+    pub(crate) async fn run(&self, argv: &[&str], input: Input<'_>) -> Result<Output> {
+        match self {
+            Self::Ssh(connection) => connection.run_with(argv, input).await,
+            Self::Agent(session) => session.run(argv, input).await,
+        }
+    }
+
+    /// The node.
+    pub(crate) fn node(&self) -> &Node {
+        match self {
+            Self::Ssh(connection) => connection.node(),
+            Self::Agent(session) => session.connection().node(),
+        }
+    }
+}
+
 impl Connection {
     /// Runs a program on the node, and feeds it.
-    pub(crate) async fn run_with(&self, argv: &[&str], input: Input<'_>) -> Result<Output> {
+    async fn run_with(&self, argv: &[&str], input: Input<'_>) -> Result<Output> {
         let (archive, flow) = match input {
             Input::Bytes(bytes) => return self.run(argv, bytes).await,
             Input::Archive(archive, flow) => (archive.clone(), flow.clone()),

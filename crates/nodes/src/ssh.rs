@@ -60,6 +60,12 @@ impl Ssh {
         &self.options
     }
 
+    /// A word that no other sender has.
+    pub(crate) fn owner(&self) -> &str {
+        let name = self.sockets.dir.path().file_name().and_then(|name| name.to_str());
+        name.unwrap_or(PREFIX)
+    }
+
     /// A path for the socket of a new connection.
     pub(crate) fn socket(&self) -> PathBuf {
         let number = self.sockets.next.fetch_add(1, Ordering::Relaxed);

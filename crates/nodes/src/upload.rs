@@ -51,7 +51,7 @@ impl Attempt<'_> {
 }
 
 fn write(archive: &Archive) -> Result<(File, Digest, u64)> {
-    let directory = std::path::Path::new("/var/tmp");
+    let directory = std::path::Path::new(crate::archive::SCRATCH);
     let mut file = tempfile::tempfile_in(directory).map_err(Error::file("write in", directory))?;
     let out = file.try_clone().map_err(Error::file("write in", directory))?;
     archive.write_to(out, &crate::host::Flow::free())?;

@@ -44,6 +44,10 @@ pub(crate) struct Args {
     #[arg(long, value_enum, value_name = "METHOD")]
     method: Option<Way>,
 
+    /// The larder-node to put on nodes [default: larder-node-ARCH in `node_binaries`, or beside larder]
+    #[arg(long, value_name = "FILE")]
+    node_binary: Option<PathBuf>,
+
     /// The namespace of containerd [default: that of the inventory, or k8s.io]
     #[arg(long, value_name = "NAME")]
     namespace: Option<String>,
@@ -90,7 +94,7 @@ Examples:
 
 const DOCUMENT: &str = "\
 JSON:
-  {\"nodes\": [{\"node\", \"address\", \"sent\", \"attempts\", \"elapsed\", and one of:
+  {\"nodes\": [{\"node\", \"address\", \"method\", \"sent\", \"attempts\", \"elapsed\", and one of:
     \"images\": [{\"image\", \"digest\", \"state\": \"present\" | \"delivered\" | \"missing\", \"missing_bytes\"}],
     \"failure\": {\"message\", \"kind\", \"hints\": []}}]}";
 
@@ -105,6 +109,11 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     };
     let options = DeliverOptions {
         method: args.method.map(Way::method),
+        programs: Arc::new(fleet::node_programs(
+            args.node_binary.clone(),
+            engine.config(),
+            args.method == Some(Way::Agent),
+        )),
         registry: None,
         attempts: args.retries,
         jobs: fleet::at_once(invocation),
@@ -141,11 +150,13 @@ pub(super) fn tell(report: &DeliverReport, invocation: &Invocation) -> Result<Ex
 }
 
 fn table(report: &DeliverReport) -> String {
-    let mut table = Table::new(&["NODE", "STATE", ">IMAGES", ">SENT", ">TIME", "ATTEMPTS"]);
+    let mut table = Table::new(&["NODE", "STATE", ">IMAGES", ">SENT", ">TIME", "METHOD", ">ATTEMPTS"]);
     for node in &report.nodes {
         let elapsed = took(Duration::from_millis(node.elapsed));
         let (state, images) = state(node);
-        table.row([node.node.clone(), state, images, size(node.sent), elapsed, node.attempts.to_string()]);
+        let method = node.method.map_or_else(|| "-".to_owned(), |method| method.to_string());
+        let attempts = node.attempts.to_string();
+        table.row([node.node.clone(), state, images, size(node.sent), elapsed, method, attempts]);
     }
     table.to_string()
 }

@@ -34,7 +34,7 @@ pub enum Source {
 }
 
 /// What bytes have to pay, and who is told of them.
-pub trait Toll {
+pub trait Toll: Sync {
     /// How long to wait before so many bytes may go.
     fn price(&self, bytes: u64) -> Duration;
 
