@@ -46,7 +46,9 @@ impl MirrorReport {
         let nodes = nodes.into_iter().map(|(node, outcome)| {
             let (name, address) = (node.name().to_owned(), node.address());
             match outcome {
-                Ok(Mirrored { files, notes }) => MirroredNode { node: name, address, files, notes, failure: None },
+                Ok(Mirrored { files, notes }) => {
+                    MirroredNode { node: name, address, files, notes, failure: None }
+                }
                 Err(error) => MirroredNode {
                     node: name,
                     address,

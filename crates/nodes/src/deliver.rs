@@ -11,7 +11,9 @@ use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
 use larder_core::{Classify as _, Digest, Kind};
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
+use tokio::sync::Semaphore;
 
 /// How images are delivered.
 #[derive(Clone)]
@@ -74,6 +76,10 @@ pub(crate) struct Attempt<'a> {
     /// Tells deliveries of the same sender apart from those of others.
     pub(crate) owner: &'a str,
     pub(crate) packing: &'a Packing,
+    /// Who may send now.
+    pub(crate) slots: &'a Semaphore,
+    /// Set when what arrives is kept on the node, whatever happens.
+    pub(crate) keeps: &'a AtomicBool,
 }
 
 /// What a node lacks of one shipment.
@@ -93,12 +99,12 @@ impl Attempt<'_> {
         let Some(runtime) = facts.runtime else {
             return Err(Error::NoRuntime { node: node.name().into(), looked: facts.absent.join("; ") });
         };
-        self.connection.set_become_root(!facts.root);
         let lacks = self.lacks(&facts, runtime)?;
         let missing: u64 = lacks.iter().map(|lack| lack.bytes).sum();
         started(missing);
         let mut method = None;
         if !self.options.dry_run && lacks.iter().any(|lack| !lack.is_whole()) {
+            let _slot = self.slots.acquire().await;
             let facts = self.check_room(missing).await?;
             method = Some(self.bring(&facts, runtime, &lacks).await?);
         }
@@ -127,6 +133,7 @@ impl Attempt<'_> {
                     hint: "use another --method",
                 });
             }
+            self.keeps.store(true, Ordering::Relaxed);
             self.pull_by_containerd(facts, lacks).await?;
             return Ok(Method::Tunnel);
         }
@@ -134,6 +141,7 @@ impl Attempt<'_> {
             None | Some(Method::Agent) => self.session(facts).await?,
             Some(_) => None,
         };
+        self.keeps.store(session.is_some(), Ordering::Relaxed);
         let host = session.as_ref().map_or(Host::Ssh(self.connection), Host::Agent);
         match runtime {
             Runtime::Containerd => self.fill_containerd(host, facts, lacks).await?,

@@ -9,7 +9,7 @@ use crate::ssh::Ssh;
 use crate::{Connection, Error, Method, Node, Result, Shipment, SshOptions};
 use larder_core::{Event, report};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -38,6 +38,10 @@ pub struct NodeReport {
     pub elapsed: Duration,
 }
 
+/// Nodes that are asked at the same time, however few may be sent to: those that do not answer hold up nobody.
+const ASKED: usize = 64;
+/// So many bytes that arrived and stay are progress.
+const STRIDE: u64 = 64 << 10;
 /// The first pause between attempts, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -115,11 +119,11 @@ impl Fleet {
     pub async fn deliver(&self, shipments: Vec<Arc<Shipment>>, options: &DeliverOptions) -> Vec<NodeReport> {
         let shipments = Arc::new(shipments);
         let shared = options.limit.map(|rate| Arc::new(Valve::new(rate)));
-        let packing = Arc::new(Packing::default());
-        self.each(options.jobs, |fleet, node| {
+        let common = Arc::new((Packing::default(), Semaphore::new(options.jobs.max(1))));
+        self.each(ASKED.max(options.jobs), |fleet, node| {
             let (shipments, options) = (shipments.clone(), options.clone());
-            let (shared, packing) = (shared.clone(), packing.clone());
-            async move { fleet.deliver_to(node, &shipments, &options, shared, &packing).await }
+            let (shared, common) = (shared.clone(), common.clone());
+            async move { fleet.deliver_to(node, &shipments, &options, shared, &common).await }
         })
         .await
     }
@@ -130,7 +134,7 @@ impl Fleet {
         shipments: &[Arc<Shipment>],
         options: &DeliverOptions,
         shared: Option<Arc<Valve>>,
-        packing: &Packing,
+        (packing, slots): &(Packing, Semaphore),
     ) -> NodeReport {
         let started = Instant::now();
         let sent = Arc::new(AtomicU64::new(0));
@@ -149,6 +153,7 @@ impl Fleet {
         let outcome = loop {
             attempts += 1;
             let mut missing = u64::MAX;
+            let (keeps, before) = (AtomicBool::new(false), sent.load(Ordering::Relaxed));
             let attempt = async {
                 let connection = self.connect(&node).await?;
                 let attempt = Attempt {
@@ -158,6 +163,8 @@ impl Fleet {
                     flow: &flow,
                     owner: self.ssh.owner(),
                     packing,
+                    slots,
+                    keeps: &keeps,
                 };
                 let ended = attempt.run(|bytes| {
                     missing = bytes;
@@ -174,9 +181,11 @@ impl Fleet {
                 }
                 Err(error) => error,
             };
-            fruitless = if missing < least_missing { 0 } else { fruitless + 1 };
+            let stayed = sent.load(Ordering::Relaxed) - before;
+            let progressed = missing < least_missing || (keeps.load(Ordering::Relaxed) && stayed >= STRIDE);
+            fruitless = if progressed { 0 } else { fruitless + 1 };
             least_missing = least_missing.min(missing);
-            if !may_pass(&error) || fruitless + 1 >= options.attempts {
+            if !may_pass(&error) || fruitless >= options.attempts {
                 break Err(error);
             }
             let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);

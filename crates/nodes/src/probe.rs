@@ -25,6 +25,8 @@ pub struct Facts {
     pub kernel: String,
     /// Whether programs run as root there.
     pub root: bool,
+    /// Whether they do so by `sudo`.
+    pub sudo: bool,
     /// What runs containers there.
     pub runtime: Option<Runtime>,
     /// Its version.
@@ -83,8 +85,8 @@ fn nullable<'de, T: serde::Deserialize<'de>, D: serde::Deserializer<'de>>(
 }
 
 /// Runs the script with the rights of root where the user may take them, else with those there are.
-const AS_ROOT: &str = "if [ \"$(id -u)\" != 0 ] && sudo -n true 2>/dev/null; then exec sudo -n sh -s -- \"$@\"; \
-                       else exec sh -s -- \"$@\"; fi";
+const AS_ROOT: &str = "me=$(id -u); if [ \"$me\" != 0 ] && sudo -n true 2>/dev/null; \
+                       then exec sudo -n sh -s -- \"$me\" \"$@\"; else exec sh -s -- \"$me\" \"$@\"; fi";
 
 impl Facts {
     /// Asks a node.
@@ -104,6 +106,7 @@ impl Facts {
         let answer = connection.run(&argv, SCRIPT.as_bytes()).await?;
         let answer = answer.success(node.name(), "the probe")?;
         let facts = Self::parse(&String::from_utf8_lossy(&answer), node.name())?;
+        connection.set_become_root(facts.sudo);
         Ok(facts)
     }
 
@@ -123,7 +126,11 @@ impl Facts {
             let mut word = || words.next().unwrap_or_default();
             match key {
                 "end" => return Ok(facts),
-                "uid" => facts.root = value == "0",
+                "login" => facts.sudo = value != "0",
+                "uid" => {
+                    facts.root = value == "0";
+                    facts.sudo &= facts.root;
+                }
                 "architecture" => facts.architecture = architecture(value).to_owned(),
                 "kernel" => value.clone_into(&mut facts.kernel),
                 "version" if facts.version.is_empty() => value.clone_into(&mut facts.version),
@@ -179,7 +186,7 @@ fn architecture(machine: &str) -> &str {
 mod tests {
     use super::*;
 
-    const ANSWER: &str = "Welcome!\nlarder-probe 1\nuid 0\narchitecture x86_64\n\
+    const ANSWER: &str = "Welcome!\nlarder-probe 1\nlogin 1000\nuid 0\narchitecture x86_64\n\
         room spool 100 4096 7 /var/lib/larder node\nhas tar\nruntime containerd /run/c d.sock\n\
         image docker.io/library/a:1 application/vnd.oci.image.index.v1+json \
         sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\
@@ -188,7 +195,7 @@ mod tests {
     #[test]
     fn answers_are_understood_whole_or_not_at_all() {
         let facts = Facts::parse(&format!("{ANSWER}end\n"), "n").unwrap();
-        assert!(facts.root && facts.architecture == "amd64" && facts.socket == "/run/c d.sock");
+        assert!(facts.root && facts.sudo && facts.architecture == "amd64" && facts.socket == "/run/c d.sock");
         assert_eq!(facts.rooms["spool"].bytes, 409_600);
         assert_eq!(facts.rooms["spool"].directory, "/var/lib/larder node");
         assert_eq!((facts.images.len(), facts.blobs.len()), (1, 1));

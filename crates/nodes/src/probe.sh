@@ -1,10 +1,10 @@
 # Says what this machine is and has. Changes nothing.
-# Arguments: brief|full  directory  auto|containerd|docker  socket or -  namespace
+# Arguments: who logged in (a number)  brief|full  directory  auto|containerd|docker  socket or -  namespace
 set -u
 LC_ALL=C
 PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 export LC_ALL PATH
-mode=$1 directory=$2 choice=$3 socket=$4 namespace=$5
+login=$1 mode=$2 directory=$3 choice=$4 socket=$5 namespace=$6
 csocket=/run/containerd/containerd.sock
 dsocket=/var/run/docker.sock
 if [ "$socket" != - ]; then
@@ -23,6 +23,7 @@ room() {
     [ $# -eq 5 ] && printf 'room %s %s %s %s %s\n' "$1" "$3" "$4" "$5" "$2"
 }
 echo larder-probe 1
+printf 'login %s\n' "$login"
 printf 'uid %s\n' "$(id -u)"
 printf 'architecture %s\n' "$(uname -m)"
 room spool "$directory"

@@ -1,8 +1,7 @@
 //! A session with `larder-node` on a node, over one connection.
 
 use crate::agent::{
-    self, Agent, AgentError, Entry, Hello, Order, Packed, Parcel, Presence, Programs, Source, Stdin,
-    Toll,
+    self, Agent, AgentError, Entry, Hello, Order, Packed, Parcel, Presence, Programs, Source, Stdin, Toll,
 };
 use crate::archive::{Archive, Content, inflate};
 use crate::connection::Output;

@@ -23,6 +23,7 @@ fn outcome(home: &Home, fleet: &Fleet, args: &[&str]) -> Outcome {
 /// A small image that containerd and Docker take.
 fn image(seed: u64) -> Image {
     let mut random = larder_testkit::Random::new(seed);
-    let layer = |random: &mut _| larder_testkit::Layer::tree(random, 5, 200_000, larder_core::Compression::Gzip);
+    let layer =
+        |random: &mut _| larder_testkit::Layer::tree(random, 5, 200_000, larder_core::Compression::Gzip);
     ImageBuilder::new(seed).layer(layer(&mut random)).layer(layer(&mut random)).build()
 }

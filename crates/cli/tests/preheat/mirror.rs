@@ -54,9 +54,7 @@ fn containerd_pulls_through_larder_and_from_the_upstream_when_larder_is_gone() {
     image(1).push(&registry, "shop/web", Some("1"));
     image(2).push(&registry, "shop/db", Some("1"));
     let upstream = Link::from_address(node.sender_address(), registry.address()).unwrap();
-    let server = home
-        .serve(["--upstream", &format!("shop.example=http://{}", registry.host())])
-        .unwrap();
+    let server = home.serve(["--upstream", &format!("shop.example=http://{}", registry.host())]).unwrap();
     let larder = Link::from_address(node.sender_address(), server.address()).unwrap();
     // By hand: where the upstream of this name is. larder keeps that, and comes before it.
     let own = format!("server = \"http://{}\"\n", upstream.address());
@@ -88,7 +86,10 @@ fn containerd_pulls_through_larder_and_from_the_upstream_when_larder_is_gone() {
     assert_eq!(changes(&report, 0), [(path, "restored".to_owned())]);
     assert_eq!(files(node, "/etc/containerd"), before);
     assert!(!node.file("/var/lib/larder-node/mirror").exists());
-    assert!(notes(&run(&home, &fleet, 0, &["nodes", "mirror", "--node", "all", "--undo"]), 0).contains("no mirror"));
+    assert!(
+        notes(&run(&home, &fleet, 0, &["nodes", "mirror", "--node", "all", "--undo"]), 0)
+            .contains("no mirror")
+    );
 }
 
 #[test]
@@ -130,7 +131,8 @@ fn containerd_is_told_to_read_the_directory_and_what_others_changed_is_kept() {
     let report = run(&home, &fleet, 0, &["nodes", "mirror", "--node", "worker-1", "--undo"]);
     assert!(notes(&report, 0).contains("/var/lib/larder-node/mirror/kept/"), "{report}");
     assert_eq!(files(node, "/etc/containerd"), before);
-    let kept = std::fs::read_dir(node.file("/var/lib/larder-node/mirror/kept")).unwrap().next().unwrap().unwrap();
+    let kept =
+        std::fs::read_dir(node.file("/var/lib/larder-node/mirror/kept")).unwrap().next().unwrap().unwrap();
     assert_eq!(std::fs::read_to_string(kept.path()).unwrap(), "# by hand\n");
 }
 
@@ -142,7 +144,16 @@ fn an_interrupted_change_is_undone() {
     write(node, &format!("{CERTS}/quay.io/hosts.toml"), "# mine\n", 0o644);
     let before = files(node, "/etc/containerd");
     // The second file cannot be put in its place: where its directory should be is a file.
-    let args = ["nodes", "mirror", "--node", "all", "--registry", "http://10.9.9.9:5000", "--for", "quay.io,ghcr.io"];
+    let args = [
+        "nodes",
+        "mirror",
+        "--node",
+        "all",
+        "--registry",
+        "http://10.9.9.9:5000",
+        "--for",
+        "quay.io,ghcr.io",
+    ];
     std::fs::write(node.file(format!("{CERTS}/ghcr.io")), "in the way").unwrap();
     let failed = outcome(&home, &fleet, &args);
     assert_ne!(failed.code(), Some(0), "{}", failed.describe());
