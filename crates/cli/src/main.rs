@@ -8,6 +8,7 @@ mod fleet;
 mod invocation;
 mod journal;
 mod problem;
+mod recipe;
 mod settings;
 mod sources;
 mod table;

@@ -3,7 +3,7 @@
 use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::{Context as _, Result};
-use larder_engine::discovery::chart::{Capabilities, KubeVersion, Overrides};
+use larder_engine::discovery::chart::{self, Capabilities, Chart, KubeVersion, Overrides};
 use larder_engine::discovery::manifest::Rules;
 use larder_engine::{Input, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by};
 use std::collections::HashMap;
@@ -248,6 +248,18 @@ impl OwnRules {
     fn words(&self) -> Vec<String> {
         self.rules.iter().map(|path| format!("--rules={}", path.display())).collect()
     }
+}
+
+/// Brings a chart, and loads it.
+pub(crate) fn chart(word: &str, rendering: &Rendering, invocation: &Invocation) -> Result<Chart> {
+    let source = rendering.source(word)?;
+    let limits = chart::Limits::default();
+    let chart = match bring(std::slice::from_ref(&source), invocation)?.first() {
+        Some(Input::Archive { name, bytes }) => Chart::load_archive(name, bytes, &limits),
+        Some(Input::Path(path)) => Chart::load(path, &limits),
+        _ => return Err(Usage::new("a chart cannot be read from standard input").into()),
+    };
+    Ok(chart.map_err(larder_engine::Error::from)?)
 }
 
 /// Brings what the sources are made of. A store is opened only where something has to be fetched.

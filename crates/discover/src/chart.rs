@@ -5,6 +5,7 @@
 //!
 //! A chart holds values that are shared by reference, so it stays in the thread that loaded it; what rendering gives can be sent.
 
+mod acceptance;
 mod archive;
 mod capabilities;
 mod coalesce;
@@ -33,7 +34,7 @@ mod values;
 mod version;
 
 pub use capabilities::{API_VERSIONS, Capabilities, HELM_VERSION, KUBE_VERSION, KubeVersion};
-pub use diagnostic::{Diagnostic, Severity};
+pub use diagnostic::{Diagnostic, Remedy, Severity};
 pub use document::{Document, Hook};
 pub use file::File;
 pub use limits::Limits;

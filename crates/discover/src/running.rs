@@ -4,7 +4,9 @@
 //! told to run.
 
 mod kubeconfig;
+mod plugin;
 mod scan;
 
-pub use kubeconfig::{Fault, Kubeconfig};
+pub use kubeconfig::{Fault, Kubeconfig, RunPlugin};
+pub use plugin::Plugin;
 pub use scan::{Problem, Running, RunningOptions, scan};

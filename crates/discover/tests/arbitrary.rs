@@ -102,7 +102,7 @@ proptest! {
         let _ = KubeVersion::parse(&text);
         let _ = Release::parse(&text);
         if let Ok(file) = Kubeconfig::read(text.as_bytes(), Path::new("/nonexistent")) {
-            let _ = file.access(None);
+            let _ = file.access(None, &|_| Err("none is run".into()));
         }
     }
 

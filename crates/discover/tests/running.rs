@@ -78,7 +78,8 @@ fn answers() -> Answers {
 }
 
 fn client(kubeconfig: &str) -> Result<ApiServer> {
-    let (_, access) = Kubeconfig::read(kubeconfig.as_bytes(), Path::new("/"))?.access(None)?;
+    let (_, access) = Kubeconfig::read(kubeconfig.as_bytes(), Path::new("/"))?
+        .access(None, &|_| Err("none is run".into()))?;
     let config = Config { attempts: 1, connect_timeout: Duration::from_secs(5), ..Config::default() };
     Ok(ApiServer::new(&access, config)?)
 }

@@ -26,6 +26,7 @@ mod mirror;
 mod misfit;
 mod mount;
 mod place;
+mod plugin;
 mod pull;
 mod push;
 mod quantity;

@@ -228,7 +228,7 @@ impl Engine {
         (brought, failures)
     }
 
-    /// What a running cluster asks for. Only read.
+    /// What a running cluster asks for. Only read. Where the kubeconfig names a program for credentials, it is run, once.
     ///
     /// # Errors
     /// A kubeconfig that cannot be used, and a server that cannot be reached or says nothing of itself. What it refuses
@@ -247,7 +247,8 @@ impl Engine {
             source,
         })?;
         let directory = kubeconfig.parent().unwrap_or(Path::new("."));
-        let read = Kubeconfig::read(&bytes, directory).and_then(|file| file.access(context));
+        let run = |plugin: &running::Plugin| crate::plugin::run(plugin, PLUGIN_LIMIT);
+        let read = Kubeconfig::read(&bytes, directory).and_then(|file| file.access(context, &run));
         let (context, access) = read.map_err(|fault| unusable(fault.to_string()))?;
         let label = format!("kubeconfig:{context}");
         let failed = |source| Error::Remote { action: format!("cannot read the cluster {context}"), source };
@@ -403,6 +404,8 @@ const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 /// Larger charts are not charts.
 const CHART_LIMIT: u64 = 64 << 20;
 /// The largest public repositories have some 20 MB.
+/// How long a program may take for credentials; some ask a server elsewhere.
+const PLUGIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 const INDEX_LIMIT: u64 = 256 << 20;
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use crate::node::{At, Branch, Invocation, Many, Node, Pipe, Source, Span, Tree};
 use crate::parser;
 use crate::print;
 use crate::random::Random;
-use crate::run::{Diagnostic, Limits, Output, RunOptions};
+use crate::run::{Cause, Diagnostic, Limits, Output, RunOptions};
 use crate::stack::Stack;
 use crate::templates::{Overlay, Templates};
 use crate::text::Text;
@@ -339,7 +339,7 @@ impl<'a> Evaluator<'a> {
             let name = crate::quote::quote(call.name.as_bytes());
             let message = format!("template {name} not defined");
             if self.options.tolerant {
-                self.diagnostics.push(Diagnostic { message, template: String::new(), line: 0 });
+                self.note(message, Cause::Undefined);
                 self.locate(frame);
                 return Ok(());
             }

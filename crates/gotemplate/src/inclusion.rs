@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::evaluator::{Evaluated, Evaluator, Seen};
 use crate::function::{Fault, Run};
 use crate::quote;
-use crate::run::Diagnostic;
+use crate::run::{Cause, Diagnostic};
 use crate::text::Text;
 use crate::value::Value;
 
@@ -15,10 +15,11 @@ impl Run for Evaluator<'_> {
     fn include(&mut self, name: &str, data: &Value) -> Result<Text, Fault> {
         let Some(tree) = self.tree(name.as_bytes()) else {
             let error = Error::Unknown { name: name.to_owned() };
-            return match self.tolerate(&error.to_string()) {
-                Some(_) => Ok(Text::from("")),
-                None => Err(error.into()),
-            };
+            if !self.options.tolerant {
+                return Err(error.into());
+            }
+            self.note(error.to_string(), Cause::Undefined);
+            return Ok(Text::from(""));
         };
         match self.included.get_mut(name.as_bytes()) {
             Some(count) if *count > self.options.limits.include_depth => {
@@ -99,12 +100,17 @@ impl Run for Evaluator<'_> {
         if !self.options.tolerant {
             return None;
         }
-        self.diagnostics.push(Diagnostic { message: message.to_owned(), template: String::new(), line: 0 });
+        self.note(message.to_owned(), Cause::Refused);
         Some(Value::from(""))
     }
 }
 
 impl Evaluator<'_> {
+    /// Notes what was passed over; where it was is added by who knows.
+    pub(crate) fn note(&mut self, message: String, cause: Cause) {
+        self.diagnostics.push(Diagnostic { message, template: String::new(), line: 0, cause });
+    }
+
     /// What `run` appends to the output, taken from it again.
     fn captured(&mut self, run: impl FnOnce(&mut Self) -> Evaluated<()>) -> Result<Vec<u8>, Fault> {
         let outer = std::mem::take(&mut self.out);
@@ -121,14 +127,9 @@ impl Evaluator<'_> {
 pub(crate) fn without_no_value(text: Vec<u8>) -> Vec<u8> {
     let mut from = 0;
     let mut out = Vec::new();
-    let mut search = 0;
-    while let Some(at) = text[search..].iter().position(|byte| *byte == b'<').map(|at| search + at) {
-        search = at + 1;
-        if text[at..].starts_with(NO_VALUE) {
-            out.extend_from_slice(&text[from..at]);
-            from = at + NO_VALUE.len();
-            search = from;
-        }
+    for at in memchr::memmem::find_iter(&text, NO_VALUE) {
+        out.extend_from_slice(&text[from..at]);
+        from = at + NO_VALUE.len();
     }
     if from == 0 {
         return text;

@@ -53,7 +53,7 @@ pub mod yaml;
 
 pub use error::{Error, Place};
 pub use function::{Arguments, Fault, Function, Parameter, Run};
-pub use run::{Diagnostic, Limits, Lookup, Output, RunOptions};
+pub use run::{Cause, Diagnostic, Limits, Lookup, Output, RunOptions};
 pub use table::{Table, go, helm};
 pub use templates::Templates;
 pub use text::Text;

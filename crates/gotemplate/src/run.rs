@@ -55,6 +55,17 @@ pub struct Diagnostic {
     pub template: String,
     /// 1-based.
     pub line: u32,
+    /// Why it would have ended.
+    pub cause: Cause,
+}
+
+/// What ends a run that is not tolerant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// `required` or `fail`: the template does not like its values.
+    Refused,
+    /// A template that nobody defines.
+    Undefined,
 }
 
 impl Default for Limits {

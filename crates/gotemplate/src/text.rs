@@ -16,7 +16,8 @@ impl Text {
 
     /// The text, with U+FFFD where bytes are not UTF-8.
     pub fn to_str(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.0)
+        // Several times as fast where nothing is wrong.
+        std::str::from_utf8(&self.0).map_or_else(|_| String::from_utf8_lossy(&self.0), Cow::Borrowed)
     }
 
     /// Whether there are no bytes.

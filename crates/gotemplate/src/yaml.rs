@@ -6,12 +6,14 @@
 //!   remain: NEL, LS and PS are no line breaks; directives, names of anchors and escapes that go-yaml refuses are read; it is an
 //!   error where go-yaml stops before the error, since the first document seems to be at its end.
 
+mod block;
 mod builder;
 mod conversion;
 mod documents;
 mod emitter;
 mod error;
 mod float;
+mod inline;
 mod key_order;
 mod node;
 mod number;
@@ -21,7 +23,7 @@ mod scalar;
 mod timestamp;
 mod writer;
 
-pub use conversion::{parse, parse_with, to_text, to_value};
+pub use conversion::{check, parse, parse_with, to_text, to_value};
 pub use documents::{Documents, Limits, documents};
 pub use emitter::emit;
 pub use error::Error;

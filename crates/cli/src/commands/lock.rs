@@ -5,11 +5,15 @@ use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::{self, Invocation};
 use crate::problem::{Problem, Usage};
+use crate::recipe;
 use crate::sources::Reading;
 use crate::words::count;
 use anyhow::{Context as _, Result};
 use larder_core::{Kind, Platform, Selection};
 use larder_engine::{Discovery, Failure, Lock, LockDifference, LockReport, Sureness};
+use std::fs::{File, Permissions};
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 /// Pin every image that is asked for to its digest, in a file
@@ -20,7 +24,7 @@ use std::path::{Path, PathBuf};
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
 pub(crate) struct Args {
     /// Files, directories, charts, as for `larder discover`; with --check those that the lock file names
-    #[arg(value_name = "SOURCE", required_unless_present_any = ["check", "diff"])]
+    #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
 
     /// The lock file; - is standard output
@@ -73,12 +77,18 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     if let (Some(old), true) = (&args.diff, args.sources.is_empty()) {
         return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), true, invocation);
     }
+    if args.sources.is_empty() {
+        return Err(Usage::new("there is nothing to pin")
+            .hint("name the sources: larder lock SOURCE…")
+            .hint("larder lock --check compares the lock file with its sources, --diff OLD with an older one")
+            .into());
+    }
     let options = args.reading.survey_options()?;
     let discovery =
         discover::discover(&args.sources, &args.reading.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.unwrap_or(Confidence::Likely);
     let old = args.diff.as_deref().map(Lock::read).transpose()?;
-    let words = words(&args.sources, &args.reading, confidence);
+    let words = recipe::seen_from(&args.file, words(&args.sources, &args.reading, confidence))?;
     let report = resolve(&discovery, confidence.into(), args.platforms.clone(), words, invocation)?;
     if let Some(old) = old {
         let mut difference = report.lock.difference(&old);
@@ -187,13 +197,17 @@ fn complain(report: &LockReport, invocation: &Invocation) -> Exit {
 /// The old file or the new one, whatever happens.
 fn write(path: &Path, lock: &Lock) -> Result<()> {
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
-    let written = std::fs::write(&temporary, lock.to_yaml()).and_then(|()| std::fs::rename(&temporary, path));
-    if written.is_err() {
-        let _ = std::fs::remove_file(&temporary);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
+    let written = || -> std::io::Result<()> {
+        // As readable as any file that is made here; it holds no secret.
+        let mode = Permissions::from_mode(0o666);
+        let mut file =
+            tempfile::Builder::new().prefix(".larder-lock").permissions(mode).tempfile_in(directory)?;
+        file.write_all(lock.to_yaml().as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        File::open(directory)?.sync_all()
+    };
+    written().with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
@@ -208,7 +222,7 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
         .into());
     }
     let again = match args.sources.is_empty() {
-        true => Again::parse(&lock.sources, &args.file)?,
+        true => Again::parse(&recipe::seen_from_here(&args.file, &lock.sources), &args.file)?,
         false => Again { sources: args.sources.clone(), reading: args.reading.clone(), confidence: None },
     };
     let options = again.reading.survey_options()?;

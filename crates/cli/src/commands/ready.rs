@@ -3,7 +3,7 @@
 use crate::commands::discover::{self, Confidence};
 use crate::exit::Exit;
 use crate::invocation::Invocation;
-use crate::problem::Problem;
+use crate::problem::{Problem, Usage};
 use crate::sources::Reading;
 use crate::words::count;
 use anyhow::Result;
@@ -19,7 +19,7 @@ use std::path::PathBuf;
 #[command(after_help = EXAMPLES, after_long_help = format!("{EXAMPLES}\n\n{DOCUMENT}"), disable_version_flag = true)]
 pub(crate) struct Args {
     /// Files, directories, charts, as for `larder discover`
-    #[arg(value_name = "SOURCE", required_unless_present = "lock")]
+    #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
 
     /// Also the images of this lock file, at their digests
@@ -59,6 +59,12 @@ struct Answer {
 }
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    if args.sources.is_empty() && args.lock.is_none() {
+        return Err(Usage::new("there is nothing to look for")
+            .hint("name the sources: larder ready SOURCE…")
+            .hint("or a lock file: larder ready --lock larder.lock")
+            .into());
+    }
     let mut needed: Vec<Needed> = Vec::new();
     let mut platforms = args.platforms.clone();
     if let Some(path) = &args.lock {

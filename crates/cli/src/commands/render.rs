@@ -4,8 +4,7 @@ use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::sources::{self, Rendering};
 use anyhow::Result;
-use larder_engine::Input;
-use larder_engine::discovery::chart::{Chart, Limits, Print, RenderOptions, Severity};
+use larder_engine::discovery::chart::{Print, RenderOptions, Severity};
 
 /// Render a chart as `helm template` does
 ///
@@ -78,15 +77,7 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let source = args.rendering.source(&args.chart)?;
-    let inputs = sources::bring(&[source], invocation)?;
-    let limits = Limits::default();
-    let chart = match inputs.first() {
-        Some(Input::Archive { name, bytes }) => Chart::load_archive(name, bytes, &limits),
-        Some(Input::Path(path)) => Chart::load(path, &limits),
-        _ => return Err(crate::problem::Usage::new("a chart cannot be read from standard input").into()),
-    };
-    let chart = chart.map_err(larder_engine::Error::from)?;
+    let chart = sources::chart(&args.chart, &args.rendering, invocation)?;
     let options = RenderOptions {
         release: args.name.clone(),
         namespace: args.rendering.namespace().to_owned(),

@@ -6,10 +6,10 @@ use crate::problem::{Problem, Usage};
 use crate::sources::{self, OwnRules, Rendering};
 use crate::words::count;
 use anyhow::Result;
+use larder_engine::Proof;
 use larder_engine::discovery::Mirror;
-use larder_engine::discovery::chart::{Chart, Limits, RenderOptions};
+use larder_engine::discovery::chart::RenderOptions;
 use larder_engine::discovery::manifest::Scanner;
-use larder_engine::{Input, Proof};
 
 /// Print the values that make every image of a chart come from a mirror
 ///
@@ -63,14 +63,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         let wrong = Usage::new(format!("{:?} is not HOST[:PORT][/PATH]", args.mirror));
         return Err(wrong.hint("--mirror registry.internal:5000").into());
     }
-    let source = args.rendering.source(&args.chart)?;
-    let inputs = sources::bring(&[source], invocation)?;
-    let chart = match inputs.first() {
-        Some(Input::Archive { name, bytes }) => Chart::load_archive(name, bytes, &Limits::default()),
-        Some(Input::Path(path)) => Chart::load(path, &Limits::default()),
-        _ => return Err(Usage::new("a chart cannot be read from standard input").into()),
-    };
-    let chart = chart.map_err(larder_engine::Error::from)?;
+    let chart = sources::chart(&args.chart, &args.rendering, invocation)?;
     let survey = args.rendering.survey_options(&args.own_rules)?;
     let options = RenderOptions {
         namespace: survey.namespace.clone(),

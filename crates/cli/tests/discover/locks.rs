@@ -130,6 +130,37 @@ fn a_lock_file_is_checked_as_it_was_made() {
 }
 
 #[test]
+fn a_lock_file_is_checked_from_wherever_one_is() {
+    let (registry, home, ..) = world();
+    let web = registry.reference("shop/web:1").to_string();
+    for directory in ["apps/m", "locks", "else"] {
+        std::fs::create_dir_all(home.path().join(directory)).unwrap();
+    }
+    home.write("apps/m/pod.yaml", pod(&[&web])).unwrap();
+    home.write("rules.yaml", "rules: []\n").unwrap();
+    let sources = ["apps/m", "--rules", "rules.yaml", "--file", "locks/larder.lock"];
+    home.run([&["lock"][..], &sources].concat()).ends(0);
+    let written = std::fs::read_to_string(home.path().join("locks/larder.lock")).unwrap();
+    assert!(written.contains("- ../apps/m\n") && written.contains("--rules=../rules.yaml"), "{written}");
+    for (directory, file) in
+        [("", "locks/larder.lock"), ("locks", "larder.lock"), ("else", "../locks/larder.lock")]
+    {
+        let check =
+            home.larder(["lock", "--check", "--file", file]).directory(&home.path().join(directory)).run();
+        assert_eq!(check.ends(0).stdout, "no difference\n", "{directory}");
+    }
+}
+
+#[test]
+fn who_names_nothing_is_told_what_there_is_to_name() {
+    let (_registry, home, ..) = world();
+    let lock = home.run(["lock"]).ends(2);
+    assert!(lock.stderr.contains("--check") && lock.stderr.contains("--diff"), "{}", lock.stderr);
+    let ready = home.run(["ready"]).ends(2);
+    assert!(ready.stderr.contains("--lock"), "{}", ready.stderr);
+}
+
+#[test]
 fn words_of_a_lock_file_that_are_no_arguments_are_named() {
     let (_registry, home, ..) = world();
     home.write("larder.lock", "version: 1\nplatforms: []\nsources: [a.yaml, --home=/x]\nimages: []\n")

@@ -13,6 +13,19 @@ pub struct Diagnostic {
     pub line: Option<u32>,
     /// What is wrong, in Helm's words where Helm has some.
     pub message: String,
+    /// What mends it.
+    pub remedy: Remedy,
+}
+
+/// What mends what a [`Diagnostic`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Remedy {
+    /// Other values.
+    Values,
+    /// Another version of Kubernetes.
+    KubeVersion,
+    /// A change to the chart.
+    Chart,
 }
 
 /// How bad a [`Diagnostic`] is.
@@ -26,7 +39,13 @@ pub enum Severity {
 
 impl Diagnostic {
     pub(crate) fn warning(place: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { severity: Severity::Warning, place: place.into(), line: None, message: message.into() }
+        Self {
+            severity: Severity::Warning,
+            place: place.into(),
+            line: None,
+            message: message.into(),
+            remedy: Remedy::Chart,
+        }
     }
 
     pub(crate) fn error(place: impl Into<String>, message: impl Into<String>) -> Self {

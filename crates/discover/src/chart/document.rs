@@ -119,7 +119,7 @@ impl Head {
             Some(node) => node.map_err(converting)?,
         };
         // All of it must be something that JSON has.
-        yaml::to_value(&node).map_err(converting)?;
+        yaml::check(&node).map_err(converting)?;
         let mut head = Self::default();
         head.fill(&node).map_err(|error| {
             let line = if let Error::Field { line, .. } = error { line } else { 1 };

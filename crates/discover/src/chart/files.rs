@@ -89,23 +89,19 @@ impl Object for Files {
     }
 
     fn print(&self) -> String {
+        let decimals: Vec<String> = (0..=u8::MAX).map(|byte| format!("{byte} ")).collect();
         let mut text = String::from("map[");
         for (at, (name, content)) in self.0.iter().enumerate() {
             text.push_str(if at > 0 { " " } else { "" });
             text.push_str(name);
             text.push_str(":[");
-            for (at, byte) in content.as_bytes().iter().enumerate() {
-                // Megabytes are printed where a template prints dot.
-                let digits = [b'0' + byte / 100, b'0' + byte / 10 % 10, b'0' + byte % 10];
-                let skip = if *byte >= 100 {
-                    0
-                } else if *byte >= 10 {
-                    1
-                } else {
-                    2
-                };
-                text.push_str(if at > 0 { " " } else { "" });
-                text.extend(digits[skip..].iter().map(|digit| char::from(*digit)));
+            // Megabytes are printed where a template prints dot.
+            text.reserve(content.len() * 4 + 1);
+            for byte in content.as_bytes() {
+                text.push_str(&decimals[usize::from(*byte)]);
+            }
+            if !content.is_empty() {
+                text.pop();
             }
             text.push(']');
         }

@@ -3,7 +3,7 @@
 use super::capabilities::Capabilities;
 use super::coalesce::coalesce_values;
 use super::dependencies;
-use super::diagnostic::{Diagnostic, Severity};
+use super::diagnostic::{Diagnostic, Remedy, Severity};
 use super::document::{self, Document};
 use super::failure;
 use super::file::File;
@@ -14,7 +14,7 @@ use super::values::table;
 use super::version;
 use super::{Chart, path_of};
 use crate::error::{Error, Result, how_to_get};
-use larder_gotemplate::{Element, Limits as TemplateLimits, Map, RunOptions, Templates, Value};
+use larder_gotemplate::{Cause, Element, Limits as TemplateLimits, Map, RunOptions, Templates, Value};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -125,7 +125,7 @@ impl Rendering<'_, '_> {
         if !self.options.skip_schema {
             let details = schema::validate(&root, &values, &mut self.rendered.diagnostics);
             if !details.is_empty() {
-                self.pass_over(root.name().to_owned(), None, Error::Schema { details })?;
+                self.pass_over(root.name().to_owned(), None, Error::Schema { details }, Remedy::Values)?;
             }
         }
         let mut templates = Vec::new();
@@ -146,12 +146,12 @@ impl Rendering<'_, '_> {
     fn check(&mut self, chart: &Chart) -> Result<()> {
         let place = chart.name().to_owned();
         if !matches!(chart.metadata.kind.as_str(), "" | "application") {
-            self.pass_over(place.clone(), None, Error::Library { name: place.clone() })?;
+            self.pass_over(place.clone(), None, Error::Library { name: place.clone() }, Remedy::Chart)?;
         }
         let missing: Vec<_> = chart.missing_dependencies().into_iter().cloned().collect();
         if !missing.is_empty() {
             let how: Vec<String> = missing.iter().map(how_to_get).collect();
-            self.pass_over(place.clone(), None, Error::MissingDependencies { missing })?;
+            self.pass_over(place.clone(), None, Error::MissingDependencies { missing }, Remedy::Chart)?;
             if let Some(last) = self.rendered.diagnostics.last_mut() {
                 last.message = format!("{}; {}", last.message, how.join("; "));
             }
@@ -186,7 +186,7 @@ impl Rendering<'_, '_> {
             return Ok(());
         }
         let error = Error::WrongKubeVersion { range: range.clone(), version: version.version.clone() };
-        self.pass_over(chart.name().to_owned(), None, error)
+        self.pass_over(chart.name().to_owned(), None, error, Remedy::KubeVersion)
     }
 
     /// The templates of a chart and everything below it, and what its own are given (`recAllTpls`).
@@ -253,7 +253,7 @@ impl Rendering<'_, '_> {
             if let Err(error) = templates.parse(&template.path, &template.file.data) {
                 let (line, message) = failure::parse(&template.path, &error);
                 let failed = Error::Template { place: template.path.clone(), message };
-                self.pass_over(template.path.clone(), line, failed)?;
+                self.pass_over(template.path.clone(), line, failed, Remedy::Chart)?;
                 broken.push(template.path.as_str());
             }
         }
@@ -276,6 +276,10 @@ impl Rendering<'_, '_> {
                             place: passed.template,
                             line: Some(passed.line),
                             message: passed.message,
+                            remedy: match passed.cause {
+                                Cause::Refused => Remedy::Values,
+                                Cause::Undefined => Remedy::Chart,
+                            },
                         });
                     }
                     self.rendered.texts.insert(template.path.clone(), output.text.to_string());
@@ -286,7 +290,8 @@ impl Rendering<'_, '_> {
                         message.push_str("; no further template is executed");
                     }
                     let failed = Error::Template { place: template.path.clone(), message };
-                    self.pass_over(template.path.clone(), line, failed)?;
+                    let remedy = if error.is_limit() { Remedy::Chart } else { Remedy::Values };
+                    self.pass_over(template.path.clone(), line, failed, remedy)?;
                     if error.is_limit() {
                         return Ok(());
                     }
@@ -306,7 +311,7 @@ impl Rendering<'_, '_> {
             };
             let mut broken = |error: Error| {
                 let line = if let Error::Document { line, .. } = error { Some(line) } else { None };
-                self.pass_over(path.clone(), line, error)
+                self.pass_over(path.clone(), line, error, Remedy::Values)
             };
             for document in document::read(path, text, &mut broken, &mut warn)? {
                 if document.hook.is_some() { hooks.push(document) } else { generic.push(document) }
@@ -322,12 +327,12 @@ impl Rendering<'_, '_> {
     }
 
     /// Ends the rendering, or notes why Helm would.
-    fn pass_over(&mut self, place: String, line: Option<u32>, error: Error) -> Result<()> {
+    fn pass_over(&mut self, place: String, line: Option<u32>, error: Error, remedy: Remedy) -> Result<()> {
         if !self.options.tolerant {
             return Err(error);
         }
         let message = larder_core::report(&error);
-        self.rendered.diagnostics.push(Diagnostic { line, ..Diagnostic::error(place, message) });
+        self.rendered.diagnostics.push(Diagnostic { line, remedy, ..Diagnostic::error(place, message) });
         Ok(())
     }
 }

@@ -1,5 +1,6 @@
 //! `values.schema.json`: whether values are what a chart expects (Helm, pkg/chart/common/util/jsonschema.go).
 
+use super::acceptance;
 use super::diagnostic::Diagnostic;
 use super::node::ChartNode;
 use boon::{Compiler, ErrorKind, Schemas, UrlLoader, ValidationError};
@@ -40,14 +41,26 @@ pub(crate) fn validate(chart: &ChartNode<'_>, values: &Map, diagnostics: &mut Ve
 
 fn against(schema: &[u8], values: &Map, remote: &mut Vec<String>) -> Result<(), String> {
     let mut schema: serde_json::Value = serde_json::from_slice(schema).map_err(|error| error.to_string())?;
+    if acceptance::accepts(&schema, values) {
+        return Ok(());
+    }
+    validate_with(&mut schema, values, remote)
+}
+
+/// By the whole validator.
+fn validate_with(
+    schema: &mut serde_json::Value,
+    values: &Map,
+    remote: &mut Vec<String>,
+) -> Result<(), String> {
     let own = schema.get("$id").and_then(serde_json::Value::as_str).unwrap_or(PLACE).to_owned();
-    cut_remote(&mut schema, without_fragment(&own), remote);
+    cut_remote(schema, without_fragment(&own), remote);
     let mut compiler = Compiler::new();
     let asked = Rc::new(RefCell::new(Vec::new()));
     compiler.use_loader(Box::new(Elsewhere(asked.clone())));
     let mut schemas = Schemas::new();
     let compiled = compiler
-        .add_resource(PLACE, schema)
+        .add_resource(PLACE, schema.take())
         .and_then(|()| compiler.compile(PLACE, &mut schemas))
         .map_err(|error| error.to_string());
     remote.append(&mut asked.borrow_mut());
@@ -204,3 +217,130 @@ fn json(value: &Value) -> serde_json::Value {
 /// Below this every whole number is itself as a float.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 const PLACE: &str = "file:///values.schema.json";
+
+#[cfg(test)]
+mod tests {
+    use super::super::values::read_values;
+    use super::*;
+    use proptest::prelude::*;
+
+    fn accepted(schema: &str, values: &str) -> bool {
+        let mut schema: serde_json::Value = serde_json::from_str(schema).expect("it is JSON");
+        let values = read_values("v", values.as_bytes()).expect("it is YAML");
+        let accepted = acceptance::accepts(&schema, &values);
+        let whole = validate_with(&mut schema, &values, &mut Vec::new());
+        assert!(!accepted || whole.is_ok(), "{schema} {whole:?}");
+        accepted
+    }
+
+    #[test]
+    fn simple_schemas_are_seen_to_fit_without_the_validator() {
+        let schema = r##"{"$schema": "http://json-schema.org/draft-07/schema#", "title": "t", "type": "object",
+            "required": ["a"], "additionalProperties": false,
+            "definitions": {"port": {"type": "integer", "minimum": 1, "maximum": 65535}},
+            "properties": {"a": {"type": ["string", "null"], "enum": ["x", null], "form": true}, "p": {"$ref": "#/definitions/port"},
+            "l": {"type": "array", "items": {"anyOf": [{"type": "string", "minLength": 1}, {"const": 2}]}}}}"##;
+        for good in ["a: x", "a:", "{a: x, p: 80, l: [s, 2]}"] {
+            assert!(accepted(schema, good), "{good}");
+        }
+        for bad in [
+            "b: x",
+            "a: y",
+            "{a: x, p: 0}",
+            "{a: x, p: 1.5}",
+            "{a: x, l: ['']}",
+            "{a: x, l: [3]}",
+            "{a: x, z: 1}",
+        ] {
+            assert!(!accepted(schema, bad), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_simple_is_left_to_the_validator() {
+        for schema in [
+            r#"{"pattern": "x"}"#,
+            r#"{"type": "text"}"#,
+            r#"{"properties": {"a": {"required": "a"}}}"#,
+            r#"{"$ref": "https://example.com/x"}"#,
+            r##"{"$ref": "#/definitions/none"}"##,
+            r#"{"$schema": "https://example.com/x"}"#,
+            r#"{"$schema": "http://json-schema.org/draft-04/schema#", "properties": {"a": true}}"#,
+            r#"{"properties": {"a": {"$id": "x"}}}"#,
+        ] {
+            assert!(!accepted(schema, "a: 1"), "{schema}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_accepted_at_once_is_accepted_by_the_validator(
+            rules in prop::collection::vec(prop::sample::select(RULES), 1..5),
+            inner in prop::collection::vec(prop::sample::select(RULES), 1..4),
+            value in prop::sample::select(VALUES),
+            draft in prop::sample::select(&["draft-04/schema#", "draft-06/schema#", "draft-07/schema#", "draft/2020-12/schema"][..]),
+        ) {
+            let site = if draft.starts_with("draft/") { "https" } else { "http" };
+            let schema = format!(
+                r#"{{"$schema": "{site}://json-schema.org/{draft}", "properties": {{"a": {{{}, "items": {{{}}}}}}}}}"#,
+                rules.join(", "),
+                inner.join(", ")
+            );
+            accepted(&schema, &format!("a: {value}"));
+        }
+    }
+
+    const RULES: &[&str] = &[
+        r#""type": "string""#,
+        r#""type": ["integer", "null"]"#,
+        r#""type": "number""#,
+        r#""type": "object""#,
+        r#""type": "array""#,
+        r#""enum": [1, "x", null, false]"#,
+        r#""const": 1"#,
+        r#""minimum": 1"#,
+        r#""maximum": 1.5"#,
+        r#""minLength": 2"#,
+        r#""maxLength": 2"#,
+        r#""minItems": 1"#,
+        r#""maxItems": 1"#,
+        r#""minProperties": 1"#,
+        r#""maxProperties": 1"#,
+        r#""required": ["x"]"#,
+        r#""additionalProperties": false"#,
+        r#""additionalProperties": {"type": "string"}"#,
+        r#""properties": {"x": {"type": "integer"}}"#,
+        r#""not": {"type": "string"}"#,
+        r#""anyOf": [{"minimum": 2}, {"type": "string"}]"#,
+        r#""oneOf": [{"type": "integer"}, {"minimum": 2}]"#,
+        r#""allOf": [{"type": "integer"}, {"maximum": 2}]"#,
+        r#""default": []"#,
+        r#""description": "d""#,
+        r#""title": 1"#,
+        r#""required": []"#,
+        r#""exclusiveMinimum": 1"#,
+        r#""format": "date""#,
+    ];
+    const VALUES: &[&str] = &[
+        "1",
+        "2",
+        "1.0",
+        "1.5",
+        "-1",
+        "x",
+        "xyz",
+        "''",
+        "null",
+        "true",
+        "false",
+        "[]",
+        "[1]",
+        "[x, 2]",
+        "{}",
+        "{x: 1}",
+        "{x: y}",
+        "{y: z, x: 1}",
+        "1e20",
+        "9007199254740993",
+    ];
+}

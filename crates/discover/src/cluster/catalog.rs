@@ -60,7 +60,6 @@ struct ChartPattern {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Compiled {
     with: Form,
-    registry: String,
     tag: String,
     minors: Vec<CompiledMinor>,
 }
@@ -69,6 +68,8 @@ struct Compiled {
 struct CompiledMinor {
     minor: String,
     source: String,
+    /// The patch release from which on, and the registry; ascending.
+    registries: Vec<(u32, String)>,
     images: Vec<String>,
 }
 
@@ -114,15 +115,19 @@ impl Entry {
         });
         let compiled = node.get("compiled").and_then(|compiled| {
             let minor = |node: &Node| {
+                let registries = node.get("registry")?.as_map()?.iter();
+                let registries = registries.map(|(patch, registry)| {
+                    Some((yaml::to_text(patch)?.parse().ok()?, yaml::to_text(registry)?))
+                });
                 Some(CompiledMinor {
                     minor: text(node, "minor")?,
                     source: text(node, "source")?,
+                    registries: registries.collect::<Option<_>>()?,
                     images: list(node, "images"),
                 })
             };
             Some(Compiled {
                 with: Form::of(&text(compiled, "with")?)?,
-                registry: text(compiled, "registry")?,
                 tag: text(compiled, "tag")?,
                 minors: compiled.get("minors")?.as_list()?.iter().map(minor).collect::<Option<_>>()?,
             })
@@ -162,12 +167,15 @@ impl Entry {
         let Some(compiled) = self.compiled.as_ref().filter(|compiled| compiled.with == form) else {
             return Ok(None);
         };
-        let minor = Release::parse(version).map(|release| format!("{}.{}", release.major, release.minor));
+        let release = Release::parse(version);
+        let minor = release.as_ref().map(|release| format!("{}.{}", release.major, release.minor));
         let found = compiled.minors.iter().find(|known| Some(&known.minor) == minor.as_ref());
         let known = || compiled.minors.iter().map(|minor| minor.minor.as_str()).collect::<Vec<_>>();
-        let found = found.ok_or_else(known)?;
+        let (found, release) = found.zip(release).ok_or_else(known)?;
         let tag = fill(&compiled.tag, version);
-        let images = found.images.iter().map(|image| format!("{}/{image}:{tag}", compiled.registry));
+        let registry = found.registries.iter().rev().find(|(patch, _)| *patch <= release.patch);
+        let (_, registry) = registry.ok_or_else(known)?;
+        let images = found.images.iter().map(|image| format!("{registry}/{image}:{tag}"));
         Ok(Some((images.collect(), &found.source)))
     }
 }
@@ -221,6 +229,30 @@ mod tests {
         assert!(images.contains(&"docker.io/calico/node:v3.28.1".into()), "{images:?}");
         assert!(source.contains("calico.go"));
         assert_eq!(calico.compiled("3.28.1", Form::Manifest), Ok(None), "the manifest names them itself");
-        assert_eq!(calico.compiled("3.99.0", Form::Chart), Err(vec!["3.26", "3.28", "3.31"]));
+        let minors = vec!["3.25", "3.26", "3.27", "3.28", "3.29", "3.30", "3.31", "3.32"];
+        assert_eq!(calico.compiled("3.99.0", Form::Chart), Err(minors.clone()));
+        for minor in minors {
+            let (images, source) =
+                calico.compiled(&format!("{minor}.1"), Form::Chart).expect("known").expect("some");
+            assert!(images.len() >= 8, "{minor}: {images:?}");
+            let (operator, file) =
+                source.strip_prefix("tigera/operator v").and_then(|text| text.split_once(' ')).expect(source);
+            assert!(Release::parse(operator).is_some() && file == "pkg/components/calico.go", "{source}");
+        }
+    }
+
+    #[test]
+    fn calico_moved_to_another_registry_within_3_30() {
+        let catalog = Catalog::built_in();
+        let calico = catalog.find("calico").expect("it is there");
+        for (version, registry) in [
+            ("v3.30.3", "docker.io"),
+            ("v3.30.4", "quay.io"),
+            ("v3.29.7", "docker.io"),
+            ("v3.31.0", "quay.io"),
+        ] {
+            let (images, _) = calico.compiled(version, Form::Chart).expect("known").expect("some");
+            assert!(images.contains(&format!("{registry}/calico/node:{version}")), "{images:?}");
+        }
     }
 }

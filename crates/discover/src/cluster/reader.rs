@@ -389,7 +389,7 @@ mod tests {
     #[test]
     fn what_is_not_known_is_said_with_its_line() {
         let cluster = read(
-            "  kubernetesVersion: 1.99.0\n  cni: {name: calico, version: v3.29.0, from: chart}\n  \
+            "  kubernetesVersion: 1.99.0\n  cni: {name: calico, version: v3.98.0, from: chart}\n  \
              csi: {name: nobody, version: 1.0.0}\n  ingress: {name: traefik}\n  addons:\n  \
              - {name: kube-vip, version: 0.6.0, from: manifest}\n  imagez: []\n  images: ['Not An Image']\n  \
              charts: [{name: x}]\n",
@@ -397,7 +397,7 @@ mod tests {
         let said = said(&cluster);
         for part in [
             "5: the images of Kubernetes 1.99.0 are not known; known are 1.34.10, 1.35.7, 1.36.3",
-            "6: calico v3.29.0 starts images that only its code names",
+            "6: calico v3.98.0 starts images that only its code names",
             "7: no component is called \"nobody\"; known are calico, cilium",
             "8: traefik needs a version",
             "10: kube-vip does not come as a manifest",

@@ -120,15 +120,25 @@ impl Target<'_, '_> {
     fn plugins(&mut self, field: &str) -> Vec<Item> {
         let mut items = Vec::new();
         for entry in self.file.list(field) {
-            if let Ok(documents) = self.builder.inline(entry)
-                && documents.iter().any(|node| node.as_map().is_some())
-            {
-                for node in documents {
-                    items.extend(self.builder.attempt(entry.line, Item::new(node)));
-                }
+            let Some(path) = edit::scalar_text(entry) else {
+                let wanted = "paths, or texts with documents in them";
+                self.builder.problem(entry.line, Fault::Shape { field: field.into(), wanted });
                 continue;
+            };
+            match self.builder.inline(entry) {
+                Ok(documents) if documents.iter().any(|node| node.as_map().is_some()) => {
+                    for node in documents {
+                        items.extend(self.builder.attempt(entry.line, Item::new(node)));
+                    }
+                    continue;
+                }
+                // A path has one line.
+                Err(fault) if path.contains('\n') => {
+                    self.builder.problem(entry.line, fault);
+                    continue;
+                }
+                _ => {}
             }
-            let path = edit::scalar_text(entry).unwrap_or_default();
             match self.root.find(path) {
                 Ok(Found::File(bytes, shown)) => {
                     items.extend(self.builder.objects(&shown.display().to_string(), Role::Patch, &bytes, 1));

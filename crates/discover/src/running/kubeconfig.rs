@@ -1,5 +1,6 @@
 //! Files that say how clusters are reached (client-go, tools/clientcmd).
 
+use super::plugin::Plugin;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use larder_core::Secret;
@@ -14,6 +15,9 @@ pub struct Kubeconfig {
     /// What paths in it are seen from.
     directory: PathBuf,
 }
+
+/// Runs a program, and gives what it prints or why it does not.
+pub type RunPlugin<'a> = &'a dyn Fn(&Plugin) -> Result<Vec<u8>, String>;
 
 /// Why a context cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -31,11 +35,14 @@ pub enum Fault {
     /// A server that is no URL.
     #[error("the cluster {cluster:?} has the server {server:?}, which is no address")]
     Server { cluster: String, server: String },
-    /// Credentials of a program, which is not run.
+    /// A way to get credentials that client-go has no more.
     #[error(
-        "the user {user:?} gets its credentials from the program {command:?}, and programs are not run; put a token into a kubeconfig of its own (`kubectl create token ACCOUNT`), or pipe what the cluster runs in (`kubectl get pods,deployments,statefulsets,daemonsets,jobs,cronjobs -A -o yaml`)"
+        "the user {user:?} gets its credentials by auth-provider {name:?}, which Kubernetes 1.26 has given up"
     )]
-    Program { user: String, command: String },
+    Provider { user: String, name: String },
+    /// A program that should give credentials, and does not.
+    #[error("the user {user:?} gets its credentials from the program {command:?}: {reason}")]
+    Plugin { user: String, command: String, reason: String },
     /// A file that cannot be read.
     #[error("cannot read {}: {reason}", path.display())]
     Read { path: PathBuf, reason: String },
@@ -71,8 +78,9 @@ impl Kubeconfig {
         text(&self.node, "current-context")
     }
 
-    /// How the cluster of a context, or of the current one, is reached. Reads the files it names.
-    pub fn access(&self, context: Option<&str>) -> Result<(String, ApiAccess), Fault> {
+    /// How the cluster of a context, or of the current one, is reached. Reads the files it names. Where a program gives the
+    /// credentials, `run` is asked for what it prints, or why it does not.
+    pub fn access(&self, context: Option<&str>, run: RunPlugin<'_>) -> Result<(String, ApiAccess), Fault> {
         let name = context.map(str::to_owned).or_else(|| self.current());
         let name = name.ok_or_else(|| Fault::NoContext { known: self.contexts().join(", ") })?;
         let context = self.named("contexts", "context", &name)?;
@@ -86,7 +94,7 @@ impl Kubeconfig {
         }
         let authorities = self.bytes(cluster, "certificate-authority-data", "certificate-authority")?;
         let (identity, credential) = match text(context, "user") {
-            Some(user) => self.user(&user)?,
+            Some(user) => self.user(&user, cluster, run)?,
             None => (None, ApiCredential::None),
         };
         let access = ApiAccess {
@@ -100,7 +108,12 @@ impl Kubeconfig {
         Ok((name, access))
     }
 
-    fn user(&self, name: &str) -> Result<(Option<Secret>, ApiCredential), Fault> {
+    fn user(
+        &self,
+        name: &str,
+        cluster: &Node,
+        run: RunPlugin<'_>,
+    ) -> Result<(Option<Secret>, ApiCredential), Fault> {
         let user = self.named("users", "user", name)?;
         let certificate = self.bytes(user, "client-certificate-data", "client-certificate")?;
         let key = self.bytes(user, "client-key-data", "client-key")?;
@@ -132,14 +145,15 @@ impl Kubeconfig {
             (None, None) => ApiCredential::None,
         };
         if identity.is_none() && credential == ApiCredential::None {
-            for key in ["exec", "auth-provider"] {
-                if let Some(program) = user.get(key).filter(|program| !program.is_null()) {
-                    let command = text(program, "command").or_else(|| text(program, "name"));
-                    return Err(Fault::Program {
-                        user: name.to_owned(),
-                        command: command.unwrap_or_else(|| key.to_owned()),
-                    });
-                }
+            let part = |key: &str| user.get(key).filter(|part| !part.is_null());
+            if let Some(exec) = part("exec") {
+                let plugin = Plugin::read(name, exec, cluster, &self.directory)?;
+                let answer = run(&plugin).map_err(|reason| plugin.fault(reason))?;
+                return plugin.credential(&answer);
+            }
+            if let Some(provider) = part("auth-provider") {
+                let provider = text(provider, "name").unwrap_or_default();
+                return Err(Fault::Provider { user: name.to_owned(), name: provider });
             }
         }
         Ok((identity, credential))
@@ -177,7 +191,7 @@ fn names(node: &Node, list: &str) -> Vec<String> {
 }
 
 /// A text that is there and not empty.
-fn text(node: &Node, key: &str) -> Option<String> {
+pub(super) fn text(node: &Node, key: &str) -> Option<String> {
     let value = node.get(key).filter(|value| !value.is_null())?;
     yaml::to_text(value).filter(|text| !text.is_empty())
 }
@@ -194,6 +208,8 @@ contexts:
 - {name: prod, context: {cluster: prod, user: token}}
 - {name: cert, context: {cluster: prod, user: cert}}
 - {name: cloud, context: {cluster: prod, user: cloud}}
+- {name: gone, context: {cluster: prod, user: gone}}
+- {name: old, context: {cluster: prod, user: old}}
 - {name: broken, context: {cluster: nowhere, user: token}}
 - {name: half, context: {cluster: prod, user: half}}
 - {name: open, context: {cluster: open}}
@@ -206,11 +222,19 @@ users:
 - {name: token, user: {token: abc}}
 - {name: cert, user: {client-certificate-data: Q0VSVA==, client-key-data: S0VZ}}
 - {name: cloud, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, args: [eks]}}}
+- {name: gone, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: azure}}}
+- {name: old, user: {auth-provider: {name: gcp}}}
 - {name: half, user: {client-certificate-data: Q0VSVA==}}
 ";
 
     fn access(context: Option<&str>) -> Result<(String, ApiAccess), Fault> {
-        Kubeconfig::read(FILE.as_bytes(), Path::new("/nowhere")).expect("it is YAML").access(context)
+        let run = |plugin: &Plugin| {
+            match plugin.command.to_str() {
+            Some("aws") => Ok(br#"{"kind":"ExecCredential","apiVersion":"client.authentication.k8s.io/v1","status":{"token":"k8s-aws"}}"#.to_vec()),
+            _ => Err("it is not there".to_owned()),
+        }
+        };
+        Kubeconfig::read(FILE.as_bytes(), Path::new("/nowhere")).expect("it is YAML").access(context, &run)
     }
 
     #[test]
@@ -225,9 +249,16 @@ users:
     }
 
     #[test]
+    fn a_program_is_asked_where_there_is_no_other_credential() {
+        let (_, cloud) = access(Some("cloud")).expect("it is there");
+        assert_eq!(cloud.credential, ApiCredential::Bearer(Secret::new("k8s-aws")));
+    }
+
+    #[test]
     fn what_cannot_be_used_is_said() {
         let said = |context| access(Some(context)).map(drop).expect_err("it cannot be used").to_string();
-        assert!(said("cloud").contains("\"aws\", and programs are not run"), "{}", said("cloud"));
+        assert!(said("gone").ends_with("\"azure\": it is not there"), "{}", said("gone"));
+        assert!(said("old").contains("auth-provider \"gcp\""), "{}", said("old"));
         assert!(said("broken").contains("there is no cluster \"nowhere\"; there are prod, open"));
         assert!(said("elsewhere").contains("there is no context \"elsewhere\"; there are prod, cert"));
         assert!(said("half").contains("client-certificate and no client-key"));

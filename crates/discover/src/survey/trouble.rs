@@ -1,7 +1,7 @@
 //! What stands in the way of a complete answer.
 
 use crate::Error;
-use crate::chart::{Diagnostic, Severity};
+use crate::chart::{Diagnostic, Remedy, Severity};
 use crate::manifest::{Problem, Reason};
 use larder_core::{Classify as _, Kind, report};
 use std::fmt;
@@ -110,21 +110,10 @@ impl From<&Diagnostic> for Trouble {
             Some(line) => format!("{}:{line}", diagnostic.place),
             None => diagnostic.place.clone(),
         };
-        // These no value mends.
-        let is_broken = [
-            "missing in charts/",
-            "parse error",
-            "more than",
-            "too deeply",
-            "too large",
-            "calling include",
-            "not defined",
-        ];
-        let hint = match diagnostic.severity {
-            Severity::Error if !is_broken.iter().any(|words| diagnostic.message.contains(words)) => {
-                Some("give the values that the chart asks for with --values or --set")
-            }
-            _ => None,
+        let hint = match (diagnostic.severity, diagnostic.remedy) {
+            (Severity::Warning, _) | (_, Remedy::Chart) => None,
+            (_, Remedy::Values) => Some("give the values that the chart asks for with --values or --set"),
+            (_, Remedy::KubeVersion) => Some("say which version the cluster has with --kube-version"),
         };
         Self {
             severity: diagnostic.severity,

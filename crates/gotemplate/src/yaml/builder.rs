@@ -1,10 +1,12 @@
 //! From events to nodes: anchors, aliases, merge keys and limits.
 
 use super::Error;
+use super::block;
 use super::documents::Limits;
 use super::node::{Node, NodeKind, Scalar, Style};
 use super::repair::repair;
 use granit_parser::{Event, Parser, ScalarStyle, Span, Tag};
+use std::borrow::Cow;
 use std::collections::HashMap;
 
 /// Reads documents one by one.
@@ -31,6 +33,10 @@ impl Builder {
     /// Reads the first document of `text`, whose first line is `line`. After an error all of the text is used up, except that a
     /// document in JSON may be followed by another one without a separator.
     pub(super) fn read(&self, text: &str, line: u32) -> Read {
+        let mut document = Document::new(&self.limits, line);
+        if block::read(text, &mut document).is_some() {
+            return Read { document: Ok(document.root), used: text.len() };
+        }
         let read = self.read_as_it_is(text, line);
         if !matches!(read.document, Err(Error::Syntax { .. })) {
             return read;
@@ -120,7 +126,7 @@ fn unterminate(node: &mut Node, last_line: &str) {
 }
 
 /// One document while it is being read.
-struct Document<'a> {
+pub(super) struct Document<'a> {
     limits: &'a Limits,
     /// What is added to the lines of the parser, which counts from 1.
     line: u32,
@@ -195,6 +201,41 @@ impl<'a> Document<'a> {
             Event::UnresolvedAlias(name) => Err(Error::UnknownAnchor { line, name: name.into_owned() }),
             _ => Ok(()),
         }
+    }
+
+    /// A scalar without a tag; `line` and `column` count from 0 in this document. `None` where a limit is reached.
+    pub(super) fn scalar(
+        &mut self,
+        text: Cow<'_, str>,
+        style: Style,
+        line: u32,
+        column: usize,
+    ) -> Option<()> {
+        let (line, column) = self.place_of(line, column);
+        let scalar = Scalar { text: text.into_owned(), style, tag: None };
+        self.node(Node { line, column, kind: NodeKind::Scalar(scalar) }, 0).ok()
+    }
+
+    /// A list, up to [`Self::close`].
+    pub(super) fn begin_list(&mut self, line: u32, column: usize) -> Option<()> {
+        let (line, column) = self.place_of(line, column);
+        self.begin(line, column, 0, Items::List(Vec::new())).ok()
+    }
+
+    /// A map, up to [`Self::close`]; keys and values in turn.
+    pub(super) fn begin_map(&mut self, line: u32, column: usize) -> Option<()> {
+        let (line, column) = self.place_of(line, column);
+        let items = Items::Map { entries: Vec::new(), key: None, merges: false };
+        self.begin(line, column, 0, items).ok()
+    }
+
+    /// Ends the list or map that was begun last.
+    pub(super) fn close(&mut self) -> Option<()> {
+        self.end().ok()
+    }
+
+    fn place_of(&self, line: u32, column: usize) -> (u32, u32) {
+        (self.line.saturating_add(line), u32::try_from(column).unwrap_or(u32::MAX).saturating_add(1))
     }
 
     fn begin(&mut self, line: u32, column: u32, anchor: usize, items: Items) -> Result<(), Error> {
@@ -355,4 +396,100 @@ fn style_of(style: ScalarStyle) -> Style {
 
 fn full_tag(tag: &Tag) -> Box<str> {
     format!("{}{}", tag.handle(), tag.suffix()).into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The nodes as the quick reader gives them, and as the parser of all of YAML does.
+    fn both(text: &str) -> Option<(Node, Result<Option<Node>, Error>)> {
+        let builder = Builder::new(Limits::default());
+        let mut document = Document::new(&builder.limits, 1);
+        block::read(text, &mut document)?;
+        Some((document.root.expect("it is read"), builder.read_as_it_is(text, 1).document))
+    }
+
+    /// Whether the quick reader reads it; both must agree then.
+    fn is_quick(text: &str) -> bool {
+        match both(text) {
+            None => false,
+            Some((quick, whole)) => {
+                assert_eq!(Ok(Some(quick)), whole, "{text}");
+                true
+            }
+        }
+    }
+
+    #[test]
+    fn usual_documents_are_read_quickly() {
+        for text in USUAL {
+            assert!(is_quick(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_usual_is_left_to_the_parser() {
+        for text in [
+            "a: &x 1\n",
+            "a: !!str 1\n",
+            "a:\tb\n",
+            "? a\n: b\n",
+            "a: [\n1]\n",
+            "a: b: c\n",
+            "a: |2\n   x\n",
+            "- a\nb: c\n",
+        ] {
+            assert!(!is_quick(text), "{text}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(4000))]
+        #[test]
+        fn both_readers_agree(pieces in prop::collection::vec(prop::sample::select(PIECES), 1..24)) {
+            is_quick(&pieces.concat());
+        }
+
+        #[test]
+        fn both_readers_agree_on_what_is_nearly_usual(
+            text in prop::sample::select(USUAL),
+            cuts in prop::collection::vec((any::<prop::sample::Index>(), prop::sample::select(PIECES), any::<bool>()), 1..4),
+        ) {
+            let mut characters: Vec<char> = text.chars().collect();
+            for (at, piece, replaces) in cuts {
+                let at = at.index(characters.len() + 1);
+                let end = if replaces { (at + piece.len()).min(characters.len()) } else { at };
+                characters.splice(at..end, piece.chars());
+            }
+            is_quick(&characters.into_iter().collect::<String>());
+        }
+    }
+
+    const USUAL: &[&str] = &[
+        "a: 1\n",
+        "# c\n---\n# d\na: 1 # e\nb: x#y\n",
+        "--- # c\n  a: 1\n  b: 2\n",
+        "a:\n  b:\n    c: d\n  e: f\ng:\n",
+        "a:\n- b\n- c: d\n  e: f\n-\n  g: h\nx: y\n",
+        "a:\n  - - b\n    - c\n  - --flag=x\n  - -1\n",
+        "- a: 1\n  b:\n  - c\n- d: 2\n",
+        "a: |\n  x\n\n    y # no comment\n  z\nb: 2\n",
+        "a: |-\n\n  x: [\n  \ty\n\n\n# c\nb: >\n  one\n  two\n\n  three\nc: >-\n  x\n\n",
+        "a: 'it''s' # c\n'b c': \"x \\\" \\n\"\n\"d\": 'x\n  y\n\n  z '\n",
+        "a: one\n  two\n\n  three # c\nb: \"one \n   two\"\n",
+        "a: [a, \"b\", 'c', 1.5, [x], {}] # c\nb: {k: v, \"l\": [ ], m: {n: o}, }\nc: []\n",
+        "a: b\n  # c\n  # d\ne: f\n",
+        "a: 'https://x.y:8080/z?a=b#c'\nb: https://x.y:8080/z?a=b#c\nc: ä ö\n",
+        "a: \n  b: null\n  c: ~\nd: yes   \n\n\n",
+        "- |\n  x\n- >-\n  y\n- a\n  b\n",
+    ];
+
+    const PIECES: &[&str] = &[
+        "a", "b: ", "c:", ":", "- ", "-", " ", "  ", "    ", "\n", "\n  ", "\n    ", "\n- ", "\na: ", "\n\n",
+        "'", "\"", "''", "\\", "\\n", "|", "|-", "|+", ">", ">-", "|\n  x\n", "#", " # c", "[", "]", "{",
+        "}", ",", ", ", "1", "~", "null", "<<", "<<: ", "&x ", "*x", "!t ", "? ", "%", "@", "`", "---",
+        "\n---\n", "...", "\n...\n", "\t", "\r", "ä", "\u{a0}", "\u{85}", "\u{feff}", ".", "=",
+    ];
 }

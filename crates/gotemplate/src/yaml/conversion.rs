@@ -3,7 +3,7 @@
 use super::documents::{self, Limits};
 use super::node::{Node, NodeKind, Scalar};
 use super::scalar::{Mismatch, Resolved};
-use super::{Error, float};
+use super::{Error, float, inline};
 use crate::value::{Map, Value};
 
 /// The first document, as `yaml.Unmarshal` of `sigs.k8s.io/yaml` into an `interface {}`: numbers are `float64`, keys are texts, of a
@@ -38,6 +38,23 @@ pub fn to_value(node: &Node) -> Result<Value, Error> {
     }
 }
 
+/// The error that [`to_value`] would give, without making a value.
+pub fn check(node: &Node) -> Result<(), Error> {
+    match &node.kind {
+        NodeKind::Scalar(scalar) => match resolve(scalar, node.line)? {
+            Resolved::Float(number) if !number.is_finite() => Err(infinite(number)),
+            _ => Ok(()),
+        },
+        NodeKind::List(items) => items.iter().try_for_each(check),
+        NodeKind::Map(entries) => entries.iter().try_for_each(|(key, value)| {
+            match key.as_scalar().map(|scalar| resolve(scalar, key.line)).transpose()? {
+                None | Some(Resolved::Nil | Resolved::Uint(_)) => Err(Error::Key { line: key.line }),
+                Some(_) => check(value),
+            }
+        }),
+    }
+}
+
 /// What a Go field of type `string` gets: of a number or a boolean its text, as `sigs.k8s.io/yaml` writes it. `None` for a list, a
 /// map, or what is no scalar of JSON; null is the empty text.
 pub fn to_text(node: &Node) -> Option<String> {
@@ -62,12 +79,16 @@ fn scalar_value(scalar: &Scalar, line: u32) -> Result<Value, Error> {
         Resolved::Uint(number) => Value::Float(number as f64),
         Resolved::Float(number) if number.is_finite() => Value::Float(number),
         Resolved::Float(number) => {
-            return Err(Error::Number { text: not_finite(number, ["+Inf", "-Inf", "NaN"]) });
+            return Err(infinite(number));
         }
         Resolved::Text | Resolved::Timestamp => Value::from(scalar.text.as_str()),
         // JSON has no bytes: each one that is not UTF-8 becomes U+FFFD.
         Resolved::Binary(bytes) => Value::from(json_text(&bytes)),
     })
+}
+
+fn infinite(number: f64) -> Error {
+    Error::Number { text: not_finite(number, ["+Inf", "-Inf", "NaN"]) }
 }
 
 /// The key of a JSON object (`convertToJSONableObject`).
@@ -120,12 +141,41 @@ pub(super) fn json_text(bytes: &[u8]) -> String {
 
 /// go-yaml's reader refuses a stream with such characters, wherever they stand.
 fn check_characters(text: &str) -> Result<(), Error> {
+    if inline::is_harmless(text) {
+        return Ok(());
+    }
     let refused = text.char_indices().find(|(_, character)| !super::writer::is_allowed(*character));
     match refused {
         None => Ok(()),
         Some((at, _)) => {
             let line = 1 + text[..at].bytes().filter(|byte| *byte == b'\n').count();
             Err(Error::ControlCharacter { line: u32::try_from(line).unwrap_or(u32::MAX) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checking_gives_the_errors_of_converting() {
+        let texts = [
+            "a: 1\nb: [x, {y: .5}]\n",
+            "a: .inf\n",
+            "a: [b, {c: -.inf}]\n",
+            "~: 1\n",
+            "18446744073709551615: 1\n",
+            ".inf: 1\n",
+            "? [a]\n: 1\n",
+            "a: !!binary x\n",
+            "!!int a: .nan\n",
+            "a: !!int b\n",
+            "a: {null: .inf}\n",
+        ];
+        for text in texts {
+            let node = documents::first(text.as_bytes(), &Limits::default()).unwrap().unwrap();
+            assert_eq!(check(&node).err(), to_value(&node).err(), "{text}");
         }
     }
 }

@@ -144,7 +144,7 @@ fn part(text: &str, start: usize) -> usize {
     let mut content = None;
     loop {
         let line = &bytes[begin..];
-        let length = line.iter().position(|byte| *byte == b'\n').map_or(line.len(), |at| at + 1);
+        let length = memchr::memchr(b'\n', line).map_or(line.len(), |at| at + 1);
         if begin > start && is_marker(line) && content != Some(Content::Directive) {
             return begin;
         }
@@ -178,5 +178,5 @@ fn is_marker(line: &[u8]) -> bool {
 }
 
 fn lines(text: &str) -> u32 {
-    u32::try_from(text.bytes().filter(|byte| *byte == b'\n').count()).unwrap_or(u32::MAX)
+    u32::try_from(memchr::memchr_iter(b'\n', text.as_bytes()).count()).unwrap_or(u32::MAX)
 }
