@@ -159,9 +159,9 @@ pub(super) fn flow(line: Line<'_>, at: usize, depth: usize, document: &mut Docum
         _ => return flow_scalar(line, at, document),
     };
     if is_map {
-        document.begin_map(line.number, column)?
+        document.begin_map(line.number, column)?;
     } else {
-        document.begin_list(line.number, column)?
+        document.begin_list(line.number, column)?;
     }
     let mut at = blanks(at + 1);
     while *bytes.get(at)? != end {
