@@ -12,11 +12,17 @@ mod trust;
 
 /// The machines that images and packages are brought to
 #[derive(Debug, clap::Args)]
-#[command(arg_required_else_help = true, subcommand_required = true)]
+#[command(arg_required_else_help = true, subcommand_required = true, after_help = EXAMPLES)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  larder nodes add worker-1 root@10.0.0.11 --label role=worker
+  larder nodes trust --node worker-1
+  larder nodes check";
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {

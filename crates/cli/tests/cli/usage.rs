@@ -40,7 +40,8 @@ fn every_verb_of_the_list_has_help_with_an_example_and_its_json() {
         let help = larder.run(&["help", verb]).ends(0).out;
         assert!(help.contains("Usage: larder ") && help.contains("Examples:"), "{verb}: {help}");
         assert!(
-            help.contains("\nJSON:\n") || ["audit", "config", "completions"].contains(&verb),
+            help.contains("\nJSON:\n")
+                || ["audit", "config", "completions", "nodes", "package"].contains(&verb),
             "{verb}: {help}"
         );
     }
