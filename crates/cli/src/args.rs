@@ -2,7 +2,7 @@
 
 use crate::commands::{
     audit, completions, config, copy, deliver, discover, doctor, gc, inspect, list, lock, login, logout, man,
-    mount, nodes, pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack,
+    mount, nodes, package, pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack,
     values_images, verify,
 };
 use crate::exit;
@@ -170,6 +170,7 @@ pub(crate) enum Command {
     Render(Box<render::Args>),
     ValuesImages(Box<values_images::Args>),
     Nodes(nodes::Args),
+    Package(Box<package::Args>),
     Deliver(Box<deliver::Args>),
     Serve(Box<serve::Args>),
     Audit(audit::Args),

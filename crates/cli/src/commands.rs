@@ -22,6 +22,7 @@ pub(crate) mod logout;
 pub(crate) mod man;
 pub(crate) mod mount;
 pub(crate) mod nodes;
+pub(crate) mod package;
 pub(crate) mod pin;
 pub(crate) mod prune;
 pub(crate) mod pull;
@@ -68,6 +69,7 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Render(args) => render::run(&args, invocation),
         Command::ValuesImages(args) => values_images::run(&args, invocation),
         Command::Nodes(args) => nodes::run(&args, invocation),
+        Command::Package(args) => package::run(&args, invocation),
         Command::Deliver(args) => deliver::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
         Command::Audit(args) => audit::run(&args, invocation),

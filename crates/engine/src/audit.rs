@@ -179,6 +179,24 @@ impl Engine {
         self.audit(&records, true);
     }
 
+    /// Records what was done with tool packages: each as `NAME VERSION ARCH` with the digest of its archive.
+    pub(crate) fn audit_packages<'p>(
+        &self,
+        action: &'static str,
+        packages: impl IntoIterator<Item = (String, std::result::Result<(Digest, u64), Kind>)> + 'p,
+    ) {
+        let records = packages.into_iter().map(|(title, outcome)| {
+            let mut record = self.about(action, None);
+            record.reference = Some(title);
+            match outcome {
+                Ok((digest, bytes)) => (record.digest, record.bytes) = (Some(digest), bytes),
+                Err(kind) => fail(&mut record, kind),
+            }
+            record
+        });
+        self.audit(&records.collect::<Vec<_>>(), true);
+    }
+
     /// A record of what the user of this machine does.
     pub(crate) fn about(&self, action: &'static str, reference: Option<&Reference>) -> AuditRecord {
         let mut record = AuditRecord::new((self.host().clock)(), action);

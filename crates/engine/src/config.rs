@@ -46,6 +46,10 @@ pub struct Config {
     pub max_metadata: Bytes,
     pub inventory: Option<PathBuf>,
     pub node_binaries: Option<PathBuf>,
+    pub package_definitions: Vec<PathBuf>,
+    pub package_pins: Vec<PathBuf>,
+    pub package_keys: Vec<PathBuf>,
+    pub require_signatures: bool,
     pub registries: BTreeMap<String, RegistryConfig>,
     pub serve: ServeConfig,
 }
@@ -109,6 +113,10 @@ impl Default for Config {
             max_metadata: Bytes(128 << 20),
             inventory: None,
             node_binaries: None,
+            package_definitions: Vec::new(),
+            package_pins: Vec::new(),
+            package_keys: vec!["/etc/larder/keys".into()],
+            require_signatures: false,
             registries: BTreeMap::new(),
             serve: ServeConfig::default(),
         }
@@ -174,6 +182,13 @@ pub const KEYS: &[Key] = &[
         "max_metadata",
         "most memory that the names and attributes of one image may take: some 75 bytes and the name for a file",
     ),
+    list(
+        "package_definitions",
+        "files, or directories of files, that define packages and repositories for them",
+    ),
+    list("package_pins", "files that say what packages hash to"),
+    list("package_keys", "directories with the keys that may sign packages: NAME.asc, NAME.gpg, fulcio.pem"),
+    key("require_signatures", "packages whose signature cannot be verified are refused"),
     key("inventory", "the file that says which nodes there are; HOME/nodes.yaml where nothing is said"),
     key(
         "node_binaries",
@@ -250,7 +265,7 @@ impl Config {
 
 impl Key {
     fn is_switch(&self) -> bool {
-        matches!(self.name, "attached" | "audit" | "foreign_urls")
+        matches!(self.name, "attached" | "audit" | "foreign_urls" | "require_signatures")
     }
 }
 

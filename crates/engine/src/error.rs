@@ -144,6 +144,23 @@ pub enum Error {
         /// Why not.
         failure: Failure,
     },
+    /// A package that was to be on nodes is not in the store.
+    #[error("{package} cannot be sent: {}", failure.message)]
+    NotAdded {
+        /// Which one.
+        package: String,
+        /// Why not.
+        failure: Failure,
+    },
+    /// Nothing says where the files of a package go.
+    #[error("nothing says where the files of {package} go")]
+    NoInstructions {
+        /// Which one.
+        package: String,
+    },
+    /// Tool packages.
+    #[error(transparent)]
+    Package(#[from] larder_packages::Error),
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -283,6 +300,9 @@ impl Classify for Error {
             Self::OtherDigest { .. } => Kind::Conflict,
             Self::ChartDigest { .. } => Kind::Corrupt,
             Self::Discover(source) => source.kind(),
+            Self::Package(source) => source.kind(),
+            Self::NotAdded { failure, .. } => failure.kind,
+            Self::NoInstructions { .. } => Kind::Invalid,
             Self::Nodes(source) => source.kind(),
             Self::NotPulled { failure, .. } => failure.kind,
             Self::Document { .. }
@@ -315,6 +335,11 @@ impl Classify for Error {
             Self::Store { source, .. } => source.hints(),
             Self::Fetch(source) => source.hints(),
             Self::Discover(source) => source.hints(),
+            Self::Package(source) => source.hints(),
+            Self::NotAdded { failure, .. } => failure.hints.clone(),
+            Self::NoInstructions { .. } => {
+                vec!["`install` in a definition says it; see docs/guide/packages.md".to_owned()]
+            }
             Self::Nodes(source) => source.hints(),
             Self::NotPulled { failure, .. } => failure.hints.clone(),
             Self::Source { source_name, .. } if source_name.starts_with("http") => {
@@ -372,6 +397,7 @@ impl Classify for Error {
     fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Fetch(source) => source.retry_after(),
+            Self::Package(source) => source.retry_after(),
             Self::Remote { source, .. } => source.retry_after(),
             _ => None,
         }

@@ -25,6 +25,8 @@ mod login;
 mod mirror;
 mod misfit;
 mod mount;
+mod package;
+mod parcel;
 mod place;
 mod plugin;
 mod pull;
@@ -55,6 +57,10 @@ pub use larder_gotemplate::RunOptions as TemplateRun;
 pub use larder_materialize::WritableLayer;
 pub use larder_materialize::check_writable_name;
 pub use larder_nodes::{self as nodes, Fleet, Inventory, Selector};
+pub use larder_packages::{
+    Added, CleanPolicy, Cleaned, Definition, PackageStats, PackagesVerified, Wish,
+    architecture as package_architecture,
+};
 pub use larder_remote::{Auth, Credential, Proxy};
 pub use larder_server::{Freshness, Record as RequestRecord, Sink as RequestSink};
 pub use larder_store::{
@@ -65,6 +71,8 @@ pub use list::Row;
 pub use lock::{Lock, LockDifference, LockReport, Locked, Moved};
 pub use mirror::{MirrorReport, MirroredNode};
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
+pub use package::{PackageOrder, PackageOutcome, PackageReport, PackageRow};
+pub use parcel::{NodePackages, ParcelRequest, ParcelsReport};
 pub use place::Place;
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};
 pub use push::{PushOptions, Pushed};

@@ -84,6 +84,14 @@ impl Client {
         Repo::new(self.shared.clone(), registry.clone(), repository.clone(), auth)
     }
 
+    pub(crate) fn config(&self) -> &Arc<Config> {
+        &self.shared.config
+    }
+
+    pub(crate) fn patience(&self) -> &Arc<Patience> {
+        &self.shared.patience
+    }
+
     pub(crate) fn exchange(&self) -> &Exchange {
         &self.shared.exchange
     }

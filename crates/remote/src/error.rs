@@ -151,6 +151,12 @@ pub enum Error {
         /// From the server; for an endless body, one more than expected.
         found: u64,
     },
+    /// A file became another one while it was being fetched.
+    #[error("{what} changed while it was being fetched")]
+    Changed {
+        /// The URL.
+        what: String,
+    },
     /// The server sent another part of a blob than the one asked for.
     #[error("{what}: asked for the bytes from {expected}, got {found:?}")]
     WrongRange {
@@ -319,6 +325,7 @@ impl Classify for Error {
             | Self::Interrupted { .. }
             | Self::Helper { .. }
             | Self::WebPage { .. }
+            | Self::Changed { .. }
             | Self::Read { .. }
             | Self::Write { .. }
             | Self::Source { .. } => Kind::Unavailable,

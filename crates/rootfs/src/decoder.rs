@@ -4,6 +4,7 @@ use crate::error::Error;
 use crate::limits::Limits;
 use flate2::{Decompress, FlushDecompress, Status};
 use larder_core::Compression;
+use liblzma::stream::Action;
 use std::io::{self, Read};
 use zstd::stream::raw::{DParameter, InBuffer, Operation, OutBuffer};
 
@@ -29,6 +30,8 @@ pub struct Decoder<R> {
     given: u64,
     stream: Stream,
     limits: Limits,
+    /// bzip2 and xz are read too, which layers never have.
+    any: bool,
 }
 
 enum Stream {
@@ -42,6 +45,10 @@ enum Stream {
     Padding,
     /// The flag: a frame is complete.
     Zstd(Box<zstd::stream::raw::Decoder<'static>>, bool),
+    Bzip2(Box<bzip2::Decompress>),
+    /// Between bzip2 streams.
+    Bzip2End,
+    Xz(Box<liblzma::stream::Stream>),
     End,
 }
 
@@ -50,7 +57,13 @@ impl<R: Read> Decoder<R> {
     pub fn new(reader: R, declared: Option<Compression>, limits: &Limits) -> Self {
         let buffer = vec![0; BUFFER].into_boxed_slice();
         let stream = Stream::Unknown(declared);
-        Self { reader, buffer, start: 0, end: 0, taken: 0, given: 0, stream, limits: limits.clone() }
+        let limits = limits.clone();
+        Self { reader, buffer, start: 0, end: 0, taken: 0, given: 0, stream, limits, any: false }
+    }
+
+    /// Decompresses what is no layer, so that it may also be bzip2 or xz, of any number of streams.
+    pub fn of_anything(reader: R, limits: &Limits) -> Self {
+        Self { any: true, ..Self::new(reader, None, limits) }
     }
 
     /// Bytes taken from the reader and bytes given out so far.
@@ -70,6 +83,15 @@ impl<R: Read> Decoder<R> {
             self.more()?;
         }
         Ok(self.start < self.end)
+    }
+
+    /// Adds to the input, moving what is left to the front where there is no room; whether there was more.
+    fn top_up(&mut self) -> io::Result<bool> {
+        if self.end == self.buffer.len() {
+            self.buffer.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        Ok(self.more()? > 0)
     }
 
     /// Adds to the input; 0 at the end.
@@ -99,15 +121,23 @@ impl<R: Read> Decoder<R> {
             }
             Compression::None => {
                 if first.starts_with(b"\xfd7zXZ\0") {
+                    if self.any {
+                        let flags = liblzma::stream::CONCATENATED;
+                        let decoder = liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, flags)?;
+                        return Ok(Stream::Xz(Box::new(decoder)));
+                    }
                     return Err(Error::Compression("xz").into());
                 }
-                if first.starts_with(b"BZh") && first.get(4..10) == Some(b"1AY&SY") {
+                if is_bzip2(first) {
+                    if self.any {
+                        return Ok(Stream::Bzip2(Box::new(bzip2::Decompress::new(false))));
+                    }
                     return Err(Error::Compression("bzip2").into());
                 }
                 // An empty blob is no compressed stream, but an empty tar.
                 if first.is_empty() && declared.is_some_and(|declared| declared != Compression::None) {
                     let compression = declared.unwrap_or(Compression::None);
-                    return Err(self.damaged(compression, io::ErrorKind::UnexpectedEof.into()));
+                    return Err(self.damaged(compression.as_str(), io::ErrorKind::UnexpectedEof.into()));
                 }
                 Stream::None
             }
@@ -127,13 +157,13 @@ impl<R: Read> Decoder<R> {
             match status {
                 Ok(Status::StreamEnd) => self.stream = Stream::GzipEnd,
                 Ok(Status::Ok | Status::BufError) if !more && count == 0 => {
-                    return Err(self.damaged(Compression::Gzip, io::ErrorKind::UnexpectedEof.into()));
+                    return Err(self.damaged("gzip", io::ErrorKind::UnexpectedEof.into()));
                 }
                 Ok(Status::Ok | Status::BufError) if count == 0 && used == 0 => {
-                    return Err(self.damaged(Compression::Gzip, io::ErrorKind::InvalidData.into()));
+                    return Err(self.damaged("gzip", io::ErrorKind::InvalidData.into()));
                 }
                 Ok(Status::Ok | Status::BufError) => {}
-                Err(error) => return Err(self.damaged(Compression::Gzip, error.into())),
+                Err(error) => return Err(self.damaged("gzip", error.into())),
             }
             if count > 0 || matches!(self.stream, Stream::GzipEnd) {
                 return Ok(count);
@@ -155,14 +185,66 @@ impl<R: Read> Decoder<R> {
             let (used, count) = (input.pos(), output.pos());
             match hint {
                 Ok(hint) => *complete = hint == 0,
-                Err(error) => return Err(self.damaged(Compression::Zstd, error)),
+                Err(error) => return Err(self.damaged("zstd", error)),
             }
             self.start += used;
             if count > 0 {
                 return Ok(count);
             }
             if !more {
-                return Err(self.damaged(Compression::Zstd, io::ErrorKind::UnexpectedEof.into()));
+                return Err(self.damaged("zstd", io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
+    }
+
+    fn unbzip2(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let more = self.fill()?;
+            let Stream::Bzip2(stream) = &mut self.stream else { return Ok(0) };
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            let status = stream.decompress(&self.buffer[self.start..self.end], out);
+            let count = (stream.total_out() - before_out) as usize;
+            let used = (stream.total_in() - before_in) as usize;
+            self.start += used;
+            match status {
+                Ok(bzip2::Status::StreamEnd) => {
+                    self.stream = Stream::Bzip2End;
+                    return Ok(count);
+                }
+                Ok(_) if count > 0 => return Ok(count),
+                Ok(_) if !more => {
+                    return Err(self.damaged("bzip2", io::ErrorKind::UnexpectedEof.into()));
+                }
+                Ok(_) if used == 0 => {
+                    return Err(self.damaged("bzip2", io::ErrorKind::InvalidData.into()));
+                }
+                Ok(_) => {}
+                Err(error) => return Err(self.damaged("bzip2", error.into())),
+            }
+        }
+    }
+
+    fn unxz(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let more = self.fill()?;
+            let Stream::Xz(stream) = &mut self.stream else { return Ok(0) };
+            let (before_in, before_out) = (stream.total_in(), stream.total_out());
+            // Only at the end of the input does the decoder know that no other stream follows.
+            let action = if more { Action::Run } else { Action::Finish };
+            let status = stream.process(&self.buffer[self.start..self.end], out, action);
+            let count = (stream.total_out() - before_out) as usize;
+            let used = (stream.total_in() - before_in) as usize;
+            self.start += used;
+            match status {
+                Ok(liblzma::stream::Status::StreamEnd) => {
+                    self.stream = Stream::End;
+                    return Ok(count);
+                }
+                Ok(_) if count > 0 => return Ok(count),
+                Ok(_) if !more => return Err(self.damaged("xz", io::ErrorKind::UnexpectedEof.into())),
+                Ok(_) if used == 0 => return Err(self.damaged("xz", io::ErrorKind::InvalidData.into())),
+                Ok(_) => {}
+                Err(error) => return Err(self.damaged("xz", error.into())),
             }
         }
     }
@@ -195,7 +277,7 @@ impl<R: Read> Decoder<R> {
         Ok(count)
     }
 
-    fn damaged(&self, compression: Compression, source: io::Error) -> io::Error {
+    fn damaged(&self, compression: &'static str, source: io::Error) -> io::Error {
         let offset = self.taken - (self.end - self.start) as u64;
         Error::Stream { compression, offset, source }.into()
     }
@@ -228,7 +310,7 @@ impl<R: Read> Read for Decoder<R> {
                 Stream::Padding => {
                     while self.fill()? {
                         if self.buffer[self.start..self.end].iter().any(|byte| *byte != 0) {
-                            return Err(self.damaged(Compression::Gzip, io::ErrorKind::InvalidData.into()));
+                            return Err(self.damaged("gzip", io::ErrorKind::InvalidData.into()));
                         }
                         self.start = self.end;
                     }
@@ -236,6 +318,24 @@ impl<R: Read> Read for Decoder<R> {
                     continue;
                 }
                 Stream::Zstd(..) => match self.unzstd(out)? {
+                    0 => continue,
+                    count => count,
+                },
+                Stream::Bzip2(_) => match self.unbzip2(out)? {
+                    0 => continue,
+                    count => count,
+                },
+                Stream::Bzip2End => {
+                    while self.end - self.start < MAGIC && self.top_up()? {}
+                    let next = &self.buffer[self.start..self.end];
+                    self.stream = match next {
+                        [] => Stream::End,
+                        next if is_bzip2(next) => Stream::Bzip2(Box::new(bzip2::Decompress::new(false))),
+                        _ => return Err(self.damaged("bzip2", io::ErrorKind::InvalidData.into())),
+                    };
+                    continue;
+                }
+                Stream::Xz(_) => match self.unxz(out)? {
                     0 => continue,
                     count => count,
                 },
@@ -253,6 +353,8 @@ impl std::fmt::Debug for Stream {
             Self::None => "None",
             Self::Gzip(_) | Self::GzipEnd | Self::Padding => "Gzip",
             Self::Zstd(..) => "Zstd",
+            Self::Bzip2(_) | Self::Bzip2End => "Bzip2",
+            Self::Xz(_) => "Xz",
             Self::End => "End",
         })
     }
@@ -262,7 +364,14 @@ fn gzip() -> Decompress {
     Decompress::new_gzip(15)
 }
 
+fn is_bzip2(first: &[u8]) -> bool {
+    // An empty stream has the end mark where the first block would be.
+    first.starts_with(b"BZh") && matches!(first.get(4..10), Some(b"1AY&SY" | b"\x17\x72\x45\x38\x50\x90"))
+}
+
 const BUFFER: usize = 256 << 10;
+/// What an xz stream may make its reader allocate: `xz -9` needs 65 MiB.
+const XZ_MEMORY: u64 = 160 << 20;
 /// Bytes that tell the formats apart.
 const MAGIC: usize = 10;
 /// So much may come out of anything.

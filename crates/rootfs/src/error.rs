@@ -1,6 +1,6 @@
 //! What is wrong with a layer.
 
-use larder_core::{Classify, Compression, Kind};
+use larder_core::{Classify, Kind};
 use std::io;
 
 /// Why a layer cannot be read or applied. Paths are shown with undecodable bytes escaped.
@@ -10,10 +10,10 @@ pub enum Error {
     #[error("the layer is compressed with {0}, which is not supported")]
     Compression(&'static str),
     /// The compressed stream is damaged or ends early.
-    #[error("damaged {} stream at compressed byte {offset}", .compression.as_str())]
+    #[error("damaged {compression} stream at compressed byte {offset}")]
     Stream {
         /// What it was taken for.
-        compression: Compression,
+        compression: &'static str,
         /// Compressed bytes taken in before.
         offset: u64,
         /// Cause.
@@ -64,6 +64,12 @@ pub enum Error {
         /// What is wrong with the target.
         problem: &'static str,
     },
+    /// A zip archive that cannot be read, or that readers of zip disagree about.
+    #[error("malformed zip: {problem}")]
+    Zip {
+        /// The rule it breaks.
+        problem: String,
+    },
     /// The tar could not be read.
     #[error("cannot read the layer")]
     Read(#[source] io::Error),
@@ -96,6 +102,7 @@ impl Classify for Error {
             Self::Stream { .. } => Kind::Corrupt,
             Self::Limit { .. }
             | Self::Archive { .. }
+            | Self::Zip { .. }
             | Self::Member { .. }
             | Self::Apply { .. }
             | Self::HardLink { .. } => Kind::Invalid,

@@ -3,6 +3,7 @@
 
 mod apply;
 mod archive;
+mod compressor;
 mod decoder;
 pub mod encode;
 mod entry;
@@ -22,8 +23,10 @@ mod resolve;
 mod scanner;
 mod sparse;
 mod tree;
+mod zip;
 
 pub use archive::ArchiveWriter;
+pub use compressor::Compressor;
 pub use decoder::Decoder;
 pub use entry::{Body, Content, Entry, Extent, Extents, Meta, Time, Xattr, Xattrs};
 pub use error::{Error, Result};
@@ -35,3 +38,4 @@ pub use overlay::{Irregularity, Namespace, Shape};
 pub use packed::Entries;
 pub use scanner::Scanner;
 pub use tree::{Kind, Node, NodeId, Tree};
+pub use zip::{ZipKind, ZipMember, ZipReader};

@@ -216,7 +216,7 @@ impl<'n> Mark<'n> {
 }
 
 /// Makes a path relative to the root, without `.` and empty components; tells whether it ended in a slash.
-fn clean(name: &[u8], limits: &Limits) -> std::result::Result<(Vec<u8>, bool), &'static str> {
+pub(crate) fn clean(name: &[u8], limits: &Limits) -> std::result::Result<(Vec<u8>, bool), &'static str> {
     if name.is_empty() {
         return Err("it has no name");
     }

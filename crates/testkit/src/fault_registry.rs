@@ -174,6 +174,19 @@ impl FaultRegistry {
         self.with(|state| state.content.uploads.values().map(|upload| upload.bytes.len() as u64).collect())
     }
 
+    /// Serves a file at `/files/PATH`, as a web server does: with entity tag and ranges, without credentials. Returns its URL.
+    pub fn put_file(&self, path: &str, content: impl Into<Bytes>) -> String {
+        let path = format!("/files/{path}");
+        let url = self.url(&path);
+        self.with(|state| state.content.files.insert(path, content.into()));
+        url
+    }
+
+    /// Serves it no more.
+    pub fn remove_file(&self, path: &str) {
+        self.with(|state| state.content.files.remove(&format!("/files/{path}")));
+    }
+
     // --- manners
 
     /// Sets who may do what; tokens handed out before stay valid.

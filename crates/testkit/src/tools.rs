@@ -70,6 +70,7 @@ fn package(program: &str) -> &str {
         "setfattr" | "getfattr" => "attr",
         "busybox" => "busybox-static",
         "ctr" => "containerd",
+        "xz" => "xz-utils",
         "dockerd" | "docker" => "docker.io",
         "ip" => "iproute2",
         "sshd" => "openssh-server",

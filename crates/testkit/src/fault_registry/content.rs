@@ -10,6 +10,8 @@ pub(crate) struct Content {
     pub(crate) bytes: HashMap<Digest, Bytes>,
     pub(crate) repositories: BTreeMap<String, Contained>,
     pub(crate) uploads: HashMap<String, Upload>,
+    /// By their whole path.
+    pub(crate) files: BTreeMap<String, Bytes>,
     next_upload: u64,
 }
 

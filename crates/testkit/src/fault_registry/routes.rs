@@ -17,6 +17,8 @@ pub(crate) enum Target {
     Catalog,
     Token,
     Storage(String),
+    /// A file that has nothing to do with registries.
+    File(String),
     Tags(String),
     Manifest(String, String),
     Blob(String, String),
@@ -33,6 +35,9 @@ impl Target {
         }
         if let Some(digest) = path.strip_prefix("/storage/") {
             return Self::Storage(digest.into());
+        }
+        if path.starts_with("/files/") {
+            return Self::File(path.into());
         }
         let Some(rest) = path.strip_prefix("/v2") else { return Self::Unknown };
         let rest = rest.strip_prefix('/').unwrap_or(rest);
@@ -72,7 +77,7 @@ impl Target {
     /// What a client must be allowed to do; `None` where nobody asks.
     pub(crate) fn needs(&self, method: &str) -> Option<Vec<Need<'_>>> {
         let repository = match self {
-            Self::Token | Self::Storage(_) | Self::Unknown => return None,
+            Self::Token | Self::Storage(_) | Self::File(_) | Self::Unknown => return None,
             Self::Base | Self::Catalog => "",
             Self::Tags(name)
             | Self::Manifest(name, _)
@@ -137,6 +142,10 @@ pub(crate) fn read(state: &mut State, target: &Target, head: &Head) -> Reply {
         }
         (Target::Referrers(name, subject), "GET") => referrers(state, name, subject, head),
         (Target::Storage(digest), "GET") => storage(state, digest, head),
+        (Target::File(path), "GET") => match state.content.files.get(path) {
+            Some(bytes) => file(head, bytes),
+            None => Reply::new(404).body("text/plain; charset=utf-8", "Not Found"),
+        },
         (Target::Unknown, _) => Reply::error(404, "NAME_UNKNOWN", "there is nothing here"),
         _ => wrong(),
     }
@@ -243,6 +252,14 @@ fn storage(state: &mut State, digest: &str, head: &Head) -> Reply {
             "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>",
         ),
     }
+}
+
+/// A part only of the version that the client has the rest of (RFC 9110 §13.1.5).
+fn file(head: &Head, bytes: &Bytes) -> Reply {
+    let tag = format!("\"{}\"", Digest::of(bytes));
+    let same = head.header("if-range").is_none_or(|wanted| wanted == tag);
+    let whole = Head { headers: Vec::new(), ..head.clone() };
+    ranged(if same { head } else { &whole }, bytes).with("ETag", tag)
 }
 
 /// 200, 206 or 416 (RFC 9110 §14); several ranges at once are answered with everything.
