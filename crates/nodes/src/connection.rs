@@ -242,6 +242,8 @@ fn refusal(node: &Node, said: &str, doing: &'static str) -> Error {
     } else if said.contains("Permission denied (") || said.contains("Too many authentication failures") {
         let user = node.user.clone().unwrap_or_else(|| "the user".to_owned());
         Error::Login { node: name, user, said: last_words(said) }
+    } else if said.contains("Name or service not known") || said.contains("nodename nor servname provided") {
+        Error::NoHost { node: name, host }
     } else {
         Error::Unreachable { node: name, doing, said: last_words(said) }
     }

@@ -67,6 +67,14 @@ pub enum Error {
         /// The words of ssh.
         said: String,
     },
+    /// The node's address has no meaning to the resolver.
+    #[error("{node}: there is no host {host}")]
+    NoHost {
+        /// Which node.
+        node: String,
+        /// Its address.
+        host: String,
+    },
     /// The node's host key is not known.
     #[error("{node}: the host key of {host} is not known")]
     UnknownHost {
@@ -247,7 +255,7 @@ impl Classify for Error {
                 _ => Kind::Unavailable,
             },
             Self::Inventory { .. } | Self::Word { .. } | Self::Configuration { .. } => Kind::Invalid,
-            Self::NoNode { .. } => Kind::NotFound,
+            Self::NoNode { .. } | Self::NoHost { .. } => Kind::NotFound,
             Self::Unreachable { .. } | Self::Silent { .. } | Self::Remote { .. } => Kind::Unavailable,
             Self::UnknownHost { .. }
             | Self::ChangedHost { .. }
@@ -267,6 +275,9 @@ impl Classify for Error {
                 vec![format!("the inventory has {}", known.join(", "))]
             }
             Self::NoNode { .. } => vec!["`larder nodes add` adds one".into()],
+            Self::NoHost { .. } => vec![
+                "it is no node of the inventory either, unless that names this host; `larder nodes list` shows them".into(),
+            ],
             Self::UnknownHost { node, .. } => vec![format!(
                 "`larder nodes trust --node {node}` shows the key, and records it once you have compared it"
             )],

@@ -64,8 +64,7 @@ fn fleet(inventory: &Path) -> Fleet {
 
 fn place(fleet: &Fleet, parcels: &[&Arc<Parcel>]) -> Vec<ParcelReport> {
     let parcels: Vec<Arc<Parcel>> = parcels.iter().map(|parcel| (*parcel).clone()).collect();
-    let options =
-        ParcelOptions { jobs: 10, attempts: 4, limit: None, progress: larder_core::silent() };
+    let options = ParcelOptions { jobs: 10, attempts: 4, limit: None, progress: larder_core::silent() };
     run(fleet.place(|_| parcels.clone(), &options))
 }
 
@@ -136,15 +135,28 @@ fn versions_are_switched_at_once_and_the_one_before_comes_back() {
         outcome[0].installed.clone().unwrap()
     };
     assert_eq!(installed(place(&fleet, &[&old])).state, State::Installed);
-    assert_eq!((says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/gone")), ("tool 1.0".into(), "gone 1.0".into()));
+    assert_eq!(
+        (says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/gone")),
+        ("tool 1.0".into(), "gone 1.0".into())
+    );
     assert_eq!(installed(place(&fleet, &[&old])).state, State::Present);
     let second = installed(place(&fleet, &[&new]));
-    assert_eq!((says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/helper")), ("tool 2.0".into(), "helper 2.0".into()));
+    assert_eq!(
+        (says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/helper")),
+        ("tool 2.0".into(), "helper 2.0".into())
+    );
     assert!(second.previous.unwrap().starts_with("1.0-"));
-    assert!(std::fs::symlink_metadata(node.file("/usr/local/bin/gone")).is_err(), "a name of the old version only");
-    let back = || run(fleet.roll_back(&["/usr/local/lib/larder/tool".to_owned()], 1)).remove(0).1.unwrap().remove(0);
+    assert!(
+        std::fs::symlink_metadata(node.file("/usr/local/bin/gone")).is_err(),
+        "a name of the old version only"
+    );
+    let back =
+        || run(fleet.roll_back(&["/usr/local/lib/larder/tool".to_owned()], 1)).remove(0).1.unwrap().remove(0);
     assert!(back().current.unwrap().starts_with("1.0-"));
-    assert_eq!((says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/gone")), ("tool 1.0".into(), "gone 1.0".into()));
+    assert_eq!(
+        (says(node, "/usr/local/bin/tool"), says(node, "/usr/local/bin/gone")),
+        ("tool 1.0".into(), "gone 1.0".into())
+    );
     assert!(back().current.unwrap().starts_with("2.0-"));
     assert_eq!(says(node, "/usr/local/bin/tool"), "tool 2.0");
 }
@@ -159,7 +171,10 @@ fn what_was_there_before_larder_comes_back() {
     let base = ["/usr/local/lib/larder/tool".to_owned()];
     let nothing = run(fleet.roll_back(&base, 1)).remove(0).1;
     assert!(matches!(nothing, Err(Error::Unsupported { .. })), "{nothing:?}");
-    place(&fleet, &[&parcel(machines.directory(), "1.0", &["tool", "more"], 1000)]).remove(0).outcome.unwrap();
+    place(&fleet, &[&parcel(machines.directory(), "1.0", &["tool", "more"], 1000)])
+        .remove(0)
+        .outcome
+        .unwrap();
     assert_eq!(says(node, "/usr/local/bin/tool"), "tool 1.0");
     let returned = run(fleet.roll_back(&base, 1)).remove(0).1.unwrap().remove(0);
     assert_eq!((returned.current, says(node, "/usr/local/bin/tool")), (None, "by hand".to_owned()));

@@ -60,7 +60,10 @@ fn processes_that_want_the_same_fetch_it_once() {
     }
     assert_eq!(server.count("GET", PATH), 1);
     let verified = home.run(["package", "verify", "--output", "json"]).json().unwrap();
-    assert_eq!((&verified["sound"], verified["damaged"].as_array().unwrap().len()), (&serde_json::json!(1), 0));
+    assert_eq!(
+        (&verified["sound"], verified["damaged"].as_array().unwrap().len()),
+        (&serde_json::json!(1), 0)
+    );
 }
 
 #[test]

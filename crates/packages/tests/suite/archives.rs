@@ -11,7 +11,10 @@ fn tree(world: &World) -> PathBuf {
     std::fs::write(root.join("bin/tool"), program(7, 700_000)).unwrap();
     std::fs::write(root.join("bin/run.sh"), "#!/bin/sh\nexec tool\n").unwrap();
     std::fs::write(root.join("README"), "words\n".repeat(1000)).unwrap();
-    shell(&root, "ln -s bin/tool latest; mkdir empty; chmod 700 bin/tool; chmod 775 bin/run.sh; chmod 600 README");
+    shell(
+        &root,
+        "ln -s bin/tool latest; mkdir empty; chmod 700 bin/tool; chmod 775 bin/run.sh; chmod 600 README",
+    );
     root
 }
 
@@ -30,7 +33,17 @@ fn every_format_gives_the_same_bytes() {
     );
     let mut first = None;
     let formats = [
-        "t.tar", "o.tar", "t.tar.gz", "t.tgz", "t.tar.bz2", "t.tar.xz", "t.tar.zst", "t.zip", "many.bz2", "many.xz", "many.gz",
+        "t.tar",
+        "o.tar",
+        "t.tar.gz",
+        "t.tgz",
+        "t.tar.bz2",
+        "t.tar.xz",
+        "t.tar.zst",
+        "t.zip",
+        "many.bz2",
+        "many.xz",
+        "many.gz",
     ];
     for (at, format) in formats.iter().enumerate() {
         let added = world.add_with(&format!("mytool@1.{at}"), from_file(&world.path(format))).unwrap();
@@ -69,7 +82,9 @@ fn a_program_is_executable_and_has_its_canonical_name() {
 fn a_zip_made_without_modes_has_its_programs_found_out() {
     let world = World::new();
     let root = tree(&world);
-    shell(&root, "rm latest; zip -q -r -X ../dos.zip . && cd .. && python3 - <<'E'
+    shell(
+        &root,
+        "rm latest; zip -q -r -X ../dos.zip . && cd .. && python3 - <<'E'
 import zipfile
 old = zipfile.ZipFile('dos.zip')
 new = zipfile.ZipFile('bare.zip', 'w', zipfile.ZIP_DEFLATED)
@@ -78,18 +93,28 @@ for member in old.infolist():
     member.create_system, member.external_attr = 0, 0
     new.writestr(member, data)
 new.close()
-E");
+E",
+    );
     let added = world.add_with("mytool@1.0", from_file(&world.path("bare.zip"))).unwrap();
     let lines = listing(&added.archive);
-    assert!(lines.iter().any(|line| line.starts_with("-rwxr-xr-x") && line.ends_with("bin/tool")), "{lines:#?}");
-    assert!(lines.iter().any(|line| line.starts_with("-rw-r--r--") && line.ends_with("README")), "{lines:#?}");
+    assert!(
+        lines.iter().any(|line| line.starts_with("-rwxr-xr-x") && line.ends_with("bin/tool")),
+        "{lines:#?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("-rw-r--r--") && line.ends_with("README")),
+        "{lines:#?}"
+    );
 }
 
 #[test]
 fn truncated_and_damaged_archives_are_refused() {
     let world = World::new();
     let root = tree(&world);
-    shell(&root, "tar -cf ../t.tar .; cd ..; for p in gzip bzip2 xz zstd; do $p -q -c t.tar > t.$p; done; cd tree; zip -q -r -y ../t.zip .");
+    shell(
+        &root,
+        "tar -cf ../t.tar .; cd ..; for p in gzip bzip2 xz zstd; do $p -q -c t.tar > t.$p; done; cd tree; zip -q -r -y ../t.zip .",
+    );
     for (at, format) in ["t.gzip", "t.bzip2", "t.xz", "t.zstd", "t.zip", "t.tar"].iter().enumerate() {
         let bytes = std::fs::read(world.path(format)).unwrap();
         let mut flipped = bytes.clone();

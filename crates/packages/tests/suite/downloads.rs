@@ -114,7 +114,8 @@ fn redirects_are_followed_and_the_original_url_is_asked_again() {
     let content = program(1, SIZE);
     let path = world.publish_kubectl("1.33.4", &content);
     let storage = world.server.put_file("storage/signed", content.clone());
-    let hops = world.server.fault(Rule::on("GET", &path).fault(Fault::Redirect { status: 302, location: storage }));
+    let hops =
+        world.server.fault(Rule::on("GET", &path).fault(Fault::Redirect { status: 302, location: storage }));
     world.server.fault(Rule::on("GET", "/files/storage/signed").first(2).fault(Fault::Reset(900_000)));
     assert_eq!(world.add("kubectl@1.33.4").unwrap().entry.upstream, Digest::of(&content));
     assert_eq!(hops.count(), 3);

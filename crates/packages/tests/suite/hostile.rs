@@ -45,8 +45,14 @@ fn bombs_are_refused_before_they_fill_the_disk() {
     let world = World::new();
     let work = world.directory.path();
     // 300 MB of zeros, in a few bytes of each kind; the limit is 256 MB, and 200 to 1.
-    shell(work, "head -c 300000000 /dev/zero > z; tar -cf z.tar z; for p in gzip bzip2 xz zstd; do $p -c z.tar > z.$p; done; zip -q z.zip z; rm z z.tar");
-    shell(work, "head -c 100000000 /dev/zero > r; tar -cf r.tar r; for p in gzip bzip2 xz zstd; do $p -c r.tar > r.$p; done; zip -q r.zip r; rm r r.tar");
+    shell(
+        work,
+        "head -c 300000000 /dev/zero > z; tar -cf z.tar z; for p in gzip bzip2 xz zstd; do $p -c z.tar > z.$p; done; zip -q z.zip z; rm z z.tar",
+    );
+    shell(
+        work,
+        "head -c 100000000 /dev/zero > r; tar -cf r.tar r; for p in gzip bzip2 xz zstd; do $p -c r.tar > r.$p; done; zip -q r.zip r; rm r r.tar",
+    );
     for format in ["gzip", "bzip2", "xz", "zstd", "zip"] {
         for kind in ["z", "r"] {
             let bytes = std::fs::read(world.path(&format!("{kind}.{format}"))).unwrap();
@@ -70,7 +76,9 @@ fn bombs_are_refused_before_they_fill_the_disk() {
 #[test]
 fn zips_that_readers_disagree_about_are_refused() {
     let world = World::new();
-    shell(world.directory.path(), "python3 - <<'E'
+    shell(
+        world.directory.path(),
+        "python3 - <<'E'
 import warnings, zipfile
 warnings.simplefilter('ignore')
 def make(name, *members):
@@ -91,7 +99,8 @@ data = bytearray(open('crc.zip', 'rb').read())
 at = data.index(b'x' * 100)
 data[at] = 0x79
 open('crc.zip', 'wb').write(data)
-E");
+E",
+    );
     for name in ["up", "twice", "slashes", "link", "liar", "crc"] {
         let bytes = std::fs::read(world.path(&format!("{name}.zip"))).unwrap();
         refused(&world, name, &bytes);

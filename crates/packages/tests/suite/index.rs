@@ -102,7 +102,10 @@ fn pins_of_the_user_have_the_last_word() {
     world.settings.pins.read(&file).unwrap();
     let path = world.publish_kubectl("1.33.4", &program(1, 1000));
     let error = world.add("kubectl@1.33.4").unwrap_err();
-    assert!(matches!(error, Error::Contradiction { .. }) && error.to_string().contains("pins.yaml"), "{error}");
+    assert!(
+        matches!(error, Error::Contradiction { .. }) && error.to_string().contains("pins.yaml"),
+        "{error}"
+    );
     assert_eq!(world.server.count("GET", &path), 0, "it is known before a byte is fetched");
     std::fs::write(&file, pin(&Digest::of(&program(1, 1000)).hex())).unwrap();
     world.settings.pins.read(&file).unwrap();
@@ -163,7 +166,8 @@ fn a_checksum_on_the_command_line_is_compared_with_what_is_there() {
     let world = World::plain();
     world.publish_kubectl("1.33.4", &program(1, 1000));
     world.add("kubectl@1.33.4").unwrap();
-    let error = world.add_with("kubectl@1.33.4", |order| order.checksum = Some(Digest::of(b"x"))).unwrap_err();
+    let error =
+        world.add_with("kubectl@1.33.4", |order| order.checksum = Some(Digest::of(b"x"))).unwrap_err();
     assert!(matches!(error, Error::Contradiction { .. }), "{error}");
     assert_eq!(order("kubectl@1.33.4").wish, wish("kubectl@v1.33.4"));
 }

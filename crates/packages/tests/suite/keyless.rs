@@ -4,8 +4,8 @@ use crate::world::{World, program, shell};
 use larder_core::{Classify as _, Kind};
 use larder_packages::{Error, Keys};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, SanType,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, SanType,
 };
 use std::path::Path;
 
@@ -59,7 +59,10 @@ impl Fulcio {
         write("content", content);
         // Kubernetes puts its certificates into base64 once more.
         write("plain", params.signed_by(&key, &self.issuer).unwrap().pem().as_bytes());
-        shell(directory, "openssl dgst -sha256 -sign key.pem content | base64 -w 0 > sig; base64 -w 0 plain > cert");
+        shell(
+            directory,
+            "openssl dgst -sha256 -sign key.pem content | base64 -w 0 > sig; base64 -w 0 plain > cert",
+        );
         let read = |name: &str| std::fs::read(directory.join(name)).unwrap();
         Signed { signature: read("sig"), certificate: read("cert") }
     }

@@ -18,11 +18,20 @@ fn publish_all(world: &World, arch: &str) {
     let line = |bytes: &[u8], name: &str| format!("{}  {name}\n", hash(bytes));
     let github = "https://github.com";
 
-    for (at, name) in ["ctr", "containerd", "containerd-shim-runc-v2", "helm", "crictl", "nerdctl", "bridge", "loopback"].iter().enumerate() {
+    for (at, name) in
+        ["ctr", "containerd", "containerd-shim-runc-v2", "helm", "crictl", "nerdctl", "bridge", "loopback"]
+            .iter()
+            .enumerate()
+    {
         tool(name, at as u64);
     }
     let name = format!("containerd-2.1.0-linux-{arch}.tar.gz");
-    shell(&work, &format!("mkdir bin; cp ctr containerd containerd-shim-runc-v2 bin; chmod 755 bin/*; tar -czf {name} bin"));
+    shell(
+        &work,
+        &format!(
+            "mkdir bin; cp ctr containerd containerd-shim-runc-v2 bin; chmod 755 bin/*; tar -czf {name} bin"
+        ),
+    );
     let url = format!("{github}/containerd/containerd/releases/download/v2.1.0/{name}");
     world.publish(&url, read(&name));
     world.publish(&format!("{url}.sha256sum"), line(&read(&name), &name));
@@ -37,7 +46,12 @@ fn publish_all(world: &World, arch: &str) {
     );
 
     let name = format!("cni-plugins-linux-{arch}-v1.7.1.tgz");
-    shell(&work, &format!("mkdir cni; cp bridge loopback cni; echo words > cni/LICENSE; chmod 755 cni/bridge cni/loopback; tar -czf {name} -C cni ."));
+    shell(
+        &work,
+        &format!(
+            "mkdir cni; cp bridge loopback cni; echo words > cni/LICENSE; chmod 755 cni/bridge cni/loopback; tar -czf {name} -C cni ."
+        ),
+    );
     let url = format!("{github}/containernetworking/plugins/releases/download/v1.7.1/{name}");
     world.publish(&url, read(&name));
     world.publish(&format!("{url}.sha256"), line(&read(&name), &name));
@@ -51,7 +65,12 @@ fn publish_all(world: &World, arch: &str) {
     }
 
     let name = format!("helm-v3.18.0-linux-{arch}.tar.gz");
-    shell(&work, &format!("mkdir linux-{arch}; cp helm linux-{arch}; chmod 755 linux-{arch}/helm; echo words > linux-{arch}/LICENSE; tar -czf {name} linux-{arch}"));
+    shell(
+        &work,
+        &format!(
+            "mkdir linux-{arch}; cp helm linux-{arch}; chmod 755 linux-{arch}/helm; echo words > linux-{arch}/LICENSE; tar -czf {name} linux-{arch}"
+        ),
+    );
     let url = format!("https://get.helm.sh/{name}");
     world.publish(&url, read(&name));
     world.publish(&format!("{url}.sha256sum"), line(&read(&name), &name));
@@ -63,12 +82,21 @@ fn publish_all(world: &World, arch: &str) {
     world.publish(&format!("{url}.sha256"), format!("{}\n", hash(&read(&name))));
 
     let name = format!("nerdctl-2.1.0-linux-{arch}.tar.gz");
-    shell(&work, &format!("echo '#!/bin/sh' > containerd-rootless.sh; chmod 755 nerdctl containerd-rootless.sh; tar -czf {name} nerdctl containerd-rootless.sh"));
+    shell(
+        &work,
+        &format!(
+            "echo '#!/bin/sh' > containerd-rootless.sh; chmod 755 nerdctl containerd-rootless.sh; tar -czf {name} nerdctl containerd-rootless.sh"
+        ),
+    );
     let base = format!("{github}/containerd/nerdctl/releases/download/v2.1.0");
     world.publish(&format!("{base}/{name}"), read(&name));
     world.publish(
         &format!("{base}/SHA256SUMS"),
-        format!("{}{}", line(b"full", &format!("nerdctl-full-2.1.0-linux-{arch}.tar.gz")), line(&read(&name), &name)),
+        format!(
+            "{}{}",
+            line(b"full", &format!("nerdctl-full-2.1.0-linux-{arch}.tar.gz")),
+            line(&read(&name), &name)
+        ),
     );
 }
 
@@ -97,7 +125,10 @@ fn all_tools_come_verified_and_in_one_format() {
         assert!(files[*member].starts_with(b"\x7fELF"), "{wish}: {:?}", files.keys());
         for line in listing(&added.archive) {
             let mode = if line.contains("LICENSE") { "-rw-r--r--" } else { "rwxr-xr-x" };
-            assert!(line.contains(mode) && line.contains(" 0/0 ") && line.contains("1980-01-01 00:00"), "{line}");
+            assert!(
+                line.contains(mode) && line.contains(" 0/0 ") && line.contains("1980-01-01 00:00"),
+                "{line}"
+            );
         }
         assert_eq!(Digest::of(&std::fs::read(&added.archive).unwrap()), added.entry.digest);
     }

@@ -27,7 +27,10 @@ impl World {
         let mirrors: String = HOSTS
             .iter()
             .map(|host| {
-                format!("- {{ prefix: 'https://{host}/', url: '{}' }}\n", server.url(&format!("/files/{host}/")))
+                format!(
+                    "- {{ prefix: 'https://{host}/', url: '{}' }}\n",
+                    server.url(&format!("/files/{host}/"))
+                )
             })
             .collect();
         std::fs::write(&definitions, format!("repositories:\n{mirrors}")).unwrap();
@@ -182,7 +185,13 @@ pub(crate) fn listing(archive: &Path) -> Vec<String> {
 pub(crate) fn contents(archive: &Path) -> BTreeMap<String, Vec<u8>> {
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path();
-    Process::new(tools::find("tar").unwrap()).args(["--zstd", "-xf"]).arg(archive).arg("-C").arg(out).run().unwrap();
+    Process::new(tools::find("tar").unwrap())
+        .args(["--zstd", "-xf"])
+        .arg(archive)
+        .arg("-C")
+        .arg(out)
+        .run()
+        .unwrap();
     let mut found = BTreeMap::new();
     let mut left = vec![out.to_owned()];
     while let Some(next) = left.pop() {
