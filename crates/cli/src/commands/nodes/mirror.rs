@@ -56,7 +56,8 @@ pub(super) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   larder nodes mirror --node all --registry http://10.0.0.5:5000 --configure
-  larder nodes mirror --node role=worker --registry https://larder.example --ca ca.crt --for docker.io,quay.io
+  larder nodes mirror --node role=worker --registry https://larder.example --ca ca.crt \\
+      --for docker.io,quay.io
   larder nodes mirror --node all --undo
 
 JSON:
