@@ -82,7 +82,8 @@ impl<R: Read + Seek> ZipReader<R> {
             }
             let (path, slash) = clean(name, limits).map_err(fails)?;
             total = total.saturating_add(member.size());
-            let mode = member.unix_mode();
+            // Elsewhere modes are made up of a flag or two.
+            let mode = member.unix_mode().filter(|_| member.system() == zip::System::Unix);
             let kind = match mode.map_or(0, |mode| mode & 0o170_000) {
                 0o120_000 => ZipKind::Symlink,
                 0o040_000 => ZipKind::Directory,

@@ -129,6 +129,10 @@ while [ $# -ge 2 ]; do
     shift 2
 done > "$base/.$key.pairs.new"
 mv -f "$base/.$key.pairs.new" "$base/$key.pairs"
+# What lacks something that goes somewhere is not switched to.
+while read -r from to; do
+    [ -e "$base/$key/$from" ] || { echo "the archive has no $from" >&2; exit 66; }
+done < "$base/$key.pairs"
 now=$(current)
 if [ "$now" != "$key" ]; then
     [ "$now" = - ] || point "$now" previous

@@ -27,6 +27,8 @@ impl Fulcio {
             let mut params = CertificateParams::new(Vec::new()).unwrap();
             params.distinguished_name.push(DnType::CommonName, name);
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            // As Fulcio's intermediate: it certifies for nothing else.
+            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
             params
         };
         let (root_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
