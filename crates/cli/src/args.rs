@@ -2,8 +2,8 @@
 
 use crate::commands::{
     audit, completions, config, copy, deliver, discover, doctor, gc, inspect, list, lock, login, logout, man,
-    mount, nodes, package, pin, prune, pull, push, ready, remove, render, serve, stats, tag, unmount, unpack,
-    values_images, verify,
+    mount, nodes, package, pin, preheat, prune, pull, push, ready, remove, render, serve, stats, tag,
+    unmount, unpack, values_images, verify,
 };
 use crate::exit;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -35,6 +35,7 @@ Examples:
   larder list                                    what is here
   larder discover ./manifests ./chart            which images does a cluster ask for?
   larder deliver debian:12 --node role=worker    onto nodes, over SSH
+  larder preheat --lock larder.lock --node all   onto a whole cluster, or not at all
   larder gc --dry-run                            what could go
 
 `larder help COMMAND` explains a command and shows what it prints with --output json.";
@@ -172,6 +173,7 @@ pub(crate) enum Command {
     Nodes(nodes::Args),
     Package(Box<package::Args>),
     Deliver(Box<deliver::Args>),
+    Preheat(Box<preheat::Args>),
     Serve(Box<serve::Args>),
     Audit(audit::Args),
     Config(config::Args),

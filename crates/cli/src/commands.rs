@@ -24,6 +24,7 @@ pub(crate) mod mount;
 pub(crate) mod nodes;
 pub(crate) mod package;
 pub(crate) mod pin;
+pub(crate) mod preheat;
 pub(crate) mod prune;
 pub(crate) mod pull;
 pub(crate) mod push;
@@ -71,6 +72,7 @@ pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
         Command::Nodes(args) => nodes::run(&args, invocation),
         Command::Package(args) => package::run(&args, invocation),
         Command::Deliver(args) => deliver::run(&args, invocation),
+        Command::Preheat(args) => preheat::run(&args, invocation),
         Command::Serve(args) => serve::run(&args, invocation),
         Command::Audit(args) => audit::run(&args, invocation),
         Command::Config(args) => config::run(&args, invocation),

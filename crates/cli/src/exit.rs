@@ -67,6 +67,11 @@ impl Exit {
         }
     }
 
+    /// The end that a number stands for.
+    pub(crate) fn of_code(code: i32) -> Option<Self> {
+        TABLE.iter().map(|(exit, _)| *exit).find(|exit| i32::from(exit.code()) == code)
+    }
+
     /// The word that stands for it in JSON.
     pub(crate) fn word(self) -> &'static str {
         match self {

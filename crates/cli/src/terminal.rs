@@ -113,6 +113,11 @@ impl Terminal {
         }
     }
 
+    /// What another process has said, which is shown in every style.
+    pub(crate) fn tell(&self, line: &str) {
+        self.state().line(line);
+    }
+
     /// An error, which is shown in every style.
     pub(crate) fn complain(&self, problem: &Problem) {
         self.state().line(problem.to_string().trim_end());

@@ -82,7 +82,11 @@ impl Engine {
     }
 
     /// The images of a request, whole and held.
-    async fn shipments(&self, request: &DeliverRequest, lease: &Lease) -> Result<Vec<Arc<Shipment>>> {
+    pub(crate) async fn shipments(
+        &self,
+        request: &DeliverRequest,
+        lease: &Lease,
+    ) -> Result<Vec<Arc<Shipment>>> {
         let selection = match (&request.platforms[..], &request.lock) {
             ([], Some(lock)) => Selection::Only(lock.platforms.clone()),
             ([], None) => self.default_selection()?,

@@ -161,6 +161,40 @@ pub enum Error {
     /// Tool packages.
     #[error(transparent)]
     Package(#[from] larder_packages::Error),
+    /// A plan or a state of a preheat that cannot be used.
+    #[error("cannot use {}: {problem}", path.display())]
+    Preheat {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
+    /// There is no such preheat.
+    #[error("there is no preheat {id:?}")]
+    NoPreheat {
+        /// As it was given.
+        id: String,
+        /// The latest ones there are.
+        known: Vec<String>,
+    },
+    /// A process works on the preheat.
+    #[error("the preheat {id} is running")]
+    Running {
+        /// Which one.
+        id: String,
+    },
+    /// No process works on the preheat.
+    #[error("the preheat {id} is not running")]
+    NotRunning {
+        /// Which one.
+        id: String,
+    },
+    /// Somebody stopped the preheat.
+    #[error("the preheat {id} was cancelled")]
+    Cancelled {
+        /// Which one.
+        id: String,
+    },
     /// An address cannot be listened on.
     #[error("cannot listen on {address}")]
     Listen {
@@ -296,8 +330,10 @@ impl Classify for Error {
             | Self::NoBlob { .. }
             | Self::NotReady { .. }
             | Self::NoLock { .. }
+            | Self::NoPreheat { .. }
             | Self::NoChart { .. } => Kind::NotFound,
-            Self::OtherDigest { .. } => Kind::Conflict,
+            Self::OtherDigest { .. } | Self::Running { .. } | Self::NotRunning { .. } => Kind::Conflict,
+            Self::Cancelled { .. } => Kind::Unavailable,
             Self::ChartDigest { .. } => Kind::Corrupt,
             Self::Discover(source) => source.kind(),
             Self::Package(source) => source.kind(),
@@ -309,6 +345,7 @@ impl Classify for Error {
             | Self::Source { .. }
             | Self::Unprintable { .. }
             | Self::Lock { .. }
+            | Self::Preheat { .. }
             | Self::Archive { .. }
             | Self::Place { .. }
             | Self::Config { .. }
@@ -342,6 +379,15 @@ impl Classify for Error {
             }
             Self::Nodes(source) => source.hints(),
             Self::NotPulled { failure, .. } => failure.hints.clone(),
+            Self::NoPreheat { known, .. } if known.is_empty() => {
+                vec!["`larder preheat status` lists those there are".to_owned()]
+            }
+            Self::NoPreheat { known, .. } => vec![format!("the latest are {}", known.join(", "))],
+            Self::Running { id } => vec![
+                format!("`larder preheat watch {id}` shows how it goes"),
+                format!("`larder preheat cancel {id}` stops it"),
+            ],
+            Self::NotRunning { id } => vec![format!("`larder preheat rollback {id}` takes back what it did")],
             Self::Source { source_name, .. } if source_name.starts_with("http") => {
                 vec![format!("larder discover CHART --repo {source_name}")]
             }
@@ -405,12 +451,12 @@ impl Classify for Error {
 }
 
 /// An error as data, for reports about many things of which some failed.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Failure {
     /// The whole chain, in one line.
     pub message: String,
     /// What it means, for the exit code.
-    #[serde(serialize_with = "as_word")]
+    #[serde(serialize_with = "as_word", deserialize_with = "of_word")]
     pub kind: Kind,
     /// What to do next.
     pub hints: Vec<String>,
@@ -418,6 +464,22 @@ pub struct Failure {
 
 fn as_word<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(kind)
+}
+
+fn of_word<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
+    let word = <String as serde::Deserialize>::deserialize(deserializer)?;
+    let kinds = [
+        Kind::NotFound,
+        Kind::Denied,
+        Kind::Invalid,
+        Kind::Corrupt,
+        Kind::Conflict,
+        Kind::Unavailable,
+        Kind::Unsupported,
+        Kind::Internal,
+    ];
+    let found = kinds.into_iter().find(|kind| kind.to_string() == word);
+    found.ok_or_else(|| serde::de::Error::custom(format!("{word:?} is no kind of failure")))
 }
 
 impl From<&Error> for Failure {

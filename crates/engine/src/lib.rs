@@ -29,6 +29,7 @@ mod package;
 mod parcel;
 mod place;
 mod plugin;
+mod preheat;
 mod pull;
 mod push;
 mod quantity;
@@ -74,6 +75,9 @@ pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use package::{PackageOrder, PackageOutcome, PackageReport, PackageRow};
 pub use parcel::{NodePackages, ParcelRequest, ParcelsReport};
 pub use place::Place;
+pub use preheat::{
+    NodePhase, PreheatLoad, PreheatPhase, PreheatRequest, PreheatSet, PreheatState, PreheatedNode, Preheats,
+};
 pub use pull::{Outcome, PullReport, PullRequest, Pulled};
 pub use push::{PushOptions, Pushed};
 pub use quantity::{Bytes, Span};

@@ -9,7 +9,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names under this host are those of images that are not whole yet. `.invalid` belongs to nobody (RFC 6761).
-const INCOMING: &str = "incoming.larder.invalid/";
+pub(crate) const INCOMING: &str = "incoming.larder.invalid/";
 /// An image that is not whole after so long is left over.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
@@ -129,7 +129,7 @@ impl Containerd<'_> {
 }
 
 /// Enough of a digest for the name of an image on its way.
-fn short(digest: &Digest) -> String {
+pub(crate) fn short(digest: &Digest) -> String {
     digest.hex().chars().take(32).collect()
 }
 

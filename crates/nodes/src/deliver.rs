@@ -43,7 +43,7 @@ pub struct DeliverOptions {
 }
 
 /// What became of one image on one node.
-#[derive(Debug, Clone, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Delivered {
     /// Which one.
     pub image: String,
@@ -56,7 +56,7 @@ pub struct Delivered {
 }
 
 /// How an image is on a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ImageState {
     /// It was there, whole and under its names.

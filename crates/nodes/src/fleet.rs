@@ -39,9 +39,27 @@ pub struct NodeReport {
 }
 
 /// Nodes that are asked at the same time, however few may be sent to: those that do not answer hold up nobody.
-const ASKED: usize = 64;
+pub const ASKED: usize = 64;
 /// So many bytes that arrived and stay are progress.
 const STRIDE: u64 = 64 << 10;
+
+/// What deliveries to several nodes have in common: how fast they are together, how many are sent to at the same time, and what
+/// was compressed for them. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Convoy {
+    valve: Option<Arc<Valve>>,
+    packing: Arc<Packing>,
+    slots: Arc<Semaphore>,
+}
+
+impl Convoy {
+    /// For deliveries with these options.
+    pub fn new(options: &DeliverOptions) -> Self {
+        let valve = options.limit.map(|rate| Arc::new(Valve::new(rate)));
+        Self { valve, packing: Arc::default(), slots: Arc::new(Semaphore::new(options.jobs.max(1))) }
+    }
+}
+
 /// The first pause between attempts, and the longest.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
@@ -118,30 +136,28 @@ impl Fleet {
     /// Brings all shipments to all nodes.
     pub async fn deliver(&self, shipments: Vec<Arc<Shipment>>, options: &DeliverOptions) -> Vec<NodeReport> {
         let shipments = Arc::new(shipments);
-        let shared = options.limit.map(|rate| Arc::new(Valve::new(rate)));
-        let common = Arc::new((Packing::default(), Semaphore::new(options.jobs.max(1))));
+        let convoy = Convoy::new(options);
         self.each(ASKED.max(options.jobs), |fleet, node| {
-            let (shipments, options) = (shipments.clone(), options.clone());
-            let (shared, common) = (shared.clone(), common.clone());
-            async move { fleet.deliver_to(node, &shipments, &options, shared, &common).await }
+            let (shipments, options, convoy) = (shipments.clone(), options.clone(), convoy.clone());
+            async move { fleet.deliver_to(node, &shipments, &options, &convoy).await }
         })
         .await
     }
 
-    async fn deliver_to(
+    /// Brings these shipments to one node, in as many attempts as are worth it.
+    pub async fn deliver_to(
         &self,
         node: Node,
         shipments: &[Arc<Shipment>],
         options: &DeliverOptions,
-        shared: Option<Arc<Valve>>,
-        (packing, slots): &(Packing, Semaphore),
+        convoy: &Convoy,
     ) -> NodeReport {
         let started = Instant::now();
         let sent = Arc::new(AtomicU64::new(0));
         let own = node.bandwidth.map(|rate| Arc::new(Valve::new(rate)));
         let (progress, name, counter) = (options.progress.clone(), node.name().to_owned(), sent.clone());
         let flow = Flow {
-            valves: shared.into_iter().chain(own).collect(),
+            valves: convoy.valve.iter().cloned().chain(own).collect(),
             advanced: Arc::new(move |bytes| {
                 counter.fetch_add(bytes, Ordering::Relaxed);
                 progress(Event::NodeAdvanced { node: name.clone(), bytes });
@@ -162,8 +178,8 @@ impl Fleet {
                     options,
                     flow: &flow,
                     owner: self.ssh.owner(),
-                    packing,
-                    slots,
+                    packing: &convoy.packing,
+                    slots: &convoy.slots,
                     keeps: &keeps,
                 };
                 let ended = attempt.run(|bytes| {

@@ -77,6 +77,7 @@ pub(crate) struct Valve {
 const BURST: Duration = Duration::from_millis(250);
 
 impl Valve {
+    /// At this rate.
     pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, paid: Mutex::new(Instant::now()) }
     }

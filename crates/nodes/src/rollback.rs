@@ -92,10 +92,17 @@ impl Before {
 
 impl Fleet {
     /// Notes what the names of these shipments stand for on a node, and removes what former preheats left there.
-    pub async fn look_before(&self, node: &Node, shipments: &[Arc<Shipment>], stale: &Staleness, now: SystemTime) -> Result<Before> {
+    pub async fn look_before(
+        &self,
+        node: &Node,
+        shipments: &[Arc<Shipment>],
+        stale: &Staleness,
+        now: SystemTime,
+    ) -> Result<Before> {
         let scene = Scene::of(self, node).await?;
         let before = Before::of(&scene.facts, shipments, scene.runtime);
-        let left: Vec<String> = scene.guards().filter(|name| is_stale(name, stale, now)).map(str::to_owned).collect();
+        let left: Vec<String> =
+            scene.guards().filter(|name| is_stale(name, stale, now)).map(str::to_owned).collect();
         if !left.is_empty() {
             // What a container uses stays, for another run to remove.
             let _ = scene.remove(&left, false).await;
@@ -125,7 +132,8 @@ impl Fleet {
     pub async fn release(&self, node: &Node, preheat: &str) -> Result<()> {
         let scene = Scene::of(self, node).await?;
         let ours = format!("{GUARD}{preheat}/");
-        let ours: Vec<String> = scene.guards().filter(|name| name.starts_with(&ours)).map(str::to_owned).collect();
+        let ours: Vec<String> =
+            scene.guards().filter(|name| name.starts_with(&ours)).map(str::to_owned).collect();
         scene.remove(&ours, true).await?;
         scene.connection.close().await;
         Ok(())
@@ -135,7 +143,7 @@ impl Fleet {
     ///
     /// # Errors
     /// When the node is not as it was afterwards. Doing it again goes on.
-    pub async fn roll_back(&self, node: &Node, before: &Before, preheat: &str) -> Result<RolledBack> {
+    pub async fn take_back(&self, node: &Node, before: &Before, preheat: &str) -> Result<RolledBack> {
         let scene = Scene::of(self, node).await?;
         let ours = format!("{GUARD}{preheat}/");
         let mut told = RolledBack::default();
@@ -160,6 +168,7 @@ impl Fleet {
             }
         }
         let left = scene.remove(&go, false).await?;
+        scene.remove_nameless(before).await?;
         told.removed = go.into_iter().filter(|name| !left.contains(name)).collect();
         told.left.extend(left);
         let mut rest: Vec<String> = scene.incoming(before).map(str::to_owned).collect();
@@ -191,7 +200,6 @@ impl Scene {
         let facts = Facts::of(&connection, Depth::Brief).await?;
         let looked = facts.absent.join("; ");
         let runtime = facts.runtime.ok_or_else(|| Error::NoRuntime { node: node.name().into(), looked })?;
-        connection.set_become_root(!facts.root);
         Ok(Self { connection, facts, runtime })
     }
 
@@ -233,6 +241,26 @@ impl Scene {
         entry.was_there && image.is_some_and(|image| image.tags.len() <= 1)
     }
 
+    /// Removes what came to Docker and has no name any more, since that is another image's again.
+    async fn remove_nameless(&self, before: &Before) -> Result<()> {
+        let mut came: Vec<Digest> = Vec::new();
+        for (entry, _) in before.losing() {
+            if !entry.was_there {
+                came.push(entry.becomes);
+            }
+        }
+        if self.runtime != Runtime::Docker || came.is_empty() {
+            return Ok(());
+        }
+        let now = Facts::of(&self.connection, Depth::Brief).await?;
+        let is_nameless =
+            |id: &Digest| now.docker.iter().any(|image| image.id == *id && image.tags.is_empty());
+        came.retain(is_nameless);
+        let ids: BTreeSet<String> = came.iter().map(ToString::to_string).collect();
+        // What a container uses stays.
+        self.remove(&ids.into_iter().collect::<Vec<_>>(), false).await.map(drop)
+    }
+
     async fn tag(&self, from: &str, to: &str) -> Result<()> {
         match self.runtime {
             Runtime::Containerd => self.ctr(&["images", "tag", "--force", from, to]).await,
@@ -256,7 +284,9 @@ impl Scene {
                 for name in names {
                     match self.docker(&["image", "rm", name]).await {
                         Ok(()) => {}
-                        Err(Error::Remote { said, .. }) if said.contains("conflict") => left.push(name.clone()),
+                        Err(Error::Remote { said, .. }) if said.contains("conflict") => {
+                            left.push(name.clone())
+                        }
                         Err(Error::Remote { said, .. }) if said.contains("No such image") => {}
                         Err(error) => return Err(error),
                     }
@@ -308,7 +338,8 @@ fn is_stale(name: &str, stale: &Staleness, now: SystemTime) -> bool {
     };
     stale(preheat).unwrap_or_else(|| {
         let since = rest.rsplit_once(":t").and_then(|(_, since)| since.parse().ok()).map(Duration::from_secs);
-        now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(since.unwrap_or_default()) > ABANDONED
+        now.duration_since(UNIX_EPOCH).unwrap_or_default().saturating_sub(since.unwrap_or_default())
+            > ABANDONED
     })
 }
 

@@ -14,7 +14,7 @@ pub enum RuntimeChoice {
 }
 
 /// Which runtime a node has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Runtime {
     /// containerd.

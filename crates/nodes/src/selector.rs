@@ -87,6 +87,22 @@ impl fmt::Display for Selector {
     }
 }
 
+/// A text in which `*` is any number of characters and `?` is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pattern(String);
+
+impl Pattern {
+    /// Every text is one.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// Whether it means this.
+    pub fn fits(&self, text: &str) -> bool {
+        glob(&self.0, text)
+    }
+}
+
 /// `*` is any number of characters, `?` is one. Linear: only the last star is ever tried again.
 fn glob(pattern: &str, text: &str) -> bool {
     let (pattern, text) = (pattern.as_bytes(), text.as_bytes());

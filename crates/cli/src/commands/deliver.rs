@@ -79,7 +79,7 @@ pub(crate) struct Args {
 
 /// The methods, as arguments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Way {
+pub(super) enum Way {
     Agent,
     Thin,
     Tunnel,
@@ -174,7 +174,7 @@ fn state(node: &NodeOutcome) -> (String, String) {
 }
 
 impl Way {
-    fn method(self) -> Method {
+    pub(super) fn method(self) -> Method {
         match self {
             Self::Agent => Method::Agent,
             Self::Thin => Method::Thin,

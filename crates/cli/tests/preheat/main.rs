@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod mirror;
+mod preheat;
 
 use larder_testkit::nodes::Fleet;
 use larder_testkit::{Home, Image, ImageBuilder, Outcome};

@@ -163,3 +163,30 @@ fn an_interrupted_change_is_undone() {
     assert_eq!(files(node, "/etc/containerd"), before);
     assert!(!Path::new(&node.file("/var/lib/larder-node/mirror")).exists());
 }
+
+#[test]
+fn docker_pulls_through_larder_and_its_settings_come_back() {
+    let fleet = Fleet::start(1, &Engine::Docker).unwrap();
+    let node = &fleet[0];
+    let home = Home::new().unwrap();
+    let registry = FaultRegistry::start();
+    image(1).push(&registry, "library/web", Some("1"));
+    let upstream = format!("docker.io=http://{}", registry.host());
+    let server = home.serve(["--upstream", &upstream, "--default-namespace", "docker.io"]).unwrap();
+    let larder = Link::from_address(node.sender_address(), server.address()).unwrap();
+    let own = "{\n  \"max-concurrent-downloads\" : 2,\n  \"registry-mirrors\": [ \"http://127.0.0.1:9\" ]\n}";
+    write(node, "/etc/docker/daemon.json", own, 0o600);
+    let before = files(node, "/etc/docker");
+    let url = format!("http://{}", larder.address());
+    let report = run(&home, &fleet, 0, &["nodes", "mirror", "--node", "all", "--registry", &url, "--reload"]);
+    assert!(notes(&report, 0).contains("--default-namespace docker.io"), "{report}");
+    let made = std::fs::read_to_string(node.file("/etc/docker/daemon.json")).unwrap();
+    assert!(made.contains("\"max-concurrent-downloads\" : 2,\n"), "{made}");
+    node.docker(["pull", "web:1"]).unwrap();
+    assert!(larder.connections() > 0);
+    let report = run(&home, &fleet, 0, &["nodes", "mirror", "--node", "all", "--undo", "--reload"]);
+    assert_eq!(changes(&report, 0), [("/etc/docker/daemon.json".to_owned(), "restored".to_owned())]);
+    assert_eq!(files(node, "/etc/docker"), before);
+    let mirrors = node.docker(["info", "--format", "{{json .RegistryConfig.Mirrors}}"]);
+    assert!(!mirrors.unwrap().text().contains(&larder.address().to_string()));
+}

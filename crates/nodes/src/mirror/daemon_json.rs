@@ -4,6 +4,7 @@ use super::url::MirrorUrl;
 use serde::de::{MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 const MIRRORS: &str = "registry-mirrors";
 const INSECURE: &str = "insecure-registries";
@@ -40,6 +41,13 @@ pub(crate) fn with_mirror(
         }
         list
     })
+}
+
+/// The mirrors that a file names.
+pub(crate) fn mirrors(text: &[u8]) -> BTreeSet<String> {
+    let file: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
+    let list = file.get(MIRRORS).and_then(serde_json::Value::as_array).into_iter().flatten();
+    list.filter_map(|entry| Some(entry.as_str()?.trim_end_matches('/').to_owned())).collect()
 }
 
 /// The text with another list under a key, which is added where it is not there.
