@@ -63,7 +63,7 @@ impl Part {
     /// Says that there is no room for the rest of `size` bytes.
     pub(crate) fn full(&self, size: u64) -> Error {
         let path = self.path.parent().map(Into::into).unwrap_or_default();
-        Error::Full { digest: self.digest, path, needed: size - self.length, free: self.free() }
+        Error::Full { digest: self.digest, path, needed: size.saturating_sub(self.length), free: self.free() }
     }
 
     /// Bytes of the first [`Part::length`] that were hashed.

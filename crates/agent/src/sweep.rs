@@ -23,8 +23,9 @@ pub(crate) fn sweep(spool: &Spool, own: Option<&Path>, keep: Option<Duration>) -
         remove(&path, &|_| true)?;
     }
     for (path, name) in listed(&spool.directory().join("bin"))? {
-        if name.starts_with(".new.") {
-            remove(&path, &|metadata| age(metadata, now) >= UPLOAD)?;
+        if let Some(process) = name.strip_prefix(".new.") {
+            let is_given_up = is_dead(process);
+            remove(&path, &|metadata| is_given_up || age(metadata, now) >= UPLOAD)?;
         } else if name.starts_with("larder-node-") && own.is_some_and(|own| own != path) {
             remove(&path, &|_| true)?;
         }
@@ -40,6 +41,13 @@ pub(crate) fn sweep(spool: &Spool, own: Option<&Path>, keep: Option<Duration>) -
 /// Time since the last write; none if the clock went back.
 fn age(metadata: &Metadata, now: SystemTime) -> Duration {
     metadata.modified().ok().and_then(|time| now.duration_since(time).ok()).unwrap_or_default()
+}
+
+/// True if there is no process of this number for sure.
+fn is_dead(process: &str) -> bool {
+    let proc = Path::new("/proc");
+    let is_number = !process.is_empty() && process.bytes().all(|byte| byte.is_ascii_digit());
+    is_number && proc.join("self").exists() && !proc.join(process).exists()
 }
 
 /// An upload that did not grow for so long was given up.

@@ -3,6 +3,7 @@
 mod conversation;
 mod cut;
 mod program;
+mod protocol;
 mod sharing;
 mod spool;
 mod sweep;

@@ -78,17 +78,19 @@ fn other_programs_go_once_no_session_runs_them() {
     for path in [&older, &newer] {
         std::fs::copy(env!("CARGO_BIN_EXE_larder-node"), path).unwrap();
     }
+    let upload = format!(".new.{}", std::process::id());
     std::fs::write(bin.join(".new.1"), "given up").unwrap();
     age(&bin.join(".new.1"), 3600);
-    std::fs::write(bin.join(".new.2"), "growing").unwrap();
+    std::fs::write(bin.join(".new.4194305"), "of no process: pids are smaller").unwrap();
+    std::fs::write(bin.join(&upload), "growing").unwrap();
     let old = Node::open_with(&older, directory.path());
-    assert_eq!(files(&bin), [".new.2", "larder-node-older"], "the newer one is not in use yet");
+    assert_eq!(files(&bin), [upload.as_str(), "larder-node-older"], "the newer one is not in use yet");
     std::fs::copy(env!("CARGO_BIN_EXE_larder-node"), &newer).unwrap();
     let new = Node::open_with(&newer, directory.path());
-    assert_eq!(files(&bin), [".new.2", "larder-node-newer", "larder-node-older"]);
+    assert_eq!(files(&bin), [upload.as_str(), "larder-node-newer", "larder-node-older"]);
     assert!(old.close() && new.close());
     assert!(Node::open_with(&newer, directory.path()).close());
-    assert_eq!(files(&bin), [".new.2", "larder-node-newer"]);
+    assert_eq!(files(&bin), [upload.as_str(), "larder-node-newer"]);
 }
 
 #[test]

@@ -92,10 +92,15 @@ impl AgentError {
 impl Classify for AgentError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Closed(_) | Self::Stalled { .. } | Self::Source { .. } => Kind::Unavailable,
-            // What cut the line in the middle of a frame cuts again somewhere else.
-            Self::Frame(_) | Self::Message(_) | Self::Unexpected(_) => Kind::Unsupported,
-            Self::NotThere { .. } | Self::Install { .. } | Self::NoProgram { .. } => Kind::Unsupported,
+            // A line that is cut in the middle of a greeting looks as if somebody else answered.
+            Self::Closed(_) | Self::Stalled { .. } | Self::NotThere { .. } | Self::Source { .. } => {
+                Kind::Unavailable
+            }
+            Self::Frame(_)
+            | Self::Message(_)
+            | Self::Unexpected(_)
+            | Self::Install { .. }
+            | Self::NoProgram { .. } => Kind::Unsupported,
             Self::File { source, .. } if source.kind() == io::ErrorKind::NotFound => Kind::NotFound,
             Self::File { .. } => Kind::Unavailable,
             Self::Program { .. } | Self::TooLong => Kind::Invalid,

@@ -54,6 +54,11 @@ impl Packed {
         Ok(packed)
     }
 
+    /// Bytes of the blob.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Waits until everything is compressed; then how large it is, in bytes.
     ///
     /// # Errors

@@ -109,7 +109,7 @@ impl Parcel {
         let mut outcome = None;
         let mut unreadable = None;
         while outcome.is_none() {
-            match frames.recv().await {
+            match line.alive(frames.recv()).await? {
                 None => break,
                 Some(Err(error)) => {
                     unreadable = Some(error);
@@ -192,19 +192,20 @@ impl Parcel {
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
-    /// Waits, without being taken for dead.
+    /// Waits for something of this side, without being taken for dead.
+    async fn alive<T>(&mut self, wait: impl Future<Output = T>) -> Result<T, AgentError> {
+        let mut wait = std::pin::pin!(wait);
+        loop {
+            match tokio::time::timeout(self.patience() / 4, &mut wait).await {
+                Ok(done) => return Ok(done),
+                Err(_) => self.say(&Request::Ping).await?,
+            }
+        }
+    }
+
+    /// Waits until bytes are paid for.
     async fn pay(&mut self, price: Duration) -> Result<(), AgentError> {
-        let mut left = price;
-        while left > self.patience() / 4 {
-            let step = self.patience() / 4;
-            tokio::time::sleep(step).await;
-            left -= step;
-            self.say(&Request::Ping).await?;
-        }
-        if !left.is_zero() {
-            tokio::time::sleep(left).await;
-        }
-        Ok(())
+        if price.is_zero() { Ok(()) } else { self.alive(tokio::time::sleep(price)).await }
     }
 }
 
