@@ -60,6 +60,11 @@ impl FrameType {
         Self::Failure,
     ];
 
+    /// True for those whose payload is a stretch of bytes: how it is cut into frames means nothing.
+    pub fn is_raw(self) -> bool {
+        matches!(self, Self::Data | Self::Stdout | Self::Stderr)
+    }
+
     fn parse(byte: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|known| *known as u8 == byte)
     }
@@ -67,7 +72,7 @@ impl FrameType {
     /// The longest payload of this type, in bytes.
     pub fn limit(self) -> usize {
         match self {
-            Self::Data | Self::Stdout | Self::Stderr => DATA_LIMIT,
+            raw if raw.is_raw() => DATA_LIMIT,
             Self::End | Self::Ping | Self::Cancel | Self::Pong => 0,
             _ => CONTROL_LIMIT,
         }
@@ -126,6 +131,9 @@ impl Frame<'_> {
 }
 
 /// Takes frames out of bytes that come in pieces. Memory: at most the longest frame and one piece, whatever is announced.
+///
+/// A frame of raw bytes that is not whole yet comes out in parts, each as a frame of its own: what arrived is of use also if
+/// the line is cut in its middle.
 #[derive(Debug, Default)]
 pub struct Frames {
     buffer: Vec<u8>,
@@ -133,6 +141,8 @@ pub struct Frames {
     start: usize,
     /// End of the bytes that were put in.
     end: usize,
+    /// The type of a raw frame of which a part was given out, and how many bytes are missing.
+    rest: Option<(FrameType, usize)>,
 }
 
 impl Frames {
@@ -147,9 +157,9 @@ impl Frames {
     ///
     /// If the bytes that are there already are no frame.
     pub fn space(&mut self) -> Result<&mut [u8], FrameError> {
-        let wanted = match self.header()? {
-            Some((_, length)) => Frame::HEADER + length,
-            None => Frame::HEADER,
+        let wanted = match (self.rest, self.header()?) {
+            (None, Some((frame_type, length))) if !frame_type.is_raw() => Frame::HEADER + length,
+            _ => Frame::HEADER,
         };
         if self.start > 0 && (self.start == self.end || self.buffer.len() - self.start < wanted.max(PIECE)) {
             self.buffer.copy_within(self.start..self.end, 0);
@@ -174,17 +184,18 @@ impl Frames {
         self.end += count;
     }
 
-    /// The next frame, if all of it is there.
+    /// The next frame, if it is there.
     ///
     /// # Errors
     ///
     /// If the bytes are no frame; then also at every later call.
     pub fn take(&mut self) -> Result<Option<Frame<'_>>, FrameError> {
-        let Some((frame_type, length)) = self.header()? else { return Ok(None) };
-        let from = self.start + Frame::HEADER;
-        if self.end - from < length {
-            return Ok(None);
-        }
+        let Some((frame_type, from, length)) = self.next()? else { return Ok(None) };
+        let announced = match self.rest {
+            Some((_, left)) => left,
+            None => self.header()?.map_or(length, |(_, announced)| announced),
+        };
+        self.rest = (announced > length).then_some((frame_type, announced - length));
         self.start = from + length;
         Ok(Some(Frame { frame_type, payload: &self.buffer[from..from + length] }))
     }
@@ -194,14 +205,26 @@ impl Frames {
     /// # Errors
     ///
     /// As [`Frames::take`].
-    pub fn is_whole(&self) -> Result<bool, FrameError> {
-        let header = self.header()?;
-        Ok(header.is_some_and(|(_, length)| self.end - self.start >= Frame::HEADER + length))
+    pub fn is_ready(&self) -> Result<bool, FrameError> {
+        Ok(self.next()?.is_some())
     }
 
     /// True when a frame has begun that is not whole yet, or was not taken.
     pub fn is_pending(&self) -> bool {
-        self.start < self.end
+        self.start < self.end || self.rest.is_some()
+    }
+
+    /// Where the payload to give out next begins, and how long it is.
+    fn next(&self) -> Result<Option<(FrameType, usize, usize)>, FrameError> {
+        if let Some((frame_type, left)) = self.rest {
+            let there = left.min(self.end - self.start);
+            return Ok((there > 0).then_some((frame_type, self.start, there)));
+        }
+        let Some((frame_type, length)) = self.header()? else { return Ok(None) };
+        let from = self.start + Frame::HEADER;
+        let there = length.min(self.end - from);
+        let is_usable = there == length || frame_type.is_raw() && there > 0;
+        Ok(is_usable.then_some((frame_type, from, there)))
     }
 
     /// Memory in use, in bytes.
@@ -209,7 +232,11 @@ impl Frames {
         self.buffer.capacity()
     }
 
+    /// What the bytes say where a frame begins; nothing in the middle of one.
     fn header(&self) -> Result<Option<(FrameType, usize)>, FrameError> {
+        if self.rest.is_some() {
+            return Ok(None);
+        }
         let bytes = &self.buffer[self.start..self.end];
         let Some(byte) = bytes.first() else { return Ok(None) };
         let frame_type = FrameType::parse(*byte).ok_or(FrameError::Type(*byte))?;
@@ -240,31 +267,51 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_whole_however_they_were_cut() {
+    fn frames_come_out_as_they_went_in_however_they_were_cut() {
         let mut bytes = Vec::new();
         let long = vec![7; DATA_LIMIT];
         let sent = [
             Frame { frame_type: FrameType::Hello, payload: b"{}" },
             Frame { frame_type: FrameType::Data, payload: &long },
             Frame { frame_type: FrameType::End, payload: b"" },
-            Frame { frame_type: FrameType::Data, payload: b"x" },
+            Frame { frame_type: FrameType::Data, payload: b"xyz" },
+            Frame { frame_type: FrameType::Ping, payload: b"" },
         ];
         for frame in &sent {
             frame.encode(&mut bytes);
         }
         for piece in [1, 3, 4096, 100_000, bytes.len()] {
             let mut frames = Frames::new();
-            let mut seen = 0;
+            let mut seen: Vec<(FrameType, Vec<u8>)> = Vec::new();
             for chunk in bytes.chunks(piece) {
                 put(&mut frames, chunk).unwrap();
                 while let Some(frame) = frames.take().unwrap() {
-                    assert_eq!(frame, sent[seen]);
-                    seen += 1;
+                    match seen.last_mut() {
+                        Some((FrameType::Data, kept)) if frame.frame_type == FrameType::Data => {
+                            kept.extend_from_slice(frame.payload);
+                        }
+                        _ => seen.push((frame.frame_type, frame.payload.to_vec())),
+                    }
                 }
             }
-            assert_eq!(seen, sent.len());
+            let expected: Vec<_> =
+                sent.iter().map(|frame| (frame.frame_type, frame.payload.to_vec())).collect();
+            assert!(seen == expected, "in pieces of {piece}");
             assert!(!frames.is_pending());
         }
+    }
+
+    #[test]
+    fn what_arrived_of_raw_bytes_comes_out_before_the_rest() {
+        let mut frames = Frames::new();
+        put(&mut frames, &[FrameType::Data as u8, 0, 0, 0, 3, b'a']).unwrap();
+        assert_eq!(frames.take().unwrap().unwrap().payload, b"a");
+        assert!(frames.take().unwrap().is_none() && frames.is_pending());
+        // What looks like a frame in the middle of one is none.
+        put(&mut frames, &[FrameType::End as u8, 0x77, FrameType::End as u8, 0, 0, 0, 0]).unwrap();
+        assert_eq!(frames.take().unwrap().unwrap().payload, [FrameType::End as u8, 0x77]);
+        assert_eq!(frames.take().unwrap().unwrap().frame_type, FrameType::End);
+        assert!(!frames.is_pending());
     }
 
     #[test]

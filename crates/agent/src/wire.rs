@@ -123,7 +123,7 @@ impl<'a> Wire<'a> {
     }
 
     fn has_frame(&mut self) -> Result<bool> {
-        Ok(self.frames.is_whole()?)
+        Ok(self.frames.is_ready()?)
     }
 
     fn take(&mut self) -> Result<Request<'_>> {

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 /// Puts bytes in by pieces, and gives what comes out; the end at the first bytes that are no frame.
 fn through(bytes: &[u8], piece: usize) -> (Vec<(FrameType, Vec<u8>)>, usize) {
     let mut frames = Frames::new();
-    let mut seen = Vec::new();
+    let mut seen: Vec<(FrameType, Vec<u8>)> = Vec::new();
     let mut most = 0;
     for mut chunk in bytes.chunks(piece) {
         while !chunk.is_empty() {
@@ -23,7 +23,15 @@ fn through(bytes: &[u8], piece: usize) -> (Vec<(FrameType, Vec<u8>)>, usize) {
         }
         loop {
             match frames.take() {
-                Ok(Some(frame)) => seen.push((frame.frame_type, frame.payload.to_vec())),
+                Ok(Some(frame)) => {
+                    let is_data = |frame_type| frame_type == FrameType::Data;
+                    match seen.last_mut() {
+                        Some((last, kept)) if is_data(*last) && is_data(frame.frame_type) => {
+                            kept.extend_from_slice(frame.payload);
+                        }
+                        _ => seen.push((frame.frame_type, frame.payload.to_vec())),
+                    }
+                }
                 Ok(None) => break,
                 Err(_) => return (seen, most),
             }

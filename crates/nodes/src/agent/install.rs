@@ -16,8 +16,8 @@ const BECOME_ROOT: &str =
 
 /// FORMAT: reads lines: the directory; for each program MACHINE SHA256 SIZE FORM; `end`; then the bytes of the program, if it
 /// asked for them. Without quotes (') and exclamation marks, which some login shells take for something else.
-const SCRIPT: &str = r#"umask 077
-fail() { echo "larder-node/1 failed: $*"; exit 93; }
+const SCRIPT: &str = r#"umask 077; new=
+fail() { rm -f "$new"; echo "larder-node/1 failed: $*"; exit 93; }
 IFS= read -r directory || exit 90
 machine=$(uname -m); digest=
 while read -r a b c d && [ "$a" != end ]; do
@@ -32,14 +32,14 @@ whole() { [ -f "$1" ] && [ "$(sha256sum <"$1" | cut -d" " -f1)" = "$digest" ]; }
 whole "$file" || {
 new=$bin/.new.$$
 trap "rm -f \"\$new\"" EXIT
-trap "exit 92" HUP INT TERM
+trap "exit 92" HUP INT TERM PIPE
 echo "larder-node/1 need $machine"
 head -c "$size" >"$new" || fail "cannot write in $bin"
 whole "$new" || fail "what arrived is not what was sent"
 chmod 700 "$new"
 said=$("$new" "$@" --version 2>&1 </dev/null) || fail "it does not run there: $said"
 mv -f "$new" "$file" || fail "cannot write in $bin"
-trap - EXIT HUP INT TERM
+trap - EXIT HUP INT TERM PIPE
 }
 exec "$file" "$@" serve --directory "$directory""#;
 

@@ -93,7 +93,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
 
     /// The next reply, waiting for it; those that only say that the session is alive as well.
     pub(super) async fn hear(&mut self) -> Result<Reply<'_>, AgentError> {
-        while !self.frames.is_whole()? {
+        while !self.frames.is_ready()? {
             match timeout(self.patience, self.fill()).await {
                 Err(_) => return Err(AgentError::Stalled { after: self.patience }),
                 Ok(filled) => filled?,
@@ -105,7 +105,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     /// As [`Line::hear`], asking for signs of life meanwhile.
     pub(super) async fn hear_alive(&mut self) -> Result<Reply<'_>, AgentError> {
         let mut heard = Instant::now();
-        while !self.frames.is_whole()? {
+        while !self.frames.is_ready()? {
             match timeout(self.patience / 4, self.fill()).await {
                 Ok(filled) => {
                     filled?;
@@ -122,7 +122,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
 
     /// A reply that came already.
     pub(super) fn heard(&mut self) -> Result<Option<Reply<'_>>, AgentError> {
-        if self.frames.is_whole()? { self.take().map(Some) } else { Ok(None) }
+        if self.frames.is_ready()? { self.take().map(Some) } else { Ok(None) }
     }
 
     /// Reads once; cancel safe.
