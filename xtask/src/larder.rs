@@ -1,7 +1,7 @@
 //! The `larder` program, as a person runs it: a binary, a home, arguments.
 
+use crate::program;
 use crate::workspace::{Workspace, cargo};
-use crate::{node_binary, program};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -25,7 +25,7 @@ pub(crate) enum Profile {
 }
 
 impl Larder {
-    /// Builds the binary, and what it sends to nodes beside it.
+    /// Builds the binary.
     pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
         let mut command = cargo();
         command.args(["build", "--workspace", "--bin", "larder"]);
@@ -37,9 +37,7 @@ impl Larder {
             }
         };
         program::run(&mut command)?;
-        let larder = Workspace::read()?.target.join(folder).join("larder");
-        node_binary::beside(&larder)?;
-        Ok(larder)
+        Ok(Workspace::read()?.target.join(folder).join("larder"))
     }
 
     /// With the store in `home`.
