@@ -36,7 +36,7 @@ fn archive(image: &Image, name: &str) -> Vec<u8> {
         let path = format!("blobs/sha256/{}", descriptor.digest.hex());
         tar = tar.member(&Member::file(&path, content.clone()));
     }
-    tar.build().to_vec()
+    tar.build()
 }
 
 #[test]

@@ -1,0 +1,56 @@
+//! Nothing stays behind.
+
+use super::{METHODS, World, assert_runs, image, leftovers};
+use larder_testkit::eventually;
+use larder_testkit::nodes::{Engine, Plan};
+use std::time::Duration;
+
+#[test]
+fn a_killed_sender_leaves_what_the_next_run_removes() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let (node, link) = (&world.fleet[0], &world.links[0]);
+    for (seed, method) in (600..).zip(METHODS) {
+        let killed = image(seed, 2, 2_000_000);
+        let name = world.add(&killed, &format!("left/{method}:1"));
+        link.rate(Some(3 << 20));
+        let before = link.sent();
+        let sender = world.delivery(&[&name, "--node", "worker-1", "--method", method]).spawn().unwrap();
+        eventually("the blobs flow", Duration::from_secs(60), || {
+            (link.sent() - before > 2_500_000).then_some(())
+        });
+        sender.kill().unwrap();
+        link.rate(None);
+        // ssh notices that nobody is there any more, and so do the programs on the node.
+        eventually("nothing of it runs on the node", Duration::from_secs(30), || {
+            let processes = node.run(["ps", "-e", "-o", "args="]).unwrap().text();
+            let ours = |line: &str| line.contains("larder-node") || line.starts_with("ctr ") || line.contains("sftp-server");
+            (!processes.lines().any(|line| ours(line) && !line.contains("exec sleep"))).then_some(())
+        });
+        assert!(!super::names(node).contains(&name), "{method}: it is named, and not whole");
+        // On this machine: sockets and their like go with the next run.
+        world.delivered(&[&name, "--node", "worker-1", "--method", method]);
+        assert_runs(node, &name, &killed);
+        assert_eq!(leftovers(node), [""; 0], "{method}");
+        let here = std::fs::read_dir(world.home.path().join("tmp")).unwrap().flatten();
+        let here: Vec<_> = here.map(|entry| entry.file_name()).collect();
+        assert!(here.is_empty(), "{method}: {here:?}");
+    }
+}
+
+#[test]
+fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let (node, link) = (&world.fleet[0], &world.links[0]);
+    for (seed, method) in (610..).zip(METHODS) {
+        let image = image(seed, 1, 1_000_000);
+        let name = world.add(&image, &format!("fails/{method}:1"));
+        link.cut_at_each(&[600_000; 2]);
+        let outcome = world.deliver(&[&name, "--node", "worker-1", "--method", method, "--retries", "1"]);
+        assert_ne!(outcome.code(), Some(0), "{method}: {}", outcome.describe());
+        link.cut_at_each(&[]);
+        assert!(!super::names(node).contains(&name), "{method}");
+        // Another image's delivery may remove them as well as the same one's.
+        world.delivered(&[&name, "--node", "worker-1", "--method", method]);
+        assert_eq!(leftovers(node), [""; 0], "{method}");
+    }
+}
