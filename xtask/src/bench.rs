@@ -1,5 +1,6 @@
 //! `bench`: figures, taken on real input in one run beside the peers and the floor, as ratios into docs/benchmarks.md.
 
+mod deliver;
 mod discover;
 mod disk;
 mod floor;
@@ -39,6 +40,8 @@ enum Bench {
     Lookup(lookup::Arguments),
     /// Finding images in manifests: precision and recall over the labelled corpus, and 2,000 manifests.
     Discover(discover::Arguments),
+    /// Images to 1, 3 and 10 nodes over SSH, beside `skopeo copy | ssh ctr import`.
+    Deliver(deliver::Arguments),
     /// Collecting half of a store of 10,000 blobs.
     Gc(gc::Arguments),
     /// Serving: blobs, manifests and cold images through larder and through docker-registry, beside bare `sendfile`.
@@ -67,6 +70,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
         Bench::Pull(pull) => pull::run(&pull),
         Bench::Lookup(lookup) => lookup::run(&lookup),
         Bench::Discover(_) => unreachable!("it ran before the enclosure"),
+        Bench::Deliver(deliver) => deliver::run(&deliver),
         Bench::Gc(gc) => gc::run(&gc),
         Bench::Serve(serve) => serve::run(&serve),
         Bench::Floor(floor) => floor::run(&floor),

@@ -68,13 +68,28 @@ pub(crate) const FOR_BENCH: &[(&str, &str)] = &[
     ("mmdebstrap", "mmdebstrap"),
     ("containerd", "containerd"),
     ("mkfs.ext4", "e2fsprogs"),
+    ("runc", "runc"),
+    ("ip", "iproute2"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("nsenter", "util-linux"),
     ("mount", "mount"),
     ("unshare", "util-linux"),
     ("setpriv", "util-linux"),
 ];
 
 /// What `soak` runs.
-pub(crate) const FOR_SOAK: &[(&str, &str)] = &[("skopeo", "skopeo"), ("docker-registry", "docker-registry")];
+pub(crate) const FOR_SOAK: &[(&str, &str)] = &[
+    ("skopeo", "skopeo"),
+    ("docker-registry", "docker-registry"),
+    ("containerd", "containerd"),
+    ("runc", "runc"),
+    ("ip", "iproute2"),
+    ("sshd", "openssh-server"),
+    ("ssh", "openssh-client"),
+    ("nsenter", "util-linux"),
+    ("busybox", "busybox-static"),
+];
 
 /// Installs what is missing when this is root; otherwise fails with the line that would.
 pub(crate) fn require(wanted: &[(&str, &'static str)]) -> Result<()> {

@@ -1,6 +1,7 @@
 //! `soak`: trials of robustness that take minutes. Each prints what it did and fails when a promise is broken.
 
 mod charts;
+mod deliver;
 mod files;
 mod kill;
 mod resets;
@@ -33,6 +34,8 @@ enum Trial {
     Resets(resets::Arguments),
     /// SIGKILL a registry at random moments under pushes and pulls: nothing acknowledged is lost, no wrong byte is served.
     Serve(serve::Arguments),
+    /// Deliver to nodes under cuts, kills, reboots and full disks: it ends well, and no byte is ever wrong.
+    Deliver(deliver::Arguments),
     /// Mount and unpack images of a million files: memory stays below 200 MB.
     Files(files::Arguments),
     /// Render public charts with larder and with Helm: every text is the same.
@@ -55,6 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
         Trial::Kill(kill) => kill::run(kill, &binary, &mut random),
         Trial::Resets(resets) => resets::run(resets, &binary, &mut random),
         Trial::Serve(serve) => serve::run(serve, &binary, &mut random),
+        Trial::Deliver(deliver) => deliver::run(deliver, &binary, &mut random),
         Trial::Files(files) => files::run(files, &binary),
         Trial::Charts(charts) => charts::run(charts),
     }

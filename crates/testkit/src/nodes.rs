@@ -5,8 +5,10 @@ mod link;
 mod node;
 mod plan;
 mod slot;
+mod trial;
 
 pub use fleet::Fleet;
 pub use link::Link;
 pub use node::Node;
 pub use plan::{Engine, Plan};
+pub use trial::{Tally, Trial};

@@ -35,7 +35,7 @@ pub(crate) fn measure(
         foreign.remove(daemon);
     }
     let cpu = || -> Result<Duration> {
-        let own = Times::read(std::process::id())?.children;
+        let own = children_cpu(std::process::id())?;
         daemons.iter().try_fold(own, |sum, pid| Ok(sum + Times::read(*pid)?.total()))
     };
     let done = AtomicBool::new(false);
@@ -65,6 +65,11 @@ pub(crate) fn cpu(pid: u32) -> Result<Duration> {
     Ok(Times::read(pid)?.own)
 }
 
+/// User and system time of all children of a process that ended and were waited for, theirs included.
+pub(crate) fn children_cpu(pid: u32) -> Result<Duration> {
+    Ok(Times::read(pid)?.children)
+}
+
 /// All process ids.
 fn processes() -> HashSet<u32> {
     let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
@@ -72,7 +77,7 @@ fn processes() -> HashSet<u32> {
 }
 
 /// 0 for a process that has ended.
-fn resident_bytes(pid: u32) -> u64 {
+pub(crate) fn resident_bytes(pid: u32) -> u64 {
     let pages = std::fs::read_to_string(format!("/proc/{pid}/statm"))
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());

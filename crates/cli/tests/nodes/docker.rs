@@ -13,7 +13,8 @@ fn world() -> World {
 fn assert_docker_runs(node: &Node, name: &str, image: &Image) {
     let id = node.docker(["image", "inspect", "--format", "{{.Id}}", name]).unwrap().text();
     assert_eq!(id.trim(), image.blobs[0].0.digest.to_string(), "the config says which image it is");
-    let said = node.docker(["run", "--rm", "--network", "none", name, "/bin/busybox", "echo", "it runs"]).unwrap();
+    let said =
+        node.docker(["run", "--rm", "--network", "none", name, "/bin/busybox", "echo", "it runs"]).unwrap();
     assert_eq!(said.text(), "it runs\n");
 }
 
@@ -24,9 +25,14 @@ fn images_come_whole_update_by_the_layer_and_are_not_sent_twice() {
     let mut random = Random::new(800);
     let base = busybox(Compression::Gzip).unwrap();
     let middle = Layer::random(&mut random, 2_000_000, Compression::Gzip);
-    for (method, compression) in ["thin", "archive", "agent"].into_iter().zip([Compression::Gzip, Compression::None, Compression::Zstd]) {
+    for (method, compression) in ["thin", "archive", "agent"].into_iter().zip([
+        Compression::Gzip,
+        Compression::None,
+        Compression::Zstd,
+    ]) {
         let mut top = || Layer::random(&mut random, 300_000, compression);
-        let image = |top: Layer| ImageBuilder::new(1).layer(base.clone()).layer(middle.clone()).layer(top).build();
+        let image =
+            |top: Layer| ImageBuilder::new(1).layer(base.clone()).layer(middle.clone()).layer(top).build();
         let first = image(top());
         let name = world.add(&first, &format!("team/{method}:1"));
         let said = world.delivered(&[&name, "--node", "d", "--method", method]);

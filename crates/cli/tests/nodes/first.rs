@@ -61,7 +61,8 @@ fn an_index_keeps_its_digest_and_brings_only_the_platform_that_is_asked_for() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let node = &world.fleet[0];
     let ours = image(120, 1, 100_000);
-    let foreign = ImageBuilder::new(121).platform("linux/s390x").random_layers(1, 3_000_000, Compression::Gzip).build();
+    let foreign =
+        ImageBuilder::new(121).platform("linux/s390x").random_layers(1, 3_000_000, Compression::Gzip).build();
     let index = IndexBuilder::new(Family::Oci).image(&ours).image(&foreign).absent("linux/ppc64le").build();
     for method in METHODS {
         let name = world.add(&index, &format!("multi/{method}:1"));
@@ -76,16 +77,21 @@ fn an_index_keeps_its_digest_and_brings_only_the_platform_that_is_asked_for() {
 #[test]
 fn a_node_of_the_newest_containerd_is_no_different() {
     let Some(programs) = newest_containerd() else {
-        println!("skipped: there is no other containerd; `cargo xtask bench pull --containerd-suite sid` fetches one");
+        println!(
+            "skipped: there is no other containerd; `cargo xtask bench pull --containerd-suite sid` fetches one"
+        );
         return;
     };
     let world = World::new(&[Plan::new("new", Engine::ContainerdIn(programs))]);
     let node = &world.fleet[0];
     for (seed, method) in (130..).zip(METHODS) {
-        let (first, second) = (image(seed, 1, 200_000), ImageBuilder::new(seed + 10)
-            .layer(busybox(Compression::Gzip).unwrap())
-            .random_layers(1, 100_000, Compression::Zstd)
-            .build());
+        let (first, second) = (
+            image(seed, 1, 200_000),
+            ImageBuilder::new(seed + 10)
+                .layer(busybox(Compression::Gzip).unwrap())
+                .random_layers(1, 100_000, Compression::Zstd)
+                .build(),
+        );
         let name = world.add(&first, &format!("new/{method}:1"));
         world.delivered(&[&name, "--node", "new", "--method", method]);
         assert_runs(node, &name, &first);
@@ -93,7 +99,10 @@ fn a_node_of_the_newest_containerd_is_no_different() {
         world.delivered(&[&name, "--node", "new", "--method", method, "--snapshotter", "native"]);
         let check = ["images", "check", "--snapshotter", "native"];
         let checked = node.ctr(check.iter().chain(&[format!("name=={name}").as_str()])).unwrap().text();
-        assert!(checked.contains(&second.digest().to_string()) && checked.trim_end().ends_with("true"), "{checked}");
+        assert!(
+            checked.contains(&second.digest().to_string()) && checked.trim_end().ends_with("true"),
+            "{checked}"
+        );
         assert_eq!(leftovers(node), [""; 0], "{method}");
     }
 }

@@ -31,7 +31,10 @@ fn a_disk_that_fills_fails_the_delivery_and_leaves_nothing_wrong() {
         let name = world.add(&image, &format!("fills/{method}:1"));
         link.rate(Some(5 << 20));
         let before = link.sent();
-        let delivery = world.delivery(&[&name, "--node", "small", "--method", method, "--retries", "1"]).spawn().unwrap();
+        let delivery = world
+            .delivery(&[&name, "--node", "small", "--method", method, "--retries", "1"])
+            .spawn()
+            .unwrap();
         eventually("the blobs flow", Duration::from_secs(60), || {
             (link.sent() - before > 3_000_000).then_some(())
         });

@@ -19,7 +19,10 @@ fn unknown_and_changed_host_keys_are_refused() {
     known_hosts("");
     let outcome = world.deliver(&[&name, "--node", "one"]);
     let text = outcome.fails_with(4).error_text();
-    assert!(text.contains("host key") && text.contains("not known") && text.contains("nodes trust"), "{text}");
+    assert!(
+        text.contains("host key") && text.contains("not known") && text.contains("nodes trust"),
+        "{text}"
+    );
 
     known_hosts(&format!("{host} {}\n", world.fleet[1].host_key()));
     let outcome = world.deliver(&[&name, "--node", "one"]);
@@ -82,15 +85,33 @@ fn nothing_in_an_inventory_is_executed_here_or_there() {
         ("key", node.key().display().to_string()),
         ("known_hosts", link.known_hosts().display().to_string()),
     ];
-    let fields =
-        ["name", "host", "user", "key", "known_hosts", "jump", "socket", "namespace", "directory", "runtime", "bandwidth", "label", "label-key"];
+    let fields = [
+        "name",
+        "host",
+        "user",
+        "key",
+        "known_hosts",
+        "jump",
+        "socket",
+        "namespace",
+        "directory",
+        "runtime",
+        "bandwidth",
+        "label",
+        "label-key",
+    ];
     for field in fields {
         for payload in &payloads {
             let quoted = serde_json::to_string(payload).unwrap();
             let mut entry: Vec<String> = good
                 .iter()
                 .filter(|(key, _)| *key != field)
-                .map(|(key, value)| format!("{key}: {}", if *key == "port" { value.clone() } else { serde_json::to_string(value).unwrap() }))
+                .map(|(key, value)| {
+                    format!(
+                        "{key}: {}",
+                        if *key == "port" { value.clone() } else { serde_json::to_string(value).unwrap() }
+                    )
+                })
                 .collect();
             entry.push(match field {
                 "label" => format!("labels: {{ role: {quoted} }}"),

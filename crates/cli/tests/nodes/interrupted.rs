@@ -1,8 +1,8 @@
 //! Cuts, stalls, reboots, slow lines.
 
 use super::{METHODS, World, assert_runs, image, leftovers, nodes};
-use larder_testkit::eventually;
-use larder_testkit::nodes::{Engine, Plan};
+use larder_testkit::nodes::{Engine, Plan, Trial};
+use larder_testkit::{Home, Random, eventually};
 use std::time::{Duration, Instant};
 
 fn one() -> World {
@@ -119,4 +119,14 @@ fn a_slow_node_does_not_hold_up_the_others() {
     for node in world.fleet.nodes() {
         assert_runs(node, &name, &image);
     }
+}
+
+#[test]
+fn random_trouble_ends_well() {
+    let mut random = Random::new(360);
+    let mut trial = Trial::start(Home::new().unwrap(), &mut random).unwrap();
+    for _ in 0..12 {
+        trial.delivery(&METHODS, &mut random).unwrap();
+    }
+    assert!(trial.tally().given_up.is_empty(), "{:?}", trial.tally().given_up);
 }

@@ -23,7 +23,9 @@ fn a_killed_sender_leaves_what_the_next_run_removes() {
         // ssh notices that nobody is there any more, and so do the programs on the node.
         eventually("nothing of it runs on the node", Duration::from_secs(30), || {
             let processes = node.run(["ps", "-e", "-o", "args="]).unwrap().text();
-            let ours = |line: &str| line.contains("larder-node") || line.starts_with("ctr ") || line.contains("sftp-server");
+            let ours = |line: &str| {
+                line.contains("larder-node") || line.starts_with("ctr ") || line.contains("sftp-server")
+            };
             (!processes.lines().any(|line| ours(line) && !line.contains("exec sleep"))).then_some(())
         });
         assert!(!super::names(node).contains(&name), "{method}: it is named, and not whole");

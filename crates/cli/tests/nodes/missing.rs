@@ -33,7 +33,12 @@ fn an_update_sends_the_changed_layer_and_a_second_time_sends_nothing() {
         let before = world.sent();
         let said = world.delivered(&[&name, "--node", "worker-1", "--method", method]);
         let sent = world.sent() - before;
-        let missing = image.blobs.iter().filter(|(blob, _)| blob.size < 500_000).map(|(blob, _)| blob.size).sum::<u64>();
+        let missing = image
+            .blobs
+            .iter()
+            .filter(|(blob, _)| blob.size < 500_000)
+            .map(|(blob, _)| blob.size)
+            .sum::<u64>();
         assert_eq!(said[0]["images"][0]["missing_bytes"], missing, "{method}: {said:?}");
         assert!(sent < missing * 105 / 100 + TALK, "{method}: {sent} bytes for {missing} that were missing");
         assert_runs(node, &name, &image);
@@ -55,7 +60,13 @@ fn what_images_share_is_sent_once() {
     let mut random = Random::new(210);
     let shared = Layer::random(&mut random, 2_000_000, Compression::Gzip);
     let images: Vec<_> = (0..4)
-        .map(|_| of(&[&busybox(Compression::Gzip).unwrap(), &shared, &Layer::random(&mut random, 50_000, Compression::Gzip)]))
+        .map(|_| {
+            of(&[
+                &busybox(Compression::Gzip).unwrap(),
+                &shared,
+                &Layer::random(&mut random, 50_000, Compression::Gzip),
+            ])
+        })
         .collect();
     let names: Vec<String> =
         images.iter().zip(0..).map(|(image, at)| world.add(image, &format!("shared:{at}"))).collect();
@@ -76,7 +87,10 @@ fn a_dry_run_says_what_is_missing_and_sends_nothing() {
     let name = world.add(&image, "dry:1");
     let said = world.delivered(&[&name, "--node", "worker-1", "--dry-run"]);
     assert_eq!(said[0]["images"][0]["state"], "missing");
-    assert_eq!(said[0]["images"][0]["missing_bytes"], image.blobs.iter().map(|(blob, _)| blob.size).sum::<u64>());
+    assert_eq!(
+        said[0]["images"][0]["missing_bytes"],
+        image.blobs.iter().map(|(blob, _)| blob.size).sum::<u64>()
+    );
     assert!(world.sent() < 100_000, "{}", world.sent());
     assert_eq!(super::names(&world.fleet[0]), [""; 0]);
 }

@@ -15,7 +15,10 @@ fn one_node_that_fails_is_named_and_the_others_get_everything() {
     assert_ne!(outcome.code(), Some(0), "{}", outcome.describe());
     let said = nodes(&outcome);
     assert!(said[1]["failure"]["message"].as_str().unwrap().contains("worker-2"), "{said:?}");
-    assert!(said[1]["failure"]["kind"].is_string() && said[1].get("images").is_none_or(|v| v.is_null()), "{said:?}");
+    assert!(
+        said[1]["failure"]["kind"].is_string() && said[1].get("images").is_none_or(|v| v.is_null()),
+        "{said:?}"
+    );
     assert!(outcome.error_text().contains("worker-2") && !outcome.error_text().contains("worker-1"));
     for at in [0, 2] {
         assert_eq!(said[at]["images"][0]["state"], "delivered");
@@ -26,10 +29,12 @@ fn one_node_that_fails_is_named_and_the_others_get_everything() {
     // For people: the summary has a row for each.
     let inventory = world.fleet.inventory();
     let inventory = inventory.to_str().unwrap();
-    let table = world.home.run(["deliver", "--inventory", inventory, &name, "--node", "all", "--retries", "1"]);
+    let table =
+        world.home.run(["deliver", "--inventory", inventory, &name, "--node", "all", "--retries", "1"]);
     assert_eq!(table.code(), outcome.code());
     let text = table.text();
-    let row = |node: &str| text.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{text}"));
+    let row =
+        |node: &str| text.lines().find(|line| line.starts_with(node)).unwrap_or_else(|| panic!("{text}"));
     assert!(row("worker-2").contains("failed") && row("worker-3").contains("up to date"), "{text}");
     assert!(table.error_text().contains("1 of 3 nodes failed: worker-2"), "{}", table.error_text());
 
@@ -42,11 +47,7 @@ fn one_node_that_fails_is_named_and_the_others_get_everything() {
 fn senders_at_the_same_time_do_not_disturb_each_other() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let (shared, other) = (image(410, 2, 400_000), image(411, 2, 400_000));
-    let names = [
-        world.add(&shared, "both:1"),
-        world.add(&shared, "both:2"),
-        world.add(&other, "other:1"),
-    ];
+    let names = [world.add(&shared, "both:1"), world.add(&shared, "both:2"), world.add(&other, "other:1")];
     let delivery = |home: &Home, name: &str| -> Running {
         let inventory = world.fleet.inventory();
         let args = ["deliver", "--inventory", inventory.to_str().unwrap(), name, "--node", "worker-1"];

@@ -19,10 +19,19 @@ umount -l /mnt
 cd /
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 mkdir -p /run/sshd /run/lock
-/usr/sbin/sshd -D -E /var/log/sshd.log &
+# A daemon that dies is started again, as an init system does it.
+keep() {
+  log=$1
+  shift
+  while :; do
+    "$@" >>"/var/log/$log.log" 2>&1 || :
+    sleep 0.2
+  done
+}
+keep sshd /usr/sbin/sshd -D -e &
 case $engine in
-  containerd) "${tools:+$tools/}containerd" >>/var/log/containerd.log 2>&1 & ;;
-  docker) dockerd --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 >>/var/log/dockerd.log 2>&1 & ;;
+  containerd) keep containerd "${tools:+$tools/}containerd" & ;;
+  docker) keep dockerd dockerd --bridge none --iptables=false --ip6tables=false --storage-driver overlay2 & ;;
 esac
 while :; do
   sleep 3600 &

@@ -153,6 +153,16 @@ impl Node {
         PathBuf::from(format!("/proc/{}/root", boot.id())).join(below)
     }
 
+    /// Bytes that went over its wire to it and from it since it was made, headers of Ethernet and above included.
+    pub fn wire_bytes(&self) -> Result<(u64, u64)> {
+        let count = |name: &str| {
+            let path = format!("/sys/class/net/{}/statistics/{name}", self.slot.wire());
+            let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {path}"))?;
+            text.trim().parse().with_context(|| format!("{path} is not a number"))
+        };
+        Ok((count("tx_bytes")?, count("rx_bytes")?))
+    }
+
     /// Bytes in use on its disk. Errors where it has no disk of its own.
     pub fn disk_used(&self) -> Result<u64> {
         let stat = self.disk()?;
