@@ -81,7 +81,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<()> {
 /// Builds larder and this program for release and hands over: what is measured in process must be optimized too.
 fn optimized() -> Result<()> {
     let mut build = cargo();
-    build.args(["build", "--release", "--workspace", "--bin", "larder", "--bin", "xtask"]);
+    build.args([
+        "build",
+        "--release",
+        "--workspace",
+        "--bin",
+        "larder",
+        "--bin",
+        "larder-node",
+        "--bin",
+        "xtask",
+    ]);
     program::run(&mut build)?;
     let this = Workspace::read()?.target.join("release/xtask");
     let mut again = Command::new(this);

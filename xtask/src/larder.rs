@@ -25,10 +25,10 @@ pub(crate) enum Profile {
 }
 
 impl Larder {
-    /// Builds the binary.
+    /// Builds the binary, and larder-node beside it.
     pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
         let mut command = cargo();
-        command.args(["build", "--workspace", "--bin", "larder"]);
+        command.args(["build", "--workspace", "--bin", "larder", "--bin", "larder-node"]);
         let folder = match profile {
             Profile::Development => "debug",
             Profile::Release => {
@@ -48,6 +48,10 @@ impl Larder {
     /// The same binary with another store.
     pub(crate) fn at(&self, home: impl Into<PathBuf>) -> Self {
         Self::new(&self.binary, home)
+    }
+
+    pub(crate) fn binary(&self) -> &Path {
+        &self.binary
     }
 
     pub(crate) fn home(&self) -> &Path {

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names under this host are those of images that are not whole yet. `.invalid` belongs to nobody (RFC 6761).
 pub(crate) const INCOMING: &str = "incoming.larder.invalid/";
-/// An image that is not whole after so long is left over.
-const ABANDONED: Duration = Duration::from_secs(3600);
+/// An image that is not whole after so long is left over. Names that say only the hour are up to an hour older than their image.
+const ABANDONED: Duration = Duration::from_secs(2 * 3600);
 
 /// `ctr` with the socket and the namespace of a node.
 pub(crate) struct Containerd<'a> {
@@ -43,6 +43,12 @@ impl Containerd<'_> {
     pub(crate) fn incoming(digest: &Digest, now: SystemTime) -> String {
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         format!("{INCOMING}{}:t{seconds}", short(digest))
+    }
+
+    /// The same for all that are on their way within an hour.
+    pub(crate) fn incoming_of_the_hour(digest: &Digest, now: SystemTime) -> String {
+        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Self::incoming(digest, UNIX_EPOCH + Duration::from_secs(seconds - seconds % 3600))
     }
 
     /// Imports an archive that carries what is missing.

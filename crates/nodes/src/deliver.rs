@@ -284,12 +284,16 @@ impl Attempt<'_> {
         let mut here: HashSet<Digest> = HashSet::new();
         let mut incoming = Vec::new();
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
-            let name = Containerd::incoming(lack.shipment.digest(), now);
+            let name = match self.options.method {
+                // The name is in the archive, and only the same archive can go on where one stopped.
+                Some(Method::Archive) => Containerd::incoming_of_the_hour(lack.shipment.digest(), now),
+                _ => Containerd::incoming(lack.shipment.digest(), now),
+            };
             let send: HashSet<Digest> = lack.digests.difference(&here).copied().collect();
             let archive = Archive::layout(lack.shipment, &name, &facts.architecture, &send);
             match self.options.method {
                 Some(Method::Archive) => {
-                    let path = self.upload(&archive).await?;
+                    let path = self.upload(&archive, lack.shipment.digest()).await?;
                     let imported = runtime.import_file(&path, &unpacking).await;
                     self.discard(&path).await?;
                     imported?;
@@ -329,7 +333,7 @@ impl Attempt<'_> {
             let archive = Archive::docker(lack.shipment, image, &names, &docker::lacking(image, &present))?;
             match self.options.method {
                 Some(Method::Archive) => {
-                    let path = self.upload(&archive).await?;
+                    let path = self.upload(&archive, lack.shipment.digest()).await?;
                     let loaded = runtime.load_file(&path).await;
                     self.discard(&path).await?;
                     loaded?;

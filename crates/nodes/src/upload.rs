@@ -8,14 +8,15 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::fd::AsRawFd as _;
 
-/// Makes the directory and the file, for the user that logs in, and removes files of deliveries that are long over.
-/// Arguments: directory, file.
-const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; find \"$1\" -type f -mmin +60 -exec rm -f {} +; : >> \"$2\"; \
+/// Makes the directory and the file, for the user that logs in, and removes files of deliveries that are long over, and other ones
+/// of the same image: nobody goes on with them. Arguments: directory, file, how files of the image begin.
+const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; find \"$1\" -type f -mmin +60 -exec rm -f {} +; \
+                       for old in \"$3\"-*.tar; do [ \"$old\" = \"$2\" ] || rm -f -- \"$old\"; done; : >> \"$2\"; \
                        if [ -n \"${SUDO_USER-}\" ]; then chown \"$SUDO_USER\" \"$1\" \"$2\"; fi";
 
 impl Attempt<'_> {
     /// Puts an archive on the node, going on where an earlier attempt stopped. Returns where it is.
-    pub(crate) async fn upload(&self, archive: &Archive) -> Result<String> {
+    pub(crate) async fn upload(&self, archive: &Archive, image: &Digest) -> Result<String> {
         let node = self.connection.node();
         let archive = archive.clone();
         let written = tokio::task::spawn_blocking(move || write(&archive)).await;
@@ -23,8 +24,10 @@ impl Attempt<'_> {
             written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let directory = format!("{}/archives", node.directory);
         // Named by its content: what is already there is the beginning of the same.
-        let path = format!("{directory}/{}.tar", digest.hex());
-        let prepared = self.connection.run(&["sh", "-c", PREPARE, "larder", &directory, &path], b"").await?;
+        let start = format!("{directory}/{}", image.hex());
+        let path = format!("{start}-{}.tar", digest.hex());
+        let prepared =
+            self.connection.run(&["sh", "-c", PREPARE, "larder", &directory, &path, &start], b"").await?;
         prepared.success(node.name(), "mkdir")?;
         // Nameless here, so that nothing is left of it; sftp reads it as this process has it.
         let local = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());

@@ -48,6 +48,20 @@ impl Home {
         self
     }
 
+    /// Lets the program find `larder-node`, which lies beside it. Errors where it was not built: `cargo build -p larder-agent`.
+    pub fn with_node_binary(self) -> Result<Self> {
+        let built = self.program.with_file_name("larder-node");
+        if !built.is_file() {
+            bail!("no {}; run: cargo build -p larder-agent", built.display());
+        }
+        let architecture = larder_core::Platform::host().architecture;
+        let directory = self.path().join("node-binaries");
+        std::fs::create_dir(&directory).context("no directory for larder-node")?;
+        std::os::unix::fs::symlink(&built, directory.join(format!("larder-node-{architecture}")))
+            .context("cannot link larder-node")?;
+        Ok(self.env("LARDER_NODE_BINARIES", directory))
+    }
+
     /// What the program sees as `HOME`.
     pub fn path(&self) -> &Path {
         self.directory.path()

@@ -6,7 +6,9 @@ use larder_testkit::nodes::{Engine, Node, Plan};
 use larder_testkit::{Image, ImageBuilder, Layer, Random, busybox};
 
 fn world() -> World {
-    World::new(&[Plan::new("d", Engine::Docker)])
+    let world = World::new(&[Plan::new("d", Engine::Docker)]);
+    world.prime();
+    world
 }
 
 #[track_caller]

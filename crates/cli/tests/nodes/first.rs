@@ -60,6 +60,7 @@ fn names_are_the_original_ones() {
 fn an_index_keeps_its_digest_and_brings_only_the_platform_that_is_asked_for() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let node = &world.fleet[0];
+    world.prime();
     let ours = image(120, 1, 100_000);
     let foreign =
         ImageBuilder::new(121).platform("linux/s390x").random_layers(1, 3_000_000, Compression::Gzip).build();

@@ -9,6 +9,7 @@ use std::time::Duration;
 fn a_killed_sender_leaves_what_the_next_run_removes() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let (node, link) = (&world.fleet[0], &world.links[0]);
+    world.prime();
     for (seed, method) in (600..).zip(METHODS) {
         let killed = image(seed, 2, 2_000_000);
         let name = world.add(&killed, &format!("left/{method}:1"));
@@ -43,6 +44,7 @@ fn a_killed_sender_leaves_what_the_next_run_removes() {
 fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let (node, link) = (&world.fleet[0], &world.links[0]);
+    world.prime();
     for (seed, method) in (610..).zip(METHODS) {
         let image = image(seed, 1, 1_000_000);
         let name = world.add(&image, &format!("fails/{method}:1"));

@@ -33,7 +33,7 @@ impl World {
         let entries: String = links.iter().zip(fleet.nodes()).map(|(link, node)| link.entry(node)).collect();
         fleet.write_inventory(&entries).unwrap();
         // A dead connection is noticed soon.
-        let home = Home::new().unwrap().env("LARDER_IDLE_TIMEOUT", "6s");
+        let home = Home::new().unwrap().with_node_binary().unwrap().env("LARDER_IDLE_TIMEOUT", "6s");
         Self { home, registry: FaultRegistry::start(), links, fleet }
     }
 
@@ -61,6 +61,12 @@ impl World {
     #[track_caller]
     fn delivered(&self, args: &[&str]) -> Vec<Value> {
         nodes(self.deliver(args).success())
+    }
+
+    /// Brings larder-node to all nodes, so that what is counted and cut later are blobs.
+    fn prime(&self) {
+        let name = self.add(&image(1, 0, 0), "prime:1");
+        self.delivered(&[&name, "--node", "all", "--method", "agent"]);
     }
 
     /// Bytes that the links passed to the nodes so far.

@@ -6,7 +6,7 @@ use larder_testkit::nodes::{Engine, Plan};
 use larder_testkit::{ImageBuilder, Layer, Random, busybox};
 use std::time::{Duration, Instant};
 
-/// What a delivery may cost beside the blobs: the handshake, questions and answers, manifests, and the program of larder's that is sent once.
+/// What a delivery may cost beside the blobs: the handshake, questions and answers, manifests.
 const TALK: u64 = 200_000;
 
 fn of(layers: &[&Layer]) -> larder_testkit::Image {
@@ -17,15 +17,13 @@ fn of(layers: &[&Layer]) -> larder_testkit::Image {
 fn an_update_sends_the_changed_layer_and_a_second_time_sends_nothing() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let node = &world.fleet[0];
+    world.prime();
     let mut random = Random::new(200);
     let base = busybox(Compression::Gzip).unwrap();
     let mut layer = |size| Layer::random(&mut random, size, Compression::Gzip);
     let (middle, mut top) = (layer(3_000_000), layer(400_000));
     let name = world.add(&of(&[&base, &middle, &top]), "app:0");
-    // Whatever is sent once per node is there after this.
-    for method in METHODS {
-        world.delivered(&[&name, "--node", "worker-1", "--method", method]);
-    }
+    world.delivered(&[&name, "--node", "worker-1"]);
     for method in METHODS {
         top = layer(400_000);
         let image = of(&[&base, &middle, &top]);

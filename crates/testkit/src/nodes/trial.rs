@@ -88,7 +88,7 @@ impl Trial {
         let links: Vec<Link> = fleet.nodes().iter().map(Link::to).collect::<Result<_>>()?;
         let entries: String = links.iter().zip(fleet.nodes()).map(|(link, node)| link.entry(node)).collect();
         fleet.write_inventory(&entries)?;
-        let home = home.env("LARDER_IDLE_TIMEOUT", "6s");
+        let home = home.with_node_binary()?.env("LARDER_IDLE_TIMEOUT", "6s");
         let registry = FaultRegistry::start();
         let base = busybox(Compression::Gzip)?;
         let shared = Layer::random(random, 1 << 20, Compression::Gzip);

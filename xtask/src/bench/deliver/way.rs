@@ -48,6 +48,7 @@ impl Way {
             Self::Larder(method) => {
                 let mut command = larder.command(["deliver", "--quiet", "--method", method, "--node", "all"]);
                 command.arg("--inventory").arg(fleet.inventory()).arg(name);
+                command.arg("--node-binary").arg(larder.binary().with_file_name("larder-node"));
                 Ok(vec![command])
             }
             // Side by side to all nodes, as `pssh` and shell scripts do it.
