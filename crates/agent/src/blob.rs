@@ -59,7 +59,7 @@ fn begin(wire: &mut Wire<'_>, spool: &mut Spool, header: &BlobHeader) -> Result<
         match spool.begin(&digest, size)? {
             Begin::Exists { size: actual } if actual == size => return Ok(None),
             Begin::Exists { size: actual } => return Err(Error::Size { digest, size, actual }),
-            Begin::Part(part) => return Ok(Some(part)),
+            Begin::Part(part) => return Ok(Some(*part)),
             Begin::Busy { offset } => {
                 if said.elapsed() >= SIGN_OF_LIFE {
                     wire.send(&Reply::Progress(Offset { digest, offset }))?;

@@ -21,12 +21,12 @@ use std::time::{Duration, Instant};
 /// # Errors
 ///
 /// Those that end the session; the program is ended before. Others go to the client.
-pub(crate) fn run(wire: &mut Wire<'_>, spool: &mut Spool, prefix: &[OsString], order: Run) -> Result<()> {
+pub(crate) fn run(wire: &mut Wire<'_>, spool: &mut Spool, prefix: &[OsString], order: &Run) -> Result<()> {
     let inline = inline(wire, &order.stdin)?;
     let outcome = inline.and_then(|inline| {
         let feed = Feed::new(&order.stdin, inline, spool)?;
         let child = Child::start(prefix, &order.argv, &order.env, feed.is_some())?;
-        Running::new(child, feed, order.limits)?.to_the_end(wire, spool)
+        Running::new(child, feed, order.limits)?.finish(wire, spool)
     });
     match outcome {
         Ok(exit) => wire.send(&Reply::Exit(exit)),
@@ -116,7 +116,7 @@ impl Running {
         Ok(Self { child, feed, limits, stdin, outputs, start: Instant::now(), exit: Exit::default() })
     }
 
-    fn to_the_end(mut self, wire: &mut Wire<'_>, spool: &Spool) -> Result<Exit> {
+    fn finish(mut self, wire: &mut Wire<'_>, spool: &Spool) -> Result<Exit> {
         let mut buffer = vec![0; DATA_LIMIT / 4];
         let mut ended: Option<Instant> = None;
         while self.outputs.iter().any(|output| output.pipe.is_some()) {

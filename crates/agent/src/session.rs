@@ -82,7 +82,7 @@ fn converse(options: &Options, wire: &mut Wire<'_>) -> Result<()> {
                 continue;
             }
             Request::Run(order) => {
-                run::run(wire, &mut session.spool, &options.prefix, order)?;
+                run::run(wire, &mut session.spool, &options.prefix, &order)?;
                 continue;
             }
             // The program ended before its end was asked for.

@@ -38,7 +38,7 @@ pub(crate) enum Begin {
         offset: u64,
     },
     /// It is this session's to write.
-    Part(Part),
+    Part(Box<Part>),
 }
 
 impl Spool {
@@ -105,7 +105,14 @@ impl Spool {
                 continue;
             }
             let length = length(&file, &path)?;
-            return Ok(Begin::Part(Part::new(file, path, self.whole(digest), *digest, size, length)));
+            return Ok(Begin::Part(Box::new(Part::new(
+                file,
+                path,
+                self.whole(digest),
+                *digest,
+                size,
+                length,
+            ))));
         }
     }
 

@@ -190,7 +190,7 @@ impl Packages {
         }
         match expected {
             Some(expected) => {
-                verified.insert(0, format!("{} by {}", expected.digest.algorithm().as_str(), expected.by))
+                verified.insert(0, format!("{} by {}", expected.digest.algorithm().as_str(), expected.by));
             }
             None => {
                 let message = format!(

@@ -60,19 +60,18 @@ impl Packages {
                 }
             }
             let downloaded = spool.at.saturating_sub(resumed);
-            match spool.finish(title, url, expected, downloaded, event) {
+            let (error, mut kept) = match spool.finish(title, url, expected, downloaded, event) {
                 Ok(fetched) => return Ok(fetched),
-                // What was kept may have been spoilt by a power cut.
-                Err((error, mut kept)) if resumed > 0 && resumed <= kept.at => {
-                    self.warn(format!("{}; starting again from the first byte", larder_core::report(&error)));
-                    kept.restart()?;
-                    spool = kept;
-                }
-                Err((error, kept)) => {
-                    let _ = kept.part.remove();
-                    return Err(error);
-                }
+                Err(failed) => *failed,
+            };
+            if resumed == 0 || resumed > kept.at {
+                let _ = kept.part.remove();
+                return Err(error);
             }
+            // What was kept may have been spoilt by a power cut.
+            self.warn(format!("{}; starting again from the first byte", larder_core::report(&error)));
+            kept.restart()?;
+            spool = kept;
         }
     }
 
@@ -154,7 +153,8 @@ impl Packages {
             }
             let event = expected.as_ref().map_or_else(|| Digest::of(title.as_bytes()), |e| e.digest);
             let (downloaded, url) = (spool.at, path.display().to_string());
-            spool.finish(&title, &url, expected.as_ref(), downloaded, event).map_err(|(error, spool)| {
+            spool.finish(&title, &url, expected.as_ref(), downloaded, event).map_err(|failed| {
+                let (error, spool) = *failed;
                 let _ = spool.part.remove();
                 error
             })
@@ -245,7 +245,7 @@ impl Spool {
         expected: Option<&Expected>,
         downloaded: u64,
         event: Digest,
-    ) -> std::result::Result<Fetched, (Error, Self)> {
+    ) -> std::result::Result<Fetched, Box<(Error, Self)>> {
         let sha256 = self.sha256.clone().finish();
         let actual = match (expected, &self.sha512) {
             (Some(_), Some(sha512)) => sha512.clone().finish(),
@@ -259,7 +259,7 @@ impl Spool {
                 actual: Box::new(actual),
                 by: expected.by.clone(),
             };
-            return Err((error, self));
+            return Err(Box::new((error, self)));
         }
         Ok(Fetched { size: self.at, part: self.part, sha256, downloaded, event })
     }

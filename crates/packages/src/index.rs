@@ -109,7 +109,7 @@ impl Index {
                     Some(problem) => broken.push(format!("{}: {problem}", named(&entry.name))),
                 },
                 Err(error) => {
-                    broken.push(format!("{}: {error}", named(entry["name"].as_str().unwrap_or("?"))))
+                    broken.push(format!("{}: {error}", named(entry["name"].as_str().unwrap_or("?"))));
                 }
             }
         }

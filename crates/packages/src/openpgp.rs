@@ -57,7 +57,7 @@ impl Keyring {
             .map_err(|error| format!("it is not a clear-signed message: {error}"))?;
         let text = message.signed_text();
         let who = self.check(message.signatures(), now, || Box::new(text.as_bytes()))?;
-        Ok((text.clone(), who))
+        Ok((text, who))
     }
 
     /// The fingerprint of who made a detached signature, armoured or not, over what `open` reads.
@@ -123,7 +123,7 @@ fn verify<'d>(
         signature.verify(&key.primary_key, open()).map_err(|error| error.to_string())?;
         return Ok(Some(key.primary_key.fingerprint().to_string().to_uppercase()));
     }
-    for subkey in key.public_subkeys.iter().filter(|subkey| names(signature, &subkey.key)) {
+    if let Some(subkey) = key.public_subkeys.iter().find(|subkey| names(signature, &subkey.key)) {
         usable_primary(key, made, false)?;
         usable_subkey(key, subkey, made)?;
         strong(subkey.key.public_params())?;
