@@ -285,7 +285,7 @@ impl Scene {
                     match self.docker(&["image", "rm", name]).await {
                         Ok(()) => {}
                         Err(Error::Remote { said, .. }) if said.contains("conflict") => {
-                            left.push(name.clone())
+                            left.push(name.clone());
                         }
                         Err(Error::Remote { said, .. }) if said.contains("No such image") => {}
                         Err(error) => return Err(error),

@@ -42,7 +42,7 @@ impl NodePrograms {
         let fits = |program: &agent::Program| {
             program.architecture.as_str() == architecture && program.form == agent::Form::Node
         };
-        self.find().is_ok_and(|programs| programs.iter().any(|program| fits(program)))
+        self.find().is_ok_and(|programs| programs.iter().any(fits))
     }
 
     /// All of them.

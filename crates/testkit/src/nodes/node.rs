@@ -177,6 +177,12 @@ impl Node {
 
     /// Puts a file there so that only `left` bytes stay free; returns its path on the node. Errors where it has no disk of its own.
     pub fn fill_disk(&self, left: u64) -> Result<PathBuf> {
+        let size = self.disk_free()?.saturating_sub(left);
+        let file = std::fs::File::create(self.file(BALLAST)).context("cannot make the ballast")?;
+        if size > 0 {
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)
+                .context("cannot fill the disk")?;
+        }
         Ok(BALLAST.into())
     }
 
