@@ -102,9 +102,18 @@ impl Engine {
             .filter(|reference| !self.is_deliverable(reference, &selection, lease))
             .cloned()
             .collect();
+        // Whoever is here under its name and with its digest is not asked for again: a second cluster costs the upstream nothing.
+        let mut lock = request.lock.clone();
+        if let Some(lock) = &mut lock {
+            lock.images.retain(|locked| {
+                let is_named = self.root(&locked.image).is_ok_and(|root| root.digest == locked.digest);
+                !(is_named && self.is_deliverable(&locked.image, &selection, lease))
+            });
+        }
+        let lock = lock.filter(|lock| !lock.images.is_empty());
         let mut pull = PullRequest::new(absent);
         pull.selection = Some(selection.clone());
-        let report = match &request.lock {
+        let report = match &lock {
             Some(lock) => self.pull_locked(&pull, lock).await,
             None => self.pull(&pull).await,
         };
