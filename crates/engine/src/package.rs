@@ -121,7 +121,7 @@ impl Engine {
         let jobs = self.config().jobs;
         let strict = self.packages_that(true)?;
         let usual = self.packages()?;
-        let adding = orders.to_vec().into_iter().map(|order| {
+        let adding = orders.iter().cloned().map(|order| {
             let packages = if order.require_signature { &strict } else { &usual };
             let (client, packages) = (client.clone(), packages.clone());
             async move {

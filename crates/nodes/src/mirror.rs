@@ -182,7 +182,7 @@ impl Alteration {
             Runtime::Docker => {
                 let authority = format!("/etc/docker/certs.d/{}/{AUTHORITY}", options.url.authority());
                 ground = self.ground(&[authority.clone(), DAEMON.to_owned()]).await?;
-                self.for_docker(authority, options, &ground, &mut told)?
+                self.for_docker(&authority, options, &ground, &mut told)?
             }
         };
         let changed = self.apply(&wanted, &ground, options, &mut told).await?;
@@ -259,7 +259,7 @@ impl Alteration {
 
     fn for_docker(
         &self,
-        authority: String,
+        authority: &str,
         options: &MirrorOptions,
         ground: &Ground,
         told: &mut Mirrored,
@@ -279,7 +279,7 @@ impl Alteration {
         let former = self.ledger.as_ref().and_then(|ledger| ledger.registry.parse().ok());
         let made = daemon_json::with_mirror(text.as_deref(), &options.url, former.as_ref())
             .map_err(|problem| self.unusable(DAEMON, problem))?;
-        let authority = options.authority.iter().map(|content| (authority.clone(), content.clone()));
+        let authority = options.authority.iter().map(|content| (authority.to_owned(), content.clone()));
         Ok(authority.chain([(DAEMON.to_owned(), made.into_bytes())]).collect())
     }
 
@@ -328,7 +328,8 @@ impl Alteration {
         let is_stale =
             |entry: &&Entry| entry.path != CONFIG && wanted.iter().all(|(path, _)| *path != entry.path);
         let stale: Vec<Entry> = ledger.files.iter().filter(is_stale).cloned().collect();
-        if !options.dry_run && !(changed.is_empty() && stale.is_empty()) {
+        let has_work = !changed.is_empty() || !stale.is_empty();
+        if has_work && !options.dry_run {
             let parents: BTreeSet<&str> = changed.iter().flat_map(|(path, _)| above(path)).collect();
             let parents: Vec<&str> = parents.into_iter().collect();
             let seen = files.look(&parents).await?;

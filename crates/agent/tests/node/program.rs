@@ -96,7 +96,7 @@ fn tar_reads_the_archive_as_it_was_meant() {
         member("empty", Content::Blob(Digest::of(&contents[2]))),
     ];
     let inline = noise(630, 4);
-    let stdin = Input::Tar(members.clone());
+    let stdin = Input::Tar(members);
     let mut list = order(&["tar", "-tv", "--numeric-owner", "--utc"], stdin.clone());
     list.env = vec![("LC_ALL".into(), "C.UTF-8".into())];
     let (out, err, heard) = node.run(list, &inline);

@@ -62,19 +62,14 @@ impl Run {
 
     /// Counts what goes to nodes; on disk a little later.
     pub(super) fn watch(&self, event: &Event) {
-        let (name, change): (&str, Box<dyn FnOnce(&mut PreheatedNode)>) = match event {
-            Event::NodeStarted { node, bytes } => {
-                let bytes = *bytes;
-                (node, Box::new(move |entry| entry.missing = bytes))
-            }
-            Event::NodeAdvanced { node, bytes } => {
-                let bytes = *bytes;
-                (node, Box::new(move |entry| entry.sent += bytes))
-            }
-            _ => return,
+        let (Event::NodeStarted { node, bytes } | Event::NodeAdvanced { node, bytes }) = event else {
+            return;
         };
-        if let Some(entry) = self.state().nodes.iter_mut().find(|entry| entry.node == name) {
-            change(entry);
+        if let Some(entry) = self.state().nodes.iter_mut().find(|entry| entry.node == *node) {
+            match event {
+                Event::NodeStarted { .. } => entry.missing = *bytes,
+                _ => entry.sent += bytes,
+            }
             self.is_dirty.store(true, Ordering::Relaxed);
         }
     }

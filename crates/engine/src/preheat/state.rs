@@ -334,7 +334,7 @@ mod tests {
         assert!(matches!(preheats.hold("a-1"), Err(Error::Running { .. })));
         let state = PreheatState::new("a-1".into(), "x".into(), 5, "nodes.yaml".into());
         preheats.write(&state).unwrap();
-        assert_eq!(preheats.all().unwrap(), [state.clone()]);
+        assert_eq!(preheats.all().unwrap(), std::slice::from_ref(&state));
         preheats.cancel("a-1").unwrap();
         assert!(preheats.is_cancelled("a-1"));
         drop(hold);

@@ -28,6 +28,9 @@ struct State {
     failure: Option<(io::ErrorKind, String)>,
 }
 
+/// Takes a way to read the next piece into a buffer, and the piece's length; false ends it.
+type Put<'a> = dyn FnMut(&mut dyn FnMut(&mut [u8]) -> io::Result<()>, usize) -> bool + 'a;
+
 impl Packed {
     /// Bytes of the blob in one frame.
     pub const FRAME: u64 = 4 << 20;
@@ -72,12 +75,7 @@ impl Packed {
 
     /// Reads from the frame with this number to the end, in pieces of at most `limit` bytes: `put` gets a way to read the next
     /// piece, and its length; false ends it.
-    pub(super) fn each_piece(
-        &self,
-        first: u64,
-        limit: usize,
-        put: &mut dyn FnMut(&mut dyn FnMut(&mut [u8]) -> io::Result<()>, usize) -> bool,
-    ) {
+    pub(super) fn each_piece(&self, first: u64, limit: usize, put: &mut Put<'_>) {
         for number in first..self.count() {
             let (mut at, mut left) = match self.place(number) {
                 Ok(place) => place,

@@ -67,14 +67,14 @@ mod tests {
     fn the_mirror_comes_first_and_the_upstream_second() {
         let url: MirrorUrl = "http://10.0.0.1:5000".parse().unwrap();
         let hub = Mirrors::One(Registry::new("docker.io").unwrap());
-        let text = |mirrors: &Mirrors, before: Option<&str>| {
-            super::text(mirrors, &url, None, before).strip_prefix(HEADER).unwrap().to_owned()
+        let made = |mirrors: &Mirrors, before: Option<&str>| {
+            text(mirrors, &url, None, before).strip_prefix(HEADER).unwrap().to_owned()
         };
         let host = "[host.\"http://10.0.0.1:5000\"]\n  capabilities = [\"pull\", \"resolve\"]\n";
-        assert_eq!(text(&Mirrors::All, None), host);
-        assert_eq!(text(&hub, None), format!("server = \"https://registry-1.docker.io\"\n\n{host}"));
+        assert_eq!(made(&Mirrors::All, None), host);
+        assert_eq!(made(&hub, None), format!("server = \"https://registry-1.docker.io\"\n\n{host}"));
         let own = "server = \"http://10.1.1.1\"\n[host.\"http://other\"]\n";
-        assert_eq!(text(&hub, Some(own)), format!("server = \"http://10.1.1.1\"\n\n{host}"));
-        assert_eq!(text(&Mirrors::One(Registry::new("localhost:5000").unwrap()), None), host);
+        assert_eq!(made(&hub, Some(own)), format!("server = \"http://10.1.1.1\"\n\n{host}"));
+        assert_eq!(made(&Mirrors::One(Registry::new("localhost:5000").unwrap()), None), host);
     }
 }

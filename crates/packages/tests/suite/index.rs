@@ -157,7 +157,7 @@ fn what_nothing_refers_to_goes_once_it_is_old() {
     assert!(packages.stats().unwrap().partial_size > 0);
     *world.now.lock().unwrap() += Duration::from_secs(8 * 24 * 3600);
     let cleaned = packages.clean(&CleanPolicy::default()).unwrap();
-    assert_eq!(cleaned.orphans, [orphan.clone()]);
+    assert_eq!(cleaned.orphans, std::slice::from_ref(&orphan));
     assert!(!orphan.exists() && world.parts().is_empty() && cleaned.freed > 1_000_000);
 }
 

@@ -2,7 +2,7 @@
 
 use crate::world::{World, program, shell};
 use larder_core::{Classify as _, Kind};
-use larder_packages::{Error, Keys};
+use larder_packages::Error;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, SanType,
@@ -108,7 +108,7 @@ fn a_signature_is_verified_down_to_who_signed_and_who_vouches() {
     refused(&world, "nonsense");
     put(&world, &good);
     // The authorities of the public instance did not make it.
-    let given = std::mem::replace(&mut world.settings.keys, Keys::default());
+    let given = std::mem::take(&mut world.settings.keys);
     refused(&world, "the public authorities");
     world.settings.keys = given;
     let said = world.add("kubeadm@1.33.4").unwrap().entry.verified.join("; ");
