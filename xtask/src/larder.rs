@@ -1,7 +1,7 @@
 //! The `larder` program, as a person runs it: a binary, a home, arguments.
 
-use crate::program;
 use crate::workspace::{Workspace, cargo};
+use crate::{node_binary, program};
 use anyhow::{Context, Result};
 use serde_json::Value;
 use std::ffi::OsStr;
@@ -25,7 +25,7 @@ pub(crate) enum Profile {
 }
 
 impl Larder {
-    /// Builds the binary, and larder-node beside it.
+    /// Builds the binary, and what it sends to nodes beside it.
     pub(crate) fn build(profile: Profile) -> Result<PathBuf> {
         let mut command = cargo();
         command.args(["build", "--workspace", "--bin", "larder", "--bin", "larder-node"]);
@@ -37,7 +37,9 @@ impl Larder {
             }
         };
         program::run(&mut command)?;
-        Ok(Workspace::read()?.target.join(folder).join("larder"))
+        let larder = Workspace::read()?.target.join(folder).join("larder");
+        node_binary::beside(&larder)?;
+        Ok(larder)
     }
 
     /// With the store in `home`.

@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test | demo | bench | soak | check-layers | generate`.
+//! The project's own commands: `cargo xtask test | demo | bench | soak | node-binary | check-layers | generate`.
 //!
 //! Everything a developer or a build machine runs is here, in one program that needs nothing but cargo and Debian.
 
@@ -13,6 +13,7 @@ mod image;
 mod larder;
 mod layers;
 mod marker;
+mod node_binary;
 mod packages;
 mod program;
 mod relay;
@@ -42,6 +43,8 @@ enum Command {
     Bench(bench::Arguments),
     /// Run one long trial of robustness.
     Soak(soak::Arguments),
+    /// Build larder-node, the static program that is sent to nodes, for each architecture that can be built here.
+    NodeBinary(node_binary::Arguments),
     /// Check the direction of dependencies, their owners, and the shape of the source.
     CheckLayers,
     /// Write the generated parts of the documentation.
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Bench(arguments) => bench::run(arguments),
         Command::Soak(arguments) => soak::run(&arguments),
+        Command::NodeBinary(arguments) => node_binary::run(&arguments),
         Command::CheckLayers => layers::run(),
         Command::Generate(arguments) => generate::run(&arguments),
     };

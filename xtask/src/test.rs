@@ -5,7 +5,7 @@ use crate::program;
 use crate::stage::Stages;
 use crate::suite;
 use crate::workspace::{Workspace, cargo, root};
-use crate::{generate, helm, layers};
+use crate::{generate, helm, layers, node_binary};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write};
 use std::process::{Command, Stdio};
@@ -38,6 +38,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     }
     // One build for everything that follows: the tests, and the binary that the generated files are checked against.
     stages.run("build", || program::run(&mut runner.build()));
+    stages.run("node binary", || node_binary::beside(&target.join("debug/larder")));
     if arguments.filter.is_none() {
         stages.run("generate", || {
             let larder = Workspace::read()?.target.join("debug/larder");

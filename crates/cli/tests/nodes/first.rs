@@ -78,9 +78,7 @@ fn an_index_keeps_its_digest_and_brings_only_the_platform_that_is_asked_for() {
 #[test]
 fn a_node_of_the_newest_containerd_is_no_different() {
     let Some(programs) = newest_containerd() else {
-        println!(
-            "skipped: there is no other containerd; `cargo xtask bench pull --containerd-suite sid` fetches one"
-        );
+        // `cargo xtask bench pull --containerd-suite sid` fetches one.
         return;
     };
     let world = World::new(&[Plan::new("new", Engine::ContainerdIn(programs))]);

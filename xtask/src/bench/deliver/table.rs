@@ -7,10 +7,13 @@ use super::way::Way;
 use crate::bench::report::median;
 use std::fmt::Write as _;
 
+/// Which of the measurements a table is about.
+type Costs = fn(&Series) -> &[Cost];
+
 /// One table for each question, and what the project promises.
 pub(super) fn tables(all: &[Series], sample: &Sample) -> String {
     let mut text = String::new();
-    let kinds: [(&str, fn(&Series) -> &[Cost]); 3] = [
+    let kinds: [(&str, Costs); 3] = [
         ("First delivery", |series| &series.first),
         ("Update of the top layer", |series| &series.update),
         ("Nothing to do", |series| &series.again),
