@@ -52,10 +52,14 @@ impl Output {
         let (node, program, said) = (node.to_owned(), program.to_owned(), last_words(&self.stderr));
         let words = said.to_ascii_lowercase();
         let says = |any: &[&str]| any.iter().any(|word| words.contains(word));
+        // What a program does not understand it does not understand the next time.
+        let strange = ["invalid argument", "flag provided but not defined", "snapshotter not loaded"];
         Err(if says(&["no space left on device", "disk quota exceeded"]) {
             Error::NoSpace { node, program, said }
         } else if says(&["permission denied", "a password is required", "operation not permitted"]) {
             Error::Forbidden { node, program, said }
+        } else if says(&strange) {
+            Error::Unsupported { node, reason: format!("{program} failed: {said}"), hint: "" }
         } else {
             let status = code.map_or_else(|| "a signal".to_owned(), |code| format!("exit code {code}"));
             Error::Remote { node, program, status, said }
@@ -78,7 +82,8 @@ impl Connection {
         let patience = ssh.options().connect_timeout.saturating_mul(3).max(Duration::from_secs(5));
         let ready = async {
             while let Ok(Some(line)) = lines.next_line().await {
-                if line.trim() == READY {
+                // What a profile printed last may lack the end of its line.
+                if line.trim_end().ends_with(READY) {
                     return true;
                 }
             }

@@ -3,7 +3,7 @@
 use crate::archive::Archive;
 use crate::host::{Flow, Host, Input};
 use crate::probe::Facts;
-use crate::{Error, Node, Result, Shipment};
+use crate::{Node, Result, Shipment};
 use larder_core::Digest;
 use std::collections::HashSet;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,9 +29,11 @@ pub(crate) struct Unpacking {
 }
 
 impl Unpacking {
-    fn words(&self) -> Vec<&str> {
+    /// Version 2 and later unpack for a snapshotter of choice only where `ctr` itself does the work.
+    fn words(&self, is_new: bool) -> Vec<&str> {
         match (&self.snapshotter, self.is_off) {
             (_, true) => vec!["--no-unpack"],
+            (Some(snapshotter), false) if is_new => vec!["--local", "--snapshotter", snapshotter],
             (Some(snapshotter), false) => vec!["--snapshotter", snapshotter],
             (None, false) => Vec::new(),
         }
@@ -52,17 +54,23 @@ impl Containerd<'_> {
     }
 
     /// Imports an archive that carries what is missing.
-    pub(crate) async fn import(&self, archive: &Archive, flow: &Flow, unpacking: &Unpacking) -> Result<()> {
+    pub(crate) async fn import(
+        &self,
+        archive: &Archive,
+        flow: &Flow,
+        is_new: bool,
+        unpacking: &Unpacking,
+    ) -> Result<()> {
         let mut words = vec!["images", "import"];
-        words.extend(unpacking.words());
+        words.extend(unpacking.words(is_new));
         words.push("-");
         self.run(&words, Input::Archive(archive, flow)).await.map(drop)
     }
 
     /// Imports an archive that lies on the node.
-    pub(crate) async fn import_file(&self, path: &str, unpacking: &Unpacking) -> Result<()> {
+    pub(crate) async fn import_file(&self, path: &str, is_new: bool, unpacking: &Unpacking) -> Result<()> {
         let mut words = vec!["images", "import"];
-        words.extend(unpacking.words());
+        words.extend(unpacking.words(is_new));
         words.push(path);
         self.run(&words, Input::Bytes(b"")).await.map(drop)
     }
@@ -158,10 +166,13 @@ pub(crate) fn lacking(shipment: &Shipment, facts: &Facts) -> HashSet<Digest> {
     pieces.filter(|digest| !facts.blobs.contains(digest)).collect()
 }
 
-/// What would be wrong if a node without `ctr` were asked.
+/// Whether it is version 2 or later, with other options. A version that is not known is taken for an old one.
+pub(crate) fn is_new(facts: &Facts) -> bool {
+    let major = facts.version.trim_start_matches('v').split('.').next();
+    major.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= 2)
+}
+
+/// Where the runtime of a node listens.
 pub(crate) fn socket(facts: &Facts, node: &Node) -> Result<String> {
-    match facts.runtime {
-        Some(_) => Ok(facts.socket.clone()),
-        None => Err(Error::NoRuntime { node: node.name().into(), looked: facts.absent.join("; ") }),
-    }
+    facts.runtime(node.name()).map(|_| facts.socket.clone())
 }

@@ -4,12 +4,12 @@ use crate::archive::Archive;
 use crate::containerd::{self, Containerd, Unpacking};
 use crate::docker::{self, Docker};
 use crate::host::{Flow, Host};
-use crate::probe::{Depth, Facts};
+use crate::probe::{Depth, Facts, Room};
 use crate::session::{NodePrograms, Packing, Session};
 use crate::tunnel::Tunnel;
 use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
 use larder_core::{Classify as _, Digest, Kind};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
@@ -96,9 +96,7 @@ impl Attempt<'_> {
     pub(crate) async fn run(&self, started: impl FnOnce(u64)) -> Result<(Option<Method>, Vec<Delivered>)> {
         let node = self.connection.node();
         let facts = Facts::of(self.connection, Depth::Brief).await?;
-        let Some(runtime) = facts.runtime else {
-            return Err(Error::NoRuntime { node: node.name().into(), looked: facts.absent.join("; ") });
-        };
+        let runtime = facts.runtime(node.name())?;
         let lacks = self.lacks(&facts, runtime)?;
         let missing: u64 = lacks.iter().map(|lack| lack.bytes).sum();
         started(missing);
@@ -106,7 +104,12 @@ impl Attempt<'_> {
         if !self.options.dry_run && lacks.iter().any(|lack| !lack.is_whole()) {
             let _slot = self.slots.acquire().await;
             let facts = self.check_room(missing).await?;
+            // While others were served, the node may have collected garbage.
+            let lacks = self.lacks(&facts, runtime)?;
             method = Some(self.bring(&facts, runtime, &lacks).await?);
+        }
+        if !self.options.dry_run && runtime == Runtime::Containerd {
+            self.tidy(&facts).await?;
         }
         let delivered = lacks.iter().map(|lack| Delivered {
             image: lack.shipment.name().to_string(),
@@ -120,6 +123,14 @@ impl Attempt<'_> {
         });
         let delivered = delivered.collect();
         Ok((method, delivered))
+    }
+
+    /// Removes the names that deliveries left which were killed or failed. Last, since the blobs that they hold are counted on
+    /// until the images have their own names.
+    async fn tidy(&self, before: &Facts) -> Result<()> {
+        let left = Containerd::leftovers(before, self.shipments, (self.options.clock)());
+        let socket = containerd::socket(before, self.connection.node())?;
+        Containerd { host: Host::Ssh(self.connection), socket }.remove(&left).await
     }
 
     /// Brings what is missing, by the method that was asked for or the best that the node offers.
@@ -158,6 +169,11 @@ impl Attempt<'_> {
         let (programs, insists) = (&self.options.programs, self.options.method.is_some());
         if !insists && !programs.has(&facts.architecture) {
             return Ok(None);
+        }
+        if !facts.root {
+            let (node, program) = (self.connection.node().name().to_owned(), "larder-node".to_owned());
+            let said = "the user is not root and cannot become it by `sudo -n`".to_owned();
+            return if insists { Err(Error::Forbidden { node, program, said }) } else { Ok(None) };
         }
         match Session::start(self.connection, programs, self.owner, self.packing).await {
             Ok(session) => Ok(Some(session)),
@@ -221,19 +237,21 @@ impl Attempt<'_> {
     async fn check_room(&self, missing: u64) -> Result<Facts> {
         let node = self.connection.node();
         let facts = Facts::of(self.connection, Depth::Full).await?;
-        // Packed once in the content store; unpacked layers are about three times as large.
+        // Packed once in the content store, and before that in a spool or a file; unpacked layers are about three times as large.
+        let is_kept = matches!(self.options.method, None | Some(Method::Agent | Method::Archive));
+        let spooled = if is_kept { missing } else { 0 };
         let unpacked = if self.options.unpack { missing.saturating_mul(3) } else { 0 };
-        let needs = [("content", missing), ("overlayfs", unpacked)];
-        for (at, (name, needed)) in needs.into_iter().enumerate() {
-            let Some(room) = facts.rooms.get(name) else { continue };
-            // Where both are on one disk, both have to fit.
-            let same =
-                at == 1 && facts.rooms.get("content").is_some_and(|content| content.bytes == room.bytes);
-            let needed = if same { needed.saturating_add(missing) } else { needed };
-            if room.bytes < needed {
-                let (directory, free) = (room.directory.clone(), room.bytes);
-                return Err(Error::Full { node: node.name().into(), directory, free, needed });
+        // By device: what is on one disk has to fit there together.
+        let mut disks: HashMap<u64, (&Room, u64)> = HashMap::new();
+        for (name, needed) in [("spool", spooled), ("content", missing), ("unpacked", unpacked)] {
+            if let Some(room) = facts.rooms.get(name) {
+                let disk = disks.entry(room.device).or_insert((room, 0));
+                *disk = (room, disk.1.saturating_add(needed));
             }
+        }
+        if let Some((room, needed)) = disks.into_values().find(|(room, needed)| room.bytes < *needed) {
+            let (directory, free) = (room.directory.clone(), room.bytes);
+            return Err(Error::Full { node: node.name().into(), directory, free, needed });
         }
         Ok(facts)
     }
@@ -248,7 +266,7 @@ impl Attempt<'_> {
         let runtime =
             Containerd { host: Host::Ssh(self.connection), socket: containerd::socket(facts, node)? };
         let unpacking = self.unpacking();
-        let is_new = !facts.version.trim_start_matches('v').starts_with("1.");
+        let is_new = containerd::is_new(facts);
         let tunnel = Tunnel::open(self.connection, registry, self.flow).await?;
         let pulled = async {
             for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
@@ -278,8 +296,8 @@ impl Attempt<'_> {
     async fn fill_containerd(&self, host: Host<'_>, facts: &Facts, lacks: &[Lack<'_>]) -> Result<()> {
         let node = self.connection.node();
         let runtime = Containerd { host, socket: containerd::socket(facts, node)? };
+        let is_new = containerd::is_new(facts);
         let now = (self.options.clock)();
-        runtime.remove(&Containerd::leftovers(facts, self.shipments, now)).await?;
         let unpacking = self.unpacking();
         let mut here: HashSet<Digest> = HashSet::new();
         let mut incoming = Vec::new();
@@ -294,11 +312,11 @@ impl Attempt<'_> {
             match self.options.method {
                 Some(Method::Archive) => {
                     let path = self.upload(&archive, lack.shipment.digest()).await?;
-                    let imported = runtime.import_file(&path, &unpacking).await;
+                    let imported = runtime.import_file(&path, is_new, &unpacking).await;
                     self.discard(&path).await?;
                     imported?;
                 }
-                _ => runtime.import(&archive, self.flow, &unpacking).await?,
+                _ => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
             }
             here.extend(send);
             incoming.push((lack.shipment, name));

@@ -153,6 +153,14 @@ pub enum Error {
         /// The part that is not understood.
         said: String,
     },
+    /// The node has a container runtime that does not answer: it is being started, or is broken.
+    #[error("{node}: its container runtime does not answer: {said}")]
+    NoAnswer {
+        /// Which node.
+        node: String,
+        /// The words of its client.
+        said: String,
+    },
     /// The node has no container runtime that could take images.
     #[error("{node} has no container runtime that can be used: {looked}")]
     NoRuntime {
@@ -256,7 +264,9 @@ impl Classify for Error {
             },
             Self::Inventory { .. } | Self::Word { .. } | Self::Configuration { .. } => Kind::Invalid,
             Self::NoNode { .. } | Self::NoHost { .. } => Kind::NotFound,
-            Self::Unreachable { .. } | Self::Silent { .. } | Self::Remote { .. } => Kind::Unavailable,
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::Remote { .. } | Self::NoAnswer { .. } => {
+                Kind::Unavailable
+            }
             Self::UnknownHost { .. }
             | Self::ChangedHost { .. }
             | Self::Login { .. }

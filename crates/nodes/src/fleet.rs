@@ -201,11 +201,14 @@ impl Fleet {
             let progressed = missing < least_missing || (keeps.load(Ordering::Relaxed) && stayed >= STRIDE);
             fruitless = if progressed { 0 } else { fruitless + 1 };
             least_missing = least_missing.min(missing);
-            if !may_pass(&error) || fruitless >= options.attempts {
+            // A node that starts again lets people in before it has its runtime.
+            let starts = matches!(error, Error::NoRuntime { .. }) && least_missing < u64::MAX;
+            if !(starts || may_pass(&error)) || fruitless >= options.attempts {
                 break Err(error);
             }
             let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);
             let (what, reason) = (node.name().to_owned(), report(&error));
+            let reason = reason.strip_prefix(&format!("{what}: ")).map_or(reason.clone(), str::to_owned);
             (options.progress)(Event::Retrying { what, reason, delay });
             tokio::time::sleep(delay).await;
         };

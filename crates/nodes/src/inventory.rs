@@ -95,7 +95,10 @@ impl Inventory {
         let mut nodes: Vec<Node> = Vec::with_capacity(file.nodes.len());
         for (at, mut fields) in file.nodes.into_iter().enumerate() {
             let Some(serde_json::Value::String(name)) = fields.remove("name") else {
-                return Err(invalid(format!("node {} has no name", at + 1)));
+                return Err(invalid(format!(
+                    "node {} has no name, or one that is no text: write it in quotes",
+                    at + 1
+                )));
             };
             let keys: Keys = serde_json::from_value(fields.into())
                 .map_err(|error| invalid(format!("node {name:?}: {error}")))?;
@@ -144,10 +147,7 @@ impl Inventory {
                     known: self.nodes.iter().map(|node| node.name().to_owned()).take(20).collect(),
                 });
             };
-            let node = Node::new(
-                &selector.to_string().replace(['@', ':', '[', ']'], "-"),
-                &keys.over(&self.defaults),
-            )?;
+            let node = Node::new(&word::name_of(&selector.to_string()), &keys.over(&self.defaults))?;
             if others.iter().all(|other| other.name() != node.name()) {
                 others.push(node);
             }
@@ -166,7 +166,10 @@ impl Inventory {
         if self.nodes.iter().any(|node| node.name() == name) {
             return Err(invalid(format!("there is a node {name:?} already")));
         }
-        let mut lines = format!("  - name: {name}\n");
+        // In quotes where YAML could take it for a number or for nothing.
+        let is_plain = name.contains('-') && name.starts_with(|c: char| c.is_ascii_alphabetic());
+        let mut lines =
+            if is_plain { format!("  - name: {name}\n") } else { format!("  - name: {name:?}\n") };
         if let Ok(serde_json::Value::Object(fields)) = serde_json::to_value(keys) {
             // JSON is YAML too, and leaves no doubt about quoting.
             fields.iter().for_each(|(key, value)| lines += &format!("    {key}: {value}\n"));
@@ -288,4 +291,17 @@ nodes:
     }
 
     use larder_core::Classify as _;
+
+    #[test]
+    fn destinations_and_names_of_any_form_become_nodes() {
+        let empty = Inventory::default();
+        for (text, name) in [("[::1]:2222", "1--2222"), ("root@fe80::1%lo", "root-fe80--1-lo")] {
+            assert_eq!(empty.select(&[text.parse().unwrap()]).unwrap()[0].name(), name, "{text}");
+        }
+        for name in ["123", "true", "1e3", "null", "a-b.c/d"] {
+            let text = empty.with(name, &Keys::default()).unwrap();
+            assert_eq!(Inventory::parse(&text, Path::new("f")).unwrap().nodes()[0].name(), name, "{text}");
+        }
+        assert!(empty.with("all", &Keys::default()).is_err());
+    }
 }

@@ -162,10 +162,7 @@ impl Alteration {
 
     async fn mirror(self, options: &MirrorOptions) -> Result<Mirrored> {
         let node = self.connection.node();
-        let runtime = self.facts.runtime.ok_or_else(|| Error::NoRuntime {
-            node: node.name().into(),
-            looked: self.facts.absent.join("; "),
-        })?;
+        let runtime = self.facts.runtime(node.name())?;
         let mut told = Mirrored::default();
         let ground;
         let wanted = match runtime {

@@ -39,6 +39,10 @@ impl Node {
     /// A node of which this is known.
     pub fn new(name: &str, keys: &Keys) -> Result<Self> {
         let name = word::name("name of a node", name)?;
+        if name == selector::ALL {
+            let reason = "it means all nodes";
+            return Err(Error::Word { what: "name of a node", value: name, reason });
+        }
         let optional = |value: &Option<String>, check: fn(&str) -> Result<String>| {
             value.as_deref().map(check).transpose()
         };

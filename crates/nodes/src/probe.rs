@@ -38,6 +38,9 @@ pub struct Facts {
     /// Why there is no runtime.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub absent: Vec<String>,
+    /// What a runtime that is there said in place of an answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub broken: Option<String>,
     /// Programs that were looked for and are there.
     #[serde(skip_serializing_if = "HashSet::is_empty")]
     pub programs: HashSet<String>,
@@ -63,6 +66,9 @@ pub struct Room {
     pub bytes: u64,
     /// Files; 0 where the file system does not count them.
     pub inodes: u64,
+    /// The number of its device: rooms with the same one are one.
+    #[serde(skip)]
+    pub device: u64,
 }
 
 /// An image as Docker has it.
@@ -110,6 +116,22 @@ impl Facts {
         Ok(facts)
     }
 
+    /// The runtime.
+    ///
+    /// # Errors
+    /// When there is none, or it does not answer.
+    pub fn runtime(&self, node: &str) -> Result<Runtime> {
+        let node = || node.to_owned();
+        match (self.runtime, &self.broken) {
+            (Some(runtime), _) => Ok(runtime),
+            (None, Some(said)) if said.to_ascii_lowercase().contains("permission denied") => {
+                Err(Error::Forbidden { node: node(), program: "the probe".into(), said: said.clone() })
+            }
+            (None, Some(said)) => Err(Error::NoAnswer { node: node(), said: said.clone() }),
+            (None, None) => Err(Error::NoRuntime { node: node(), looked: self.absent.join("; ") }),
+        }
+    }
+
     fn parse(answer: &str, node: &str) -> Result<Self> {
         let strange = |said: &str| Error::Answer {
             node: node.to_owned(),
@@ -140,10 +162,10 @@ impl Facts {
                 "room" => {
                     let name = word().to_owned();
                     let mut number = || word().parse::<u64>().map_err(|_| strange(line));
-                    let (blocks, size, inodes) = (number()?, number()?, number()?);
+                    let (blocks, size, inodes, device) = (number()?, number()?, number()?, number()?);
                     let directory = words.collect::<Vec<_>>().join(" ");
                     let bytes = blocks.saturating_mul(size);
-                    facts.rooms.insert(name, Room { directory, bytes, inodes });
+                    facts.rooms.insert(name, Room { directory, bytes, inodes, device });
                 }
                 "runtime" => {
                     facts.runtime = match word() {
@@ -153,7 +175,8 @@ impl Facts {
                     };
                     facts.socket = words.collect::<Vec<_>>().join(" ");
                 }
-                "broken" | "absent" => facts.absent.push(value.to_owned()),
+                "broken" => facts.broken = Some(value.chars().take(600).collect()),
+                "absent" => facts.absent.push(value.to_owned()),
                 "image" => {
                     let (name, _kind) = (word().to_owned(), word());
                     // An image that is named in a way that is unknown here is none of ours.
@@ -187,7 +210,7 @@ mod tests {
     use super::*;
 
     const ANSWER: &str = "Welcome!\nlarder-probe 1\nlogin 1000\nuid 0\narchitecture x86_64\n\
-        room spool 100 4096 7 /var/lib/larder node\nhas tar\nruntime containerd /run/c d.sock\n\
+        room spool 100 4096 7 2049 /var/lib/larder node\nhas tar\nruntime containerd /run/c d.sock\n\
         image docker.io/library/a:1 application/vnd.oci.image.index.v1+json \
         sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\n\
         blob sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\nblob x\n";
@@ -201,7 +224,7 @@ mod tests {
         assert_eq!((facts.images.len(), facts.blobs.len()), (1, 1));
         assert!(Facts::parse(ANSWER, "n").is_err());
         assert!(Facts::parse("", "n").is_err());
-        assert!(Facts::parse("larder-probe 1\nroom spool x 1 1 /\nend\n", "n").is_err());
+        assert!(Facts::parse("larder-probe 1\nroom spool x 1 1 1 /\nend\n", "n").is_err());
     }
 
     #[test]
@@ -209,5 +232,16 @@ mod tests {
         let line = "larder-probe 1\ndocker-image {\"id\":\
             \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\",\"tags\":null,\"layers\":null}\nend\n";
         assert_eq!(Facts::parse(line, "n").unwrap().docker.len(), 1);
+    }
+
+    #[test]
+    fn a_runtime_that_does_not_answer_is_not_taken_for_none() {
+        let runtime = |said: &str| {
+            Facts::parse(&format!("larder-probe 1\n{said}\nend\n"), "n").unwrap().runtime("n").unwrap_err()
+        };
+        assert!(matches!(runtime("absent there is no /run/c"), Error::NoRuntime { .. }));
+        assert!(matches!(runtime("broken containerd connection refused"), Error::NoAnswer { .. }));
+        assert!(runtime("broken containerd connection refused").is_passing());
+        assert!(matches!(runtime("broken containerd dial: Permission denied"), Error::Forbidden { .. }));
     }
 }

@@ -14,15 +14,16 @@ if [ "$socket" != - ]; then
     esac
 fi
 has() { command -v "$1" >/dev/null 2>&1; }
-# The blocks that others may use, their size and the free inodes, of the nearest directory that exists.
+# The blocks that others may use, their size, the free inodes and the file system, of the nearest directory that exists.
 room() {
     at=$2
     while [ ! -d "$at" ] && [ "$at" != / ] && [ -n "$at" ]; do at=${at%/*}; done
     [ -n "$at" ] || at=/
-    set -- "$1" "$2" $(stat -f -c '%a %S %d' "$at" 2>/dev/null)
-    [ $# -eq 5 ] && printf 'room %s %s %s %s %s\n' "$1" "$3" "$4" "$5" "$2"
+    set -- "$1" "$2" $(stat -f -c '%a %S %d' "$at" 2>/dev/null) $(stat -c %d "$at" 2>/dev/null)
+    [ $# -eq 6 ] && printf 'room %s %s %s %s %s %s\n' "$1" "$3" "$4" "$5" "$6" "$2"
 }
-echo larder-probe 1
+# What a profile printed last may lack the end of its line.
+printf '\nlarder-probe 1\n'
 printf 'login %s\n' "$login"
 printf 'uid %s\n' "$(id -u)"
 printf 'architecture %s\n' "$(uname -m)"
@@ -57,7 +58,8 @@ case $runtime in
                 done
                 for plugin in content overlayfs; do
                     ctr --address "$csocket" plugins ls -d "id==$plugin" 2>/dev/null | while read -r key value; do
-                        [ "$key" = root ] && room "$plugin" "$value"
+                        [ "$key" = root ] || continue
+                        [ "$plugin" = content ] && room content "$value" || room unpacked "$value"
                     done
                 done
             fi
@@ -77,6 +79,7 @@ case $runtime in
             if [ "$mode" = full ]; then
                 printf 'version %s\n' "$(docker -H "unix://$dsocket" version --format '{{.Server.Version}}')"
                 room content "$root"
+                room unpacked "$root"
             fi
         fi
         ;;

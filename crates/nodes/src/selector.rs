@@ -13,6 +13,9 @@ pub struct Selector {
     meaning: Meaning,
 }
 
+/// The word for all nodes.
+pub(crate) const ALL: &str = "all";
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Meaning {
     All,
@@ -66,7 +69,7 @@ impl FromStr for Selector {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self> {
-        let meaning = if text == "all" {
+        let meaning = if text == ALL {
             Meaning::All
         } else if let Some((key, value)) = text.split_once('=') {
             let value = value.to_owned();

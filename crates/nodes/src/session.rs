@@ -137,35 +137,36 @@ impl<'a> Session<'a> {
     /// Brings the blobs of an archive into the spool, and says what the archive is made of.
     async fn send(&self, archive: &Archive, flow: &Flow) -> Result<Stdin> {
         let failed = |source| Error::Agent { node: self.connection.node().name().into(), source };
-        let (mut entries, mut parcels) = (Vec::new(), Vec::new());
+        let (mut entries, mut wanted) = (Vec::new(), Vec::new());
         for member in archive.members() {
-            let entry = match &member.content {
-                Content::Inline(bytes) => Entry::Bytes(bytes.clone()),
-                Content::Blob(piece) => {
-                    parcels.push(self.parcel(piece)?);
-                    Entry::Blob(*piece.blob.digest())
+            let digest = match &member.content {
+                Content::Inline(bytes) => {
+                    entries.push((member.path.clone(), Entry::Bytes(bytes.clone())));
+                    continue;
                 }
-                Content::Inflated(piece, diff_id) => {
-                    let file = inflate(piece, diff_id)?;
-                    let size =
-                        file.metadata().map_err(Error::file("read in", crate::archive::SCRATCH))?.len();
-                    parcels.push(Parcel { digest: *diff_id, size, source: Source::File(Arc::new(file)) });
-                    Entry::Blob(*diff_id)
-                }
+                Content::Blob(piece) => *piece.blob.digest(),
+                Content::Inflated(_, diff_id) => *diff_id,
             };
-            entries.push((member.path.clone(), entry));
+            entries.push((member.path.clone(), Entry::Blob(digest)));
+            wanted.push((digest, &member.content));
         }
-        let digests: Vec<Digest> = parcels.iter().map(|parcel| parcel.digest).collect();
+        let digests: Vec<Digest> = wanted.iter().map(|(digest, _)| *digest).collect();
         self.used.lock().unwrap_or_else(PoisonError::into_inner).extend(&digests);
         let mut agent = self.agent.lock().await;
         let presences = agent.have(&digests).await.map_err(failed)?;
-        for (parcel, presence) in parcels.iter().zip(presences) {
+        for ((_, content), presence) in wanted.into_iter().zip(presences) {
             let have = match presence {
                 Presence::Whole(_) => continue,
                 Presence::Part(have) => have,
                 Presence::Absent => 0,
             };
-            agent.send(parcel, have, flow).await.map_err(failed)?;
+            // Opened one after the other, and inflated only where it has to be sent.
+            let parcel = match content {
+                Content::Inline(_) => continue,
+                Content::Blob(piece) => self.parcel(piece)?,
+                Content::Inflated(piece, diff_id) => inflated(piece.clone(), *diff_id).await?,
+            };
+            agent.send(&parcel, have, flow).await.map_err(failed)?;
         }
         Ok(Stdin::Tar(entries))
     }
@@ -190,6 +191,14 @@ impl<'a> Session<'a> {
         let failed = |source| Error::Agent { node: self.connection.node().name().into(), source };
         self.agent.lock().await.release(&used).await.map(drop).map_err(failed)
     }
+}
+
+/// What is in a layer, inflated by a thread that may block.
+async fn inflated(piece: Piece, digest: Digest) -> Result<Parcel> {
+    let file = tokio::task::spawn_blocking(move || inflate(&piece, &digest)).await;
+    let file = file.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+    let size = file.metadata().map_err(Error::file("read in", crate::archive::SCRATCH))?.len();
+    Ok(Parcel { digest, size, source: Source::File(Arc::new(file)) })
 }
 
 impl Toll for Flow {

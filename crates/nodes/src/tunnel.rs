@@ -20,7 +20,7 @@ pub struct Registry {
 /// Makes the directory of `hosts.toml` and fills it from the input, readable for nobody else; removes those of deliveries that are
 /// long over. Arguments: the node's directory, the name of the new one.
 const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; \
-    find \"$1\" -maxdepth 1 -type d -name 'tunnel-*' -mmin +30 -exec rm -rf {} +; \
+    find \"$1\" -maxdepth 1 -type d -name 'tunnel-*' -mmin +1440 -exec rm -rf {} +; \
     mkdir -p \"$1/$2/_default\"; cat > \"$1/$2/_default/hosts.toml\"";
 
 /// The way back to the registry, for as long as it is not dropped and the connection lives.

@@ -20,6 +20,12 @@ pub(crate) fn name(what: &'static str, value: &str) -> Result<String> {
     check(what, value, |c| c.is_ascii_alphanumeric() || ".-_/".contains(c))
 }
 
+/// A name for a node that is only known by how it is reached.
+pub(crate) fn name_of(destination: &str) -> String {
+    let kept = |c: char| if c.is_ascii_alphanumeric() || ".-_".contains(c) { c } else { '-' };
+    destination.chars().map(kept).collect::<String>().trim_start_matches('-').to_owned()
+}
+
 /// A namespace of containerd, a snapshotter.
 pub(crate) fn identifier(what: &'static str, value: &str) -> Result<String> {
     check(what, value, |c| c.is_ascii_alphanumeric() || ".-_".contains(c))

@@ -15,8 +15,9 @@ const BECOME_ROOT: &str =
     r#"if [ "$(id -u)" = 0 ]; then exec sh -c "$0" larder; else exec sudo -n sh -c "$0" larder; fi"#;
 
 /// FORMAT: reads lines: the directory; for each program MACHINE SHA256 SIZE FORM; `end`; then the bytes of the program, if it
-/// asked for them. Without quotes (') and exclamation marks, which some login shells take for something else.
-const SCRIPT: &str = r#"umask 077; new=
+/// asked for them. It begins a line: what a profile printed last may lack the end of its own. Without quotes (') and
+/// exclamation marks, which some login shells take for something else.
+const SCRIPT: &str = r#"umask 077; new=; echo
 fail() { rm -f "$new"; echo "larder-node/1 failed: $*"; exit 93; }
 IFS= read -r directory || exit 90
 machine=$(uname -m); digest=

@@ -57,12 +57,10 @@ pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
 
 fn judge(node: &Node, facts: larder_engine::nodes::Result<Facts>) -> Checked {
     let (facts, failure) = match facts {
-        Ok(facts) if facts.runtime.is_none() => {
-            let looked = facts.absent.join("; ");
-            let error = larder_engine::nodes::Error::NoRuntime { node: node.name().into(), looked };
-            (Some(facts), Some(Failure::from(&Error::from(error))))
+        Ok(facts) => {
+            let failure = facts.runtime(node.name()).err().map(|error| Failure::from(&Error::from(error)));
+            (Some(facts), failure)
         }
-        Ok(facts) => (Some(facts), None),
         Err(error) => (None, Some(Failure::from(&Error::from(error)))),
     };
     Checked { node: node.name().to_owned(), address: node.address(), facts, failure }
