@@ -42,8 +42,10 @@ fn a_disk_that_fills_fails_the_delivery_and_leaves_nothing_wrong() {
         eventually("the blobs flow", Duration::from_secs(60), || {
             (link.sent() - before > 3_000_000).then_some(())
         });
+        link.stall();
         node.fill_disk(500_000).unwrap();
         link.rate(None);
+        link.resume();
         let outcome = delivery.wait().unwrap();
         assert_ne!(outcome.code(), Some(0), "{method}");
         let text = outcome.error_text();

@@ -22,8 +22,13 @@ fn a_killed_sender_leaves_what_the_next_run_removes() {
         sender.kill().unwrap();
         link.rate(None);
         // ssh notices that nobody is there any more, and so do the programs on the node.
+        let seen = std::cell::RefCell::new(String::new());
         eventually("nothing of it runs on the node", Duration::from_secs(30), || {
             let processes = node.run(["ps", "-e", "-o", "args="]).unwrap().text();
+            if *seen.borrow() != processes {
+                println!("{method}\n{processes}");
+                *seen.borrow_mut() = processes.clone();
+            }
             let ours = |line: &str| {
                 line.contains("larder-node") || line.starts_with("ctr ") || line.contains("sftp-server")
             };
@@ -48,10 +53,18 @@ fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
     for (seed, method) in (610..).zip(METHODS) {
         let image = image(seed, 1, 1_000_000);
         let name = world.add(&image, &format!("fails/{method}:1"));
-        link.cut_at_each(&[600_000; 2]);
-        let outcome = world.deliver(&[&name, "--node", "worker-1", "--method", method, "--retries", "1"]);
+        link.rate(Some(2 << 20));
+        let before = link.sent();
+        let args = [&name, "--node", "worker-1", "--method", method, "--retries", "1"];
+        let delivery = world.delivery(&args).spawn().unwrap();
+        eventually("the blobs flow", Duration::from_secs(60), || {
+            (link.sent() - before > 500_000).then_some(())
+        });
+        link.down();
+        let outcome = delivery.wait().unwrap();
         assert_ne!(outcome.code(), Some(0), "{method}: {}", outcome.describe());
-        link.cut_at_each(&[]);
+        link.rate(None);
+        link.up();
         assert!(!super::names(node).contains(&name), "{method}");
         // Another image's delivery may remove them as well as the same one's.
         world.delivered(&[&name, "--node", "worker-1", "--method", method]);

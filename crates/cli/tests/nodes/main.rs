@@ -123,7 +123,7 @@ fn names(node: &Node) -> Vec<String> {
 fn leftovers(node: &Node) -> Vec<String> {
     let places = ["/var/lib/larder-node", "/tmp", "/var/tmp", "/root", "/usr/local"];
     let found = node.run(["find"].iter().chain(&places).chain(&["-type", "f"])).unwrap().text();
-    let known = ["/var/lib/larder-node/bin/", "/root/.ssh/authorized_keys"];
+    let known = ["/var/lib/larder-node/bin/", "/var/lib/larder-node/boot", "/root/.ssh/authorized_keys"];
     let files = found.lines().filter(|file| !known.iter().any(|known| file.starts_with(known)));
     let mut left: Vec<String> = files.map(str::to_owned).collect();
     if *node.engine() != larder_testkit::nodes::Engine::Docker {

@@ -14,6 +14,9 @@ if [ -n "$tools" ]; then
   mkdir -p "$disk$shown"
   mount --bind "$shown" "$disk$shown"
 fi
+# What tells one start of a machine from another.
+cat /proc/sys/kernel/random/uuid >run/boot_id
+mount --bind run/boot_id proc/sys/kernel/random/boot_id
 pivot_root . mnt
 umount -l /mnt
 cd /

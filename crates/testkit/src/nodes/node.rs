@@ -177,11 +177,19 @@ impl Node {
 
     /// Puts a file there so that only `left` bytes stay free; returns its path on the node. Errors where it has no disk of its own.
     pub fn fill_disk(&self, left: u64) -> Result<PathBuf> {
-        let size = self.disk_free()?.saturating_sub(left);
         let file = std::fs::File::create(self.file(BALLAST)).context("cannot make the ballast")?;
-        if size > 0 {
-            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, size)
-                .context("cannot fill the disk")?;
+        let mut size = 0;
+        loop {
+            let more = self.disk_free()?.saturating_sub(left);
+            if more < 4096 {
+                break;
+            }
+            match rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), size, more) {
+                Ok(()) => size += more,
+                // Others write meanwhile.
+                Err(rustix::io::Errno::NOSPC) => {}
+                Err(error) => return Err(error).context("cannot fill the disk"),
+            }
         }
         Ok(BALLAST.into())
     }
