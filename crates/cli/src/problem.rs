@@ -106,6 +106,9 @@ fn meaning(cause: &(dyn Error + 'static)) -> Option<(Exit, Vec<String>)> {
         };
         return Some((exit, error.hints()));
     }
+    if let Some(error) = cause.downcast_ref::<larder_engine::nodes::Error>() {
+        return Some((Exit::of(error.kind()), error.hints()));
+    }
     if let Some(usage) = cause.downcast_ref::<Usage>() {
         return Some((Exit::Usage, usage.hints.clone()));
     }

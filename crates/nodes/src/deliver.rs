@@ -78,6 +78,8 @@ pub(crate) struct Attempt<'a> {
     pub(crate) packing: &'a Packing,
     /// Who may send now.
     pub(crate) slots: &'a Semaphore,
+    /// Whether an attempt of the same delivery was here before.
+    pub(crate) is_again: bool,
     /// Set when what arrives is kept on the node, whatever happens.
     pub(crate) keeps: &'a AtomicBool,
 }
@@ -107,6 +109,14 @@ impl Attempt<'_> {
             // While others were served, the node may have collected garbage.
             let lacks = self.lacks(&facts, runtime)?;
             method = Some(self.bring(&facts, runtime, &lacks).await?);
+        } else if self.is_again
+            && !self.options.dry_run
+            && matches!(self.options.method, None | Some(Method::Agent))
+            && let Some(session) = self.session(&facts).await?
+        {
+            // An earlier attempt was cut off after the import, before it could give up what it had spooled.
+            session.release(self.shipments).await?;
+            method = Some(Method::Agent);
         }
         if !self.options.dry_run && runtime == Runtime::Containerd {
             self.tidy(&facts).await?;
@@ -159,7 +169,7 @@ impl Attempt<'_> {
             Runtime::Docker => self.fill_docker(host, facts, lacks).await?,
         }
         match session {
-            Some(session) => session.release().await.map(|()| Method::Agent),
+            Some(session) => session.release(self.shipments).await.map(|()| Method::Agent),
             None => Ok(self.options.method.unwrap_or(Method::Thin)),
         }
     }

@@ -180,6 +180,7 @@ impl Fleet {
                     owner: self.ssh.owner(),
                     packing: &convoy.packing,
                     slots: &convoy.slots,
+                    is_again: attempts > 1,
                     keeps: &keeps,
                 };
                 let ended = attempt.run(|bytes| {

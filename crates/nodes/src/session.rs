@@ -6,7 +6,7 @@ use crate::agent::{
 use crate::archive::{Archive, Content, inflate};
 use crate::connection::Output;
 use crate::host::{Flow, Input};
-use crate::{Connection, Error, Piece, Result};
+use crate::{Connection, Error, Piece, Result, Shipment};
 use larder_core::{Compression, Digest};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -182,10 +182,12 @@ impl<'a> Session<'a> {
         Ok(Parcel { digest, size, source })
     }
 
-    /// Gives up what of the spool was used: it is in the runtime now.
-    pub(crate) async fn release(&self) -> Result<()> {
+    /// Gives up what of the spool was used, and what earlier attempts put there of the same images: it is in the runtime now.
+    pub(crate) async fn release(&self, shipments: &[Arc<Shipment>]) -> Result<()> {
         let used: Vec<Digest> = {
             let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+            let pieces = shipments.iter().flat_map(|shipment| shipment.pieces());
+            used.extend(pieces.map(|piece| *piece.blob.digest()));
             used.drain().collect()
         };
         let failed = |source| Error::Agent { node: self.connection.node().name().into(), source };

@@ -9,10 +9,12 @@ use std::io::{Read as _, Seek as _};
 use std::os::fd::AsRawFd as _;
 
 /// Makes the directory and the file, for the user that logs in, and removes files of deliveries that are long over, and other ones
-/// of the same image: nobody goes on with them. SFTP runs without `sudo`: its user has to get through
-/// the directory above, too, whose other contents are root's alone. Arguments: directory, file, how files of the image begin.
+/// of the same image: nobody goes on with them. SFTP runs without `sudo`: its user has to get through the directory above, too,
+/// whose other contents are root's alone. Says how much of the file is there; what is longer than it should be is not the
+/// beginning of it, and goes. Arguments: directory, file, how files of the image begin, size.
 const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; find \"$1\" -type f -mmin +60 -exec rm -f {} +; \
                        for old in \"$3\"-*.tar; do [ \"$old\" = \"$2\" ] || rm -f -- \"$old\"; done; : >> \"$2\"; \
+                       [ \"$(stat -c %s -- \"$2\")\" -le \"$4\" ] || : > \"$2\"; stat -c %s -- \"$2\"; \
                        if [ -n \"${SUDO_USER-}\" ]; then chmod a+x \"${1%/*}\"; chown \"$SUDO_USER\" \"$1\" \"$2\"; fi";
 
 impl Attempt<'_> {
@@ -27,15 +29,19 @@ impl Attempt<'_> {
         // Named by its content: what is already there is the beginning of the same.
         let start = format!("{directory}/{}", image.hex());
         let path = format!("{start}-{}.tar", digest.hex());
-        let prepared =
-            self.connection.run(&["sh", "-c", PREPARE, "larder", &directory, &path, &start], b"").await?;
-        prepared.success(node.name(), "mkdir")?;
+        let whole = size.to_string();
+        let words = ["sh", "-c", PREPARE, "larder", &directory, &path, &start, &whole];
+        let prepared = self.connection.run(&words, b"").await?;
+        let there = prepared.success(node.name(), "mkdir")?;
         // Nameless here, so that nothing is left of it; sftp reads it as this process has it.
         let local = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
         let limit = self.options.limit.into_iter().chain(node.bandwidth).map(crate::Rate::bytes).min();
         let quoted = path.replace('\\', "\\\\").replace('"', "\\\"");
-        let sent = self.connection.sftp(&format!("reput {local} \"{quoted}\"\n"), limit).await?;
-        sent.success(node.name(), "sftp")?;
+        // It refuses to go on with what is whole already.
+        if String::from_utf8_lossy(&there).trim() != whole {
+            let sent = self.connection.sftp(&format!("reput {local} \"{quoted}\"\n"), limit).await?;
+            sent.success(node.name(), "sftp")?;
+        }
         let answer = self.connection.run(&["sha256sum", "--", &path], b"").await?;
         let answer = answer.success(node.name(), "sha256sum")?;
         let found = String::from_utf8_lossy(&answer);

@@ -23,11 +23,17 @@ mod verify;
 /// Whatever a project publishes, the store keeps NAME-VERSION-ARCH.tar.zst, the same bytes everywhere. Upstream checksums
 /// are always compared, signatures where there are keys, and what a release was when it was first seen is remembered.
 #[derive(Debug, clap::Args)]
-#[command(arg_required_else_help = true, subcommand_required = true)]
+#[command(after_help = EXAMPLES, arg_required_else_help = true, subcommand_required = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  larder package add containerd@2.1.4 runc cni-plugins
+  larder package ensure kubelet@1.34.1 --node role=worker
+  larder package install containerd runc --node all";
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {

@@ -124,7 +124,11 @@ fn leftovers(node: &Node) -> Vec<String> {
     let places = ["/var/lib/larder-node", "/tmp", "/var/tmp", "/root", "/usr/local"];
     let found = node.run(["find"].iter().chain(&places).chain(&["-type", "f"])).unwrap().text();
     let known = ["/var/lib/larder-node/bin/", "/var/lib/larder-node/boot", "/root/.ssh/authorized_keys"];
-    let files = found.lines().filter(|file| !known.iter().any(|known| file.starts_with(known)));
+    // What tells the node about the way back goes half an hour after its delivery was cut off: only then nobody uses it for sure.
+    let is_known = |file: &str| {
+        known.iter().any(|known| file.starts_with(known)) || file.starts_with("/var/lib/larder-node/tunnel-")
+    };
+    let files = found.lines().filter(|file| !is_known(file));
     let mut left: Vec<String> = files.map(str::to_owned).collect();
     if *node.engine() != larder_testkit::nodes::Engine::Docker {
         left.extend(names(node).into_iter().filter(|name| name.contains("larder")));
