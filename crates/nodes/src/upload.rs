@@ -38,7 +38,7 @@ impl Attempt<'_> {
         let limit = self.options.limit.into_iter().chain(node.bandwidth).map(crate::Rate::bytes).min();
         let quoted = path.replace('\\', "\\\\").replace('"', "\\\"");
         // It refuses to go on with what is whole already.
-        if String::from_utf8_lossy(&there).trim() != whole {
+        if String::from_utf8_lossy(&there).lines().last() != Some(whole.as_str()) {
             let sent = self.connection.sftp(&format!("reput {local} \"{quoted}\"\n"), limit).await?;
             sent.success(node.name(), "sftp")?;
         }
