@@ -135,9 +135,17 @@ impl Attempt<'_> {
         Ok((method, delivered))
     }
 
-    /// Removes the names that deliveries left which were killed or failed. Last, since the blobs that they hold are counted on
-    /// until the images have their own names.
+    /// Removes the names and directories that deliveries left which were killed or failed. Last, since the blobs that the names hold
+    /// are counted on until the images have their own.
     async fn tidy(&self, before: &Facts) -> Result<()> {
+        let node = self.connection.node();
+        let ours = format!("{}/tunnel-", node.directory);
+        let left: Vec<&str> =
+            before.left.iter().map(String::as_str).filter(|path| path.starts_with(&ours)).collect();
+        if !left.is_empty() {
+            let removed = self.connection.run(&[&["rm", "-rf", "--"], &left[..]].concat(), b"").await?;
+            removed.success(node.name(), "rm")?;
+        }
         let left = Containerd::leftovers(before, self.shipments, (self.options.clock)());
         let socket = containerd::socket(before, self.connection.node())?;
         Containerd { host: Host::Ssh(self.connection), socket }.remove(&left).await

@@ -46,6 +46,9 @@ pub struct Facts {
     pub programs: HashSet<String>,
     /// Free room: of the spool, of the runtime's content, of its snapshots.
     pub rooms: HashMap<String, Room>,
+    /// Directories of deliveries that were killed.
+    #[serde(skip)]
+    pub left: Vec<String>,
     /// The names that the runtime knows, and what each stands for.
     #[serde(skip)]
     pub images: HashMap<String, Digest>,
@@ -177,6 +180,7 @@ impl Facts {
                 }
                 "broken" => facts.broken = Some(value.chars().take(600).collect()),
                 "absent" => facts.absent.push(value.to_owned()),
+                "left" => facts.left.push(value.to_owned()),
                 "image" => {
                     let (name, _kind) = (word().to_owned(), word());
                     // An image that is named in a way that is unknown here is none of ours.

@@ -18,7 +18,7 @@ mod search;
 mod stats;
 mod verify;
 
-/// The tools that nodes need: containerd, kubelet, helm and others, each fetched once and verified
+/// The tools that nodes need, each fetched once and verified
 ///
 /// Whatever a project publishes, the store keeps NAME-VERSION-ARCH.tar.zst, the same bytes everywhere. Upstream checksums
 /// are always compared, signatures where there are keys, and what a release was when it was first seen is remembered.
