@@ -66,3 +66,32 @@ fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
         assert_eq!(leftovers(node), [""; 0], "{method}");
     }
 }
+
+#[test]
+fn what_leads_back_to_a_dead_sender_goes_with_the_next_delivery_by_that_way() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let (node, link) = (&world.fleet[0], &world.links[0]);
+    let image = image(620, 1, 1_000_000);
+    let name = world.add(&image, "back:1");
+    let args = [&name, "--node", "worker-1", "--method", "tunnel"];
+    let ways = || {
+        let found = std::fs::read_dir(node.file("/var/lib/larder-node")).into_iter().flatten().flatten();
+        found.filter(|entry| entry.file_name().to_string_lossy().starts_with("tunnel-")).count()
+    };
+    link.rate(Some(1 << 20));
+    let sender = world.delivery(&args).spawn().unwrap();
+    eventually("there is a way back", Duration::from_secs(60), || (ways() == 1).then_some(()));
+    sender.kill().unwrap();
+    link.cut();
+    link.rate(None);
+    // sshd notices that its client is gone.
+    eventually("nobody listens", Duration::from_secs(30), || {
+        let listens = |line: &str| line.contains(": 0100007F:") && line.contains(" 0A ");
+        let listening = node.run(["cat", "/proc/net/tcp"]).unwrap().text();
+        (!listening.lines().any(listens)).then_some(())
+    });
+    assert_eq!(ways(), 1);
+    world.delivered(&args);
+    assert_eq!(ways(), 0);
+    assert_runs(node, &name, &image);
+}

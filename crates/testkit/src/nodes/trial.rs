@@ -257,9 +257,11 @@ impl Trial {
                 .command(["find", "/var/lib/larder-node", "/tmp", "/var/tmp", "-type", "f"])?
                 .outcome()?
                 .text();
+            // What tells a node about the way back goes with the next delivery by that way.
+            let known = ["/larder-node/bin/", "/larder-node/boot", "/larder-node/tunnel-"];
             left = left
                 .lines()
-                .filter(|line| !line.contains("/larder-node/bin/") && !line.ends_with("/larder-node/boot"))
+                .filter(|line| !known.iter().any(|known| line.contains(known)))
                 .collect::<Vec<_>>()
                 .join("\n");
             ensure!(left.is_empty(), "{}: files were left:\n{left}", node.name());
