@@ -18,15 +18,9 @@ pub struct Registry {
 }
 
 /// Makes the directory of `hosts.toml` and fills it from the input, readable for nobody else; removes those of deliveries that are
-/// over: nobody listens on their port any more (proc(5), /proc/net/tcp: 0A is LISTEN), or they are old. Arguments: the node's
-/// directory, the name of the new one.
+/// long over. Arguments: the node's directory, the name of the new one.
 const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; \
     find \"$1\" -maxdepth 1 -type d -name 'tunnel-*' -mmin +1440 -exec rm -rf {} +; \
-    for old in \"$1\"/tunnel-*-*; do \
-        [ -r /proc/net/tcp ] && [ -d \"$old\" ] || continue; \
-        port=${old##*/tunnel-}; port=$(printf %04X \"${port%%-*}\"); \
-        grep -q \": 0100007F:$port 00000000:0000 0A \" /proc/net/tcp || rm -rf -- \"$old\"; \
-    done; \
     mkdir -p \"$1/$2/_default\"; cat > \"$1/$2/_default/hosts.toml\"";
 
 /// The way back to the registry, for as long as it is not dropped and the connection lives.
@@ -49,8 +43,7 @@ impl Tunnel {
             let port = connection.forward_back(local).await?;
             let token = registry.token.reveal();
             // Nobody can guess the token, so its hash tells nothing and is nobody else's name.
-            let name =
-                format!("tunnel-{port}-{}", &Digest::of(format!("{token}{port}").as_bytes()).hex()[..16]);
+            let name = format!("tunnel-{}", &Digest::of(format!("{token}{port}").as_bytes()).hex()[..16]);
             let directory = &connection.node().directory;
             let hosts = format!(
                 "server = \"http://127.0.0.1:{port}\"\n\n[host.\"http://127.0.0.1:{port}\"]\n  \

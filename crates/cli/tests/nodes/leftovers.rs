@@ -29,7 +29,11 @@ fn a_killed_sender_leaves_what_the_next_run_removes() {
             };
             (!processes.lines().any(ours)).then_some(())
         });
-        assert!(!super::names(node).contains(&name), "{method}: it is named, and not whole");
+        // What was under way when the sender died may have been the rest of it.
+        if super::names(node).contains(&name) {
+            let checked = node.ctr(["images", "check", &format!("name=={name}")]).unwrap().text();
+            assert!(checked.contains(" complete ("), "{method}: it is named, and not whole: {checked}");
+        }
         // On this machine: sockets and their like go with the next run.
         world.delivered(&[&name, "--node", "worker-1", "--method", method]);
         assert_runs(node, &name, &killed);
@@ -68,7 +72,7 @@ fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
 }
 
 #[test]
-fn what_leads_back_to_a_dead_sender_goes_with_the_next_delivery_by_that_way() {
+fn what_leads_back_to_a_dead_sender_goes_with_the_next_delivery() {
     let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
     let (node, link) = (&world.fleet[0], &world.links[0]);
     let image = image(620, 1, 1_000_000);

@@ -124,7 +124,7 @@ fn leftovers(node: &Node) -> Vec<String> {
     let places = ["/var/lib/larder-node", "/tmp", "/var/tmp", "/root", "/usr/local"];
     let found = node.run(["find"].iter().chain(&places).chain(&["-type", "f"])).unwrap().text();
     let known = ["/var/lib/larder-node/bin/", "/var/lib/larder-node/boot", "/root/.ssh/authorized_keys"];
-    // What tells a node about the way back goes with the next delivery by that way: nobody listens there any more.
+    // What tells a node about the way back goes with the next delivery that finds nobody listening there.
     let is_known = |file: &str| {
         known.iter().any(|known| file.starts_with(known)) || file.starts_with("/var/lib/larder-node/tunnel-")
     };

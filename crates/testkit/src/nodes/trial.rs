@@ -257,7 +257,7 @@ impl Trial {
                 .command(["find", "/var/lib/larder-node", "/tmp", "/var/tmp", "-type", "f"])?
                 .outcome()?
                 .text();
-            // What tells a node about the way back goes with the next delivery by that way.
+            // What tells a node about the way back goes with the next delivery that finds nobody listening there.
             let known = ["/larder-node/bin/", "/larder-node/boot", "/larder-node/tunnel-"];
             left = left
                 .lines()
