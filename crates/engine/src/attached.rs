@@ -73,7 +73,7 @@ impl Engine {
                 let before = extra.blobs.len();
                 self.gather(scope, &descriptor, &Selection::All, &mut extra).await?;
                 let blobs = extra.blobs[before..].to_vec();
-                extra.downloaded += self.fetch_all(self.fetcher()?, scope, blobs, &[]).await?;
+                extra.downloaded += self.fetch_all(scope, blobs).await?;
                 extra.land().await?;
                 extra.attached += 1;
                 if depth + 1 < DEPTH {

@@ -1,8 +1,9 @@
 //! `mount`, `unmount`, `unpack`: images as file trees of this host.
 
-use crate::pull::{PullRequest, Pulled};
+use crate::download::Unpacking;
+use crate::pull::{Content, PullRequest, Pulled};
 use crate::{Engine, Error, Result};
-use larder_core::{Classify, Descriptor, Digest, Kind, Platform, Reference, Selection};
+use larder_core::{Classify, Digest, Kind, Platform, Reference, Selection};
 use larder_materialize::{Access, Materializer, Rootfs, WritableLayer};
 use larder_remote::Auth;
 use larder_store::{Admitted, Lease};
@@ -118,14 +119,16 @@ impl Engine {
             .await?;
         // By its digest, since it gets its name meanwhile.
         let image = match &pulled {
-            Some((pulled, _)) => request.reference.with_digest(pulled.digest),
+            Some(content) => request.reference.with_digest(content.pulled.digest),
             None => request.reference.clone(),
         };
-        let (pulled, finishing) = self.finishing(&request.reference, pulled);
+        let (pulled, finishing, unpacking) = self.finishing(&request.reference, pulled);
+        let unpacked = unpacking.finished().await;
         let materializer = choosing.await.map_err(|_| Error::Task { what: "choosing a driver" })??;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
-            let rootfs = engine.prepare(&image, &platform, Some(&*materializer), &lease);
+            let rootfs =
+                unpacked.and_then(|()| engine.prepare(&image, &platform, Some(&*materializer), &lease));
             // In any case: what was pulled has its name, also if it cannot be mounted.
             let finished = finished(finishing);
             let rootfs = rootfs?;
@@ -194,10 +197,12 @@ impl Engine {
         let pulled = self
             .bring_for(&request.reference, &platform, request.pull, request.auth.clone(), false, &lease)
             .await?;
-        let (_, finishing) = self.finishing(&request.reference, pulled);
+        let (_, finishing, unpacking) = self.finishing(&request.reference, pulled);
+        let unpacked = unpacking.finished().await;
         let (engine, request) = (self.clone(), request.clone());
         let task = tokio::task::spawn_blocking(move || {
             finished(finishing)?;
+            unpacked?;
             let image = engine.complete(&request.reference, &platform, &lease)?;
             let admitted = engine.admitted(&image.document.digest())?;
             let options = larder_materialize::UnpackOptions {
@@ -269,14 +274,16 @@ impl Engine {
         Ok(tokio::task::spawn_blocking(move || engine.materializer(Some(&name))))
     }
 
-    /// Moves the name, and writes the index for other tools, while the image is readied: both wait for the disk. Nothing was
-    /// pulled, nothing to write.
+    /// Moves the name, and writes the index for other tools, while layers are unpacked and the image is readied: both wait for
+    /// the disk. Nothing was pulled, nothing to write.
     fn finishing(
         &self,
         reference: &Reference,
-        pulled: Option<(Pulled, Option<Descriptor>)>,
-    ) -> (Option<Pulled>, Option<oneshot::Receiver<Result<()>>>) {
-        let Some((pulled, root)) = pulled else { return (None, None) };
+        pulled: Option<Content>,
+    ) -> (Option<Pulled>, Option<oneshot::Receiver<Result<()>>>, Unpacking) {
+        let Some(Content { pulled, root, unpacking }) = pulled else {
+            return (None, None, Unpacking::default());
+        };
         let (sender, receiver) = oneshot::channel();
         let (engine, reference) = (self.clone(), reference.clone());
         tokio::task::spawn_blocking(move || {
@@ -284,7 +291,7 @@ impl Engine {
             // Gone only if the mount failed by itself.
             let _ = sender.send(named.and_then(|()| engine.finish_pull()));
         });
-        (Some(pulled), Some(receiver))
+        (Some(pulled), Some(receiver), unpacking)
     }
 
     /// The proof that an image may be used.
@@ -307,7 +314,7 @@ impl Engine {
         auth: Option<Auth>,
         unpack: bool,
         lease: &Lease,
-    ) -> Result<Option<(Pulled, Option<Descriptor>)>> {
+    ) -> Result<Option<Content>> {
         match policy {
             PullPolicy::Never => return Ok(None),
             PullPolicy::Missing => match self.complete(reference, platform, lease) {

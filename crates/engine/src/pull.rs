@@ -1,15 +1,16 @@
 //! `pull`: bring images into the store, all at once; what fails does not stop the rest.
 
+use crate::download::{Unpacking, check_platform};
 use crate::graph::selected;
 use crate::lock::{Lock, Locked};
 use crate::{Engine, Error, Failure, Result};
 use larder_core::{
-    Classify, Descriptor, Digest, Document, ImageConfig, Kind, Manifest, Platform, Reference, Selection, Tier,
+    Classify, Descriptor, Digest, Document, Kind, Manifest, Platform, Reference, Selection, Tier,
 };
 use larder_fetch::{Landing, Scope};
 use larder_remote::Auth;
 use larder_store::Lease;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::Semaphore;
@@ -104,6 +105,15 @@ impl PullReport {
     }
 }
 
+/// What a pull brought.
+pub(crate) struct Content {
+    pub(crate) pulled: Pulled,
+    /// What the name is to stand for; `None` where it does already.
+    pub(crate) root: Option<Descriptor>,
+    /// Layers that are still being unpacked.
+    pub(crate) unpacking: Unpacking,
+}
+
 /// What an image consists of, once its documents are here.
 #[derive(Default)]
 pub(crate) struct Plan {
@@ -116,8 +126,6 @@ pub(crate) struct Plan {
     pub(crate) tags: Vec<(Reference, Descriptor)>,
     /// Documents and configs that are known and not yet stored.
     pub(crate) landings: Vec<Landing>,
-    /// Configs that were needed before they were stored.
-    pub(crate) configs: HashMap<Digest, Vec<u8>>,
 }
 
 impl Plan {
@@ -226,18 +234,18 @@ impl Engine {
         PullReport { images }
     }
 
-    /// Pulls everything of an image under a lease. Where the name is to be moved, it says to what: that has to follow, and
-    /// [`Engine::finish_pull`].
+    /// Pulls everything of an image under a lease. What has to follow: the name, [`Engine::finish_pull`], and waiting for what is
+    /// unpacked.
     pub(crate) async fn pull_under(
         &self,
         request: &PullRequest,
         reference: &Reference,
         lease: &Lease,
-    ) -> Result<(Pulled, Option<Descriptor>)> {
+    ) -> Result<Content> {
         let started = Instant::now();
-        let (mut pulled, root) = self.pull_content(request, reference, lease).await?;
-        pulled.elapsed = started.elapsed();
-        Ok((pulled, root))
+        let mut content = self.pull_content(request, reference, lease).await?;
+        content.pulled.elapsed = started.elapsed();
+        Ok(content)
     }
 
     /// Writes what is written once after a pull: statistics, and the index for other tools.
@@ -253,10 +261,11 @@ impl Engine {
     async fn pull_one(&self, request: &PullRequest, reference: &Reference) -> Result<Pulled> {
         let started = Instant::now();
         let lease = self.lease("pull")?;
-        let (pulled, root) = self.pull_under(request, reference, &lease).await?;
+        let Content { pulled, root, unpacking } = self.pull_under(request, reference, &lease).await?;
         if let Some(root) = root {
             self.name(reference, &root)?;
         }
+        unpacking.finished().await?;
         Ok(Pulled { elapsed: started.elapsed(), ..pulled })
     }
 
@@ -265,7 +274,7 @@ impl Engine {
         request: &PullRequest,
         reference: &Reference,
         lease: &Lease,
-    ) -> Result<(Pulled, Option<Descriptor>)> {
+    ) -> Result<Content> {
         let scope = self.scope(reference, request.auth.clone(), lease)?;
         let selection = match &request.selection {
             Some(selection) => selection.clone(),
@@ -291,12 +300,14 @@ impl Engine {
                 pulled.downloaded = news.downloaded;
                 pulled.up_to_date = news.downloaded == 0;
             }
-            return Ok((pulled, None));
+            return Ok(Content { pulled, root: None, unpacking: Unpacking::default() });
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
-        if let Some(Selection::Only(platforms)) = &request.selection {
-            self.check_platform(&scope, &mut plan, platforms).await?;
-        }
+        let wanted = match &request.selection {
+            // An index was asked for them already.
+            Some(Selection::Only(platforms)) if plan.documents.len() == 1 => Some(platforms.as_slice()),
+            _ => None,
+        };
         let failed =
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
@@ -305,19 +316,29 @@ impl Engine {
         let missing_bytes =
             plan.blobs.iter().filter(|blob| missing.contains(&blob.digest)).map(|blob| blob.size).sum();
         let blobs = plan.blobs.clone();
+        let mut unpacking = Unpacking::default();
         if request.dry_run {
+            if let Some(platforms) = wanted {
+                let configs = self.configs(&scope, &plan.documents).await?;
+                check_platform(&scope, &plan.documents, &configs, platforms)?;
+                plan.downloaded += configs.land().await?;
+            }
             plan.land().await?;
         } else {
-            let (moved, extra) =
-                tokio::join!(self.bring(&scope, &plan, &missing, request.unpack.as_ref()), async {
-                    match attached {
-                        true => self.attached(&scope, &plan).await,
-                        false => Ok(Plan::default()),
-                    }
-                });
+            let unpack = request.unpack.as_ref();
+            let (moved, extra) = tokio::join!(self.bring(&scope, &plan, &missing, unpack, wanted), async {
+                // The layers are asked for first.
+                tokio::task::yield_now().await;
+                match attached {
+                    true => self.attached(&scope, &plan).await,
+                    false => Ok(Plan::default()),
+                }
+            });
             let landed = plan.land().await;
+            let (moved, rest) = moved?;
             let extra = extra?;
-            plan.downloaded += moved? + extra.downloaded;
+            unpacking = rest;
+            plan.downloaded += moved + extra.downloaded;
             landed?;
             plan.attached = extra.attached;
             self.admit(&plan)?;
@@ -336,7 +357,7 @@ impl Engine {
             up_to_date: false,
             elapsed: Duration::ZERO,
         };
-        Ok((pulled, (!request.dry_run).then_some(root)))
+        Ok(Content { pulled, root: (!request.dry_run).then_some(root), unpacking })
     }
 
     /// What is attached now to an image that is here: signatures are made after images. Only where the registry is asked about
@@ -429,25 +450,6 @@ impl Engine {
             })?;
         }
         Ok(plan)
-    }
-
-    /// An image without index is for the platform of its config; asking for another one is an error, not a hint.
-    async fn check_platform(&self, scope: &Scope, plan: &mut Plan, platforms: &[Platform]) -> Result<()> {
-        let [document] = plan.documents.as_slice() else { return Ok(()) };
-        let Manifest::Image(image) = document.manifest() else { return Ok(()) };
-        let (raw, landing) = self.fetcher()?.early(scope, &image.config).await?;
-        plan.landings.push(landing);
-        plan.configs.insert(image.config.digest, raw.clone());
-        let reference = scope.reference.familiar();
-        let config = ImageConfig::parse(&raw).map_err(|source| Error::Document {
-            what: format!("cannot read the config of {reference}"),
-            source,
-        })?;
-        if platforms.iter().any(|platform| larder_fetch::runs_on(&config, platform)) {
-            return Ok(());
-        }
-        let (missing, offered) = (platforms.to_vec(), vec![config.platform]);
-        Err(larder_fetch::Error::Platform { reference, missing, offered }.into())
     }
 
     pub(crate) async fn gather(
@@ -573,7 +575,7 @@ impl Engine {
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         lease.add(&digests).map_err(failed)?;
         let missing = self.store().missing(&digests).map_err(failed)?.into_iter().collect();
-        self.bring(&scope, &plan, &missing, None).await?;
+        self.bring(&scope, &plan, &missing, None, None).await?;
         plan.land().await?;
         let mut names = Vec::new();
         if attached {

@@ -1,5 +1,6 @@
 //! Between inflating a layer and what is done with the bytes then: hashing, writing, scanning.
 
+use rustix::thread::{Pid, gettid, sched_getaffinity, sched_getcpu, sched_setaffinity};
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -38,6 +39,8 @@ struct Buffers {
     /// There is something for the helper to do, or nothing more will come.
     called: bool,
     ended: bool,
+    /// The second thread, and the processor it ran on when it last went to sleep.
+    helper: Option<(Pid, usize)>,
 }
 
 impl<S: Sink> Belt<S> {
@@ -68,13 +71,16 @@ impl<S: Sink> Belt<S> {
 
     /// Puts a filled buffer on the belt. Returns once it is worked off, unless `helped`: then another thread does that.
     pub(crate) fn put(&self, buffer: Filled, helped: bool) {
-        let calls = {
+        let (calls, helper) = {
             let mut buffers = self.buffers();
             buffers.full.push_back(buffer);
             buffers.called = helped && buffers.full.len() >= BATCH;
-            buffers.called
+            (buffers.called, buffers.helper)
         };
         if calls {
+            if let Some((helper, _)) = helper.filter(|(_, processor)| *processor == sched_getcpu()) {
+                send_away(helper);
+            }
             self.changed.notify_one();
         } else if !helped {
             self.drain();
@@ -90,6 +96,7 @@ impl<S: Sink> Belt<S> {
     pub(crate) fn help(&self) {
         loop {
             let mut buffers = self.buffers();
+            buffers.helper = Some((gettid(), sched_getcpu()));
             while !buffers.called {
                 buffers = self.changed.wait(buffers).unwrap_or_else(PoisonError::into_inner);
             }
@@ -129,6 +136,18 @@ impl<S: Sink> Belt<S> {
 
     fn buffers(&self) -> MutexGuard<'_, Buffers> {
         self.buffers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Has a thread run on any processor but this one. Where the machine was busy a moment ago, the kernel wakes a thread beside
+/// the one that called it, where it waits for it, and looks for an idle processor only much later.
+fn send_away(thread: Pid) {
+    // What this thread may use; where that is a single processor there is nowhere to go.
+    let Ok(mut others) = sched_getaffinity(None) else { return };
+    others.unset(sched_getcpu());
+    if others.count() > 0 {
+        // Only slower if refused.
+        let _ = sched_setaffinity(Some(thread), &others);
     }
 }
 
