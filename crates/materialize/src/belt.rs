@@ -229,4 +229,30 @@ mod tests {
             assert!(usize::from(put) <= 3 + BUFFERS, "{put} buffers were filled");
         }
     }
+
+    #[test]
+    fn a_helper_is_sent_to_another_processor() {
+        let (told, tell) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let helper = thread::spawn(move || {
+            told.send(gettid()).unwrap();
+            ended.recv().unwrap_err();
+        });
+        let thread = tell.recv().unwrap();
+        let all = sched_getaffinity(None).unwrap();
+        // This thread may be moved in between.
+        let here = loop {
+            let here = sched_getcpu();
+            sched_setaffinity(Some(thread), &all).unwrap();
+            send_away(thread);
+            if sched_getcpu() == here {
+                break here;
+            }
+        };
+        let allowed = sched_getaffinity(Some(thread)).unwrap();
+        assert_eq!(allowed.is_set(here), all.count() == 1);
+        assert_eq!(allowed.count(), (all.count() - 1).max(1));
+        drop(end);
+        helper.join().unwrap();
+    }
 }
