@@ -48,7 +48,7 @@ pub use values::{deep_copy, merged, path_value, read_values, table};
 
 use crate::error::{Error, Result};
 use fields::Fields;
-use larder_gotemplate::{Map, yaml};
+use larder_gotemplate::{Map, Text, yaml};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
@@ -61,7 +61,7 @@ pub struct Chart {
     templates: Vec<File>,
     files: Vec<File>,
     values: Map,
-    schema: Option<Vec<u8>>,
+    schema: Option<Text>,
     dependencies: Vec<Chart>,
     warnings: Vec<Diagnostic>,
 }
@@ -128,7 +128,7 @@ impl Chart {
 
     /// `values.schema.json`, if there is one.
     pub fn schema(&self) -> Option<&[u8]> {
-        self.schema.as_deref()
+        self.schema.as_ref().map(Text::as_bytes)
     }
 
     /// What was passed over when the chart was loaded.
@@ -152,7 +152,7 @@ struct Budget<'a> {
 
 impl Budget<'_> {
     fn charge(&mut self, place: &str, files: &[File]) -> Result<()> {
-        self.bytes += files.iter().map(|file| file.data.len() as u64).sum::<u64>();
+        self.bytes += files.iter().map(|file| file.size()).sum::<u64>();
         self.files += files.len();
         let over = |what, limit| Err(Error::Limit { what, limit, place: place.into() });
         if self.bytes > self.limits.bytes {
@@ -217,9 +217,10 @@ impl Loader<'_, '_> {
             "Chart.yaml" => {}
             "Chart.lock" => chart.lock = Some(self.fields(&file, Lock::read)?),
             "values.yaml" => {
-                chart.values = read_values(&format!("{}/{}", self.place, file.name), &file.data)?;
+                chart.values =
+                    read_values(&format!("{}/{}", self.place, file.name), file.data()?.as_bytes())?;
             }
-            "values.schema.json" => chart.schema = Some(file.data),
+            "values.schema.json" => chart.schema = Some(file.data()?.clone()),
             "requirements.yaml" | "requirements.lock" => {
                 if file.name.ends_with(".lock") {
                     chart.lock = Some(self.fields(&file, Lock::read)?);
@@ -238,8 +239,7 @@ impl Loader<'_, '_> {
             name => match name.strip_prefix("charts/") {
                 Some(inner) if !inner.ends_with(".prov") => {
                     let top = inner.split('/').next().unwrap_or(inner).to_owned();
-                    let inner = inner.to_owned();
-                    subcharts.entry(top).or_default().push(File { name: inner, data: file.data });
+                    subcharts.entry(top).or_default().push(file.renamed(inner.to_owned()));
                 }
                 _ => chart.files.push(file),
             },
@@ -260,7 +260,7 @@ impl Loader<'_, '_> {
         let files = if name.ends_with(".tgz") {
             match files.as_slice() {
                 [file] if file.name == name => {
-                    let files = archive::read(&place, &file.data, self.budget.limits)?;
+                    let files = archive::read(&place, file.data()?.as_bytes(), self.budget.limits)?;
                     self.budget.charge(&place, &files)?;
                     files
                 }
@@ -268,18 +268,15 @@ impl Loader<'_, '_> {
             }
         } else {
             // A file directly below `charts/` is part of no chart.
-            let inner = |file: File| {
-                let (_, inner) = file.name.split_once('/')?;
-                Some(File { name: inner.to_owned(), data: file.data })
-            };
-            files.into_iter().filter_map(inner).collect()
+            let inner = |file: &File| Some(file.renamed(file.name.split_once('/')?.1.to_owned()));
+            files.iter().filter_map(inner).collect()
         };
         Loader { place: &place, budget: &mut *self.budget, depth: self.depth + 1 }.load(files)
     }
 
     fn fields<T>(&self, file: &File, read: impl FnOnce(&Fields<'_>) -> Result<T>) -> Result<T> {
         let place = format!("{}/{}", self.place, file.name);
-        match yaml::documents(&file.data, &yaml::Limits::default()).next() {
+        match yaml::documents(file.data()?.as_bytes(), &yaml::Limits::default()).next() {
             None => read(&Fields::none()),
             Some(Ok(node)) => {
                 let loaded = Fields::of(&node).and_then(|fields| read(&fields));

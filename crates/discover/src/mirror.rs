@@ -254,7 +254,7 @@ mod tests {
     use larder_gotemplate::yaml;
 
     fn chart(values: &str, template: &str) -> Chart {
-        let file = |name: &str, text: &str| File { name: name.into(), data: text.as_bytes().to_vec() };
+        let file = |name: &str, text: &str| File::new(name, text.as_bytes());
         let files = vec![
             file("Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\nappVersion: '7'\n"),
             file("values.yaml", values),

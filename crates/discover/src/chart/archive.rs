@@ -38,7 +38,7 @@ pub(crate) fn read(place: &str, bytes: &[u8], limits: &Limits) -> Result<Vec<Fil
             // Helm reads all others as files without content.
             _ => Vec::new(),
         };
-        files.push(File::new(inner_name(place, &path)?, data));
+        files.push(File::new(inner_name(place, &path)?, &data));
     }
     if files.is_empty() {
         return Err(Error::EmptyArchive { place: place.into() });

@@ -5,10 +5,11 @@ use super::ignore::Ignore;
 use super::limits::Limits;
 use crate::error::{Error, Result};
 use std::fs;
-use std::io::{ErrorKind, Read as _};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-/// Reads every file that `.helmignore` leaves in, in the order of their names. Symbolic links are followed.
+/// Finds every file that `.helmignore` leaves in, in the order of their names. Symbolic links are followed. What the files say is
+/// read when it is wanted.
 pub(crate) fn read(directory: &Path, limits: &Limits) -> Result<Vec<File>> {
     let root =
         fs::canonicalize(directory).map_err(|source| Error::Read { path: directory.into(), source })?;
@@ -65,7 +66,7 @@ impl Walk<'_> {
     fn entry(&mut self, path: &Path, name: &str, depth: usize) -> Result<()> {
         let fails = |source| Error::Read { path: path.into(), source };
         let mut metadata = fs::symlink_metadata(path).map_err(fails)?;
-        let mut target = None;
+        let mut target: Option<PathBuf> = None;
         if metadata.is_symlink() {
             // What is left out needs no target.
             if self.ignore.matches(name, false) && self.ignore.matches(name, true) {
@@ -78,11 +79,11 @@ impl Walk<'_> {
         if self.ignore.matches(name, metadata.is_dir()) {
             return Ok(());
         }
-        if let Some(target) = target
+        if let Some(target) = &target
             && !self.limits.outside_links
             && !target.starts_with(&self.root)
         {
-            return Err(Error::OutsideLink { path: path.into(), target });
+            return Err(Error::OutsideLink { path: path.into(), target: target.clone() });
         }
         if metadata.is_dir() {
             return self.directory(path, name, depth + 1);
@@ -90,27 +91,22 @@ impl Walk<'_> {
         if !metadata.is_file() {
             return Err(Error::Irregular { path: path.into() });
         }
-        self.file(path, name)
+        self.file(target.as_deref().unwrap_or(path), name, metadata.len())
     }
 
-    fn file(&mut self, path: &Path, name: &str) -> Result<()> {
+    fn file(&mut self, path: &Path, name: &str, size: u64) -> Result<()> {
         let over = |what, limit| Error::Limit { what, limit, place: path.display().to_string() };
         if self.files.len() >= self.limits.files {
             return Err(over("files of a chart", self.limits.files as u64));
         }
-        let fails = |source| Error::Read { path: path.into(), source };
-        let mut data = Vec::new();
-        let limit = self.limits.file_bytes;
-        // One byte more than is allowed, whatever the file system said of its size before.
-        fs::File::open(path).map_err(fails)?.take(limit + 1).read_to_end(&mut data).map_err(fails)?;
-        if data.len() as u64 > limit {
-            return Err(over("bytes of a file of a chart", limit));
+        if size > self.limits.file_bytes {
+            return Err(over("bytes of a file of a chart", self.limits.file_bytes));
         }
-        self.bytes += data.len() as u64;
+        self.bytes += size;
         if self.bytes > self.limits.bytes {
             return Err(over("bytes of a chart", self.limits.bytes));
         }
-        self.files.push(File::new(name, data));
+        self.files.push(File::at(name, path.into(), size));
         Ok(())
     }
 }
@@ -149,7 +145,7 @@ mod tests {
         let chart = chart();
         let files = read(chart.path(), &Limits::default()).unwrap();
         assert_eq!(names(&files), [".helmignore", "Chart.yaml", "templates/b.yaml", "templates/sub/a.yaml"]);
-        assert_eq!(files[1].data, b"name: a");
+        assert_eq!(files[1].data().unwrap().as_bytes(), b"name: a");
     }
 
     #[test]

@@ -2,36 +2,65 @@
 
 use super::file::File;
 use super::glob::Glob;
+use crate::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use larder_gotemplate::{Element, Fault, IntKind, List, Map, Object, Text, Value, yaml};
 use std::any::Any;
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// The files of one chart, or those that a glob has left.
-pub(crate) struct Files(BTreeMap<Rc<str>, Text>);
+pub(crate) struct Files {
+    files: BTreeMap<Rc<str>, File>,
+    unread: Unread,
+}
+
+/// Why a file could not be read that a template wanted: to the template it was empty.
+#[derive(Clone, Default)]
+pub(crate) struct Unread(Rc<RefCell<Option<Error>>>);
+
+impl Unread {
+    /// The first one since this was asked before.
+    pub(crate) fn take(&self) -> Option<Error> {
+        self.0.borrow_mut().take()
+    }
+}
 
 impl Files {
-    pub(crate) fn new(files: &[File]) -> Self {
-        Self(files.iter().map(|file| (file.name.as_str().into(), file.data.as_slice().into())).collect())
+    pub(crate) fn new(files: &[File], unread: &Unread) -> Self {
+        let files = files.iter().map(|file| (file.name.as_str().into(), file.clone())).collect();
+        Self { files, unread: unread.clone() }
     }
 
-    fn content(&self, name: &Text) -> Option<&Text> {
-        self.0.get(&*name.to_str())
+    fn content(&self, name: &str) -> Option<Text> {
+        self.files.get(name).map(|file| self.read(file))
+    }
+
+    fn read(&self, file: &File) -> Text {
+        file.data().cloned().unwrap_or_else(|error| {
+            self.unread.0.borrow_mut().get_or_insert(error);
+            "".into()
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = (&Rc<str>, Text)> {
+        self.files.iter().map(|(name, file)| (name, self.read(file)))
     }
 
     fn glob(&self, pattern: &Text) -> Self {
         let glob = Glob::new(&pattern.to_str());
-        let fits = self.0.iter().filter(|(name, _)| glob.matches(name));
-        Self(fits.map(|(name, text)| (name.clone(), text.clone())).collect())
+        let fits = self.files.iter().filter(|(name, _)| glob.matches(name));
+        let files = fits.map(|(name, file)| (name.clone(), file.clone())).collect();
+        Self { files, unread: self.unread.clone() }
     }
 
     /// A map from the last components of the names, as YAML.
     fn as_map(&self, value: impl Fn(&Text) -> Value) -> Value {
         let map = Map::new();
-        for (name, text) in &self.0 {
-            map.set(name.rsplit('/').next().unwrap_or(name), value(text));
+        for (name, text) in self.all() {
+            map.set(name.rsplit('/').next().unwrap_or(name), value(&text));
         }
         // As in Helm, what cannot be written is nothing.
         let text = yaml::emit(&Value::from(map)).unwrap_or_default();
@@ -39,7 +68,7 @@ impl Files {
     }
 
     fn lines(&self, name: &Text) -> Value {
-        let Some(text) = self.content(name) else { return texts(Vec::new()) };
+        let Some(text) = self.content(&name.to_str()) else { return texts(Vec::new()) };
         let bytes = text.as_bytes();
         let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
         texts(bytes.split(|byte| *byte == b'\n').map(Value::text).collect())
@@ -61,7 +90,7 @@ impl Object for Files {
             "Get" | "GetBytes" | "Glob" | "Lines" => 1,
             // Any other name is a key of the map.
             key => {
-                return Some(Ok(self.0.get(key).map_or_else(|| bytes(&[]), |text| bytes(text.as_bytes()))));
+                return Some(Ok(self.content(key).map_or_else(|| bytes(&[]), |text| bytes(text.as_bytes()))));
             }
         };
         if arguments.len() != wanted {
@@ -79,8 +108,8 @@ impl Object for Files {
             }
         };
         Some(Ok(match name {
-            "Get" => Value::from(self.content(&path).cloned().unwrap_or_else(|| "".into())),
-            "GetBytes" => bytes(self.content(&path).map_or(&[], Text::as_bytes)),
+            "Get" => Value::from(self.content(&path.to_str()).unwrap_or_else(|| "".into())),
+            "GetBytes" => bytes(self.content(&path.to_str()).as_ref().map_or(&[], Text::as_bytes)),
             "Glob" => Value::Object(Rc::new(self.glob(&path))),
             "Lines" => self.lines(&path),
             "AsConfig" => self.as_map(|text| Value::from(text.clone())),
@@ -91,7 +120,7 @@ impl Object for Files {
     fn print(&self) -> String {
         let decimals: Vec<String> = (0..=u8::MAX).map(|byte| format!("{byte} ")).collect();
         let mut text = String::from("map[");
-        for (at, (name, content)) in self.0.iter().enumerate() {
+        for (at, (name, content)) in self.all().enumerate() {
             text.push_str(if at > 0 { " " } else { "" });
             text.push_str(name);
             text.push_str(":[");
@@ -112,18 +141,18 @@ impl Object for Files {
     /// `[]byte` is base64 in JSON, and with it in YAML.
     fn plain(&self) -> Value {
         let map = Map::new();
-        for (name, text) in &self.0 {
+        for (name, text) in self.all() {
             map.set(&**name, Value::from(STANDARD.encode(text.as_bytes())));
         }
         Value::from(map)
     }
 
     fn entries(&self) -> Option<Vec<(Value, Value)>> {
-        Some(self.0.iter().map(|(name, text)| (Value::from(&**name), bytes(text.as_bytes()))).collect())
+        Some(self.all().map(|(name, text)| (Value::from(&**name), bytes(text.as_bytes()))).collect())
     }
 
     fn is_true(&self) -> bool {
-        !self.0.is_empty()
+        !self.files.is_empty()
     }
 
     fn as_any(&self) -> &dyn Any {
@@ -145,8 +174,9 @@ mod tests {
     use super::*;
 
     fn files() -> Files {
-        let file = |name: &str, data: &str| File::new(name, data.into());
-        Files::new(&[file("a/x.txt", "one\ntwo\n"), file("a/y.txt", "three"), file("b.bin", "\u{1}")])
+        let file = |name: &str, data: &str| File::new(name, data.as_bytes());
+        let files = [file("a/x.txt", "one\ntwo\n"), file("a/y.txt", "three"), file("b.bin", "\u{1}")];
+        Files::new(&files, &Unread::default())
     }
 
     fn call(files: &Files, name: &str, arguments: &[Value]) -> String {

@@ -29,7 +29,7 @@ impl Rendered {
         let mut manifest = String::new();
         if options.crds {
             for crd in &self.crds {
-                put(&mut manifest, &crd.name, &String::from_utf8_lossy(&crd.data));
+                put(&mut manifest, &crd.name, &crd.data()?.to_str());
             }
         }
         for document in self.documents.iter().filter(|document| document.hook.is_none()) {

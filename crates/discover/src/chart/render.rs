@@ -7,7 +7,7 @@ use super::diagnostic::{Diagnostic, Remedy, Severity};
 use super::document::{self, Document};
 use super::failure;
 use super::file::File;
-use super::files::Files;
+use super::files::{Files, Unread};
 use super::node::ChartNode;
 use super::schema;
 use super::values::table;
@@ -42,7 +42,7 @@ pub struct RenderOptions<'a> {
 }
 
 /// What a chart gave.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct Rendered {
     /// In the order in which Helm prints them: by kind, hooks behind all others.
     pub documents: Vec<Document>,
@@ -78,7 +78,7 @@ impl Default for RenderOptions<'_> {
 impl Chart {
     /// Renders the chart as `helm template` does. Neither the chart nor the values of `options` are changed by it.
     pub fn render(&self, options: &RenderOptions<'_>) -> Result<Rendered> {
-        let mut rendering = Rendering { options, rendered: Rendered::default() };
+        let mut rendering = Rendering { options, rendered: Rendered::default(), unread: Unread::default() };
         rendering.rendered.diagnostics.extend(self.warnings.iter().cloned());
         rendering.run(self)?;
         Ok(rendering.rendered)
@@ -86,7 +86,7 @@ impl Chart {
 
     /// Only what the templates give, without looking at it as YAML: no documents, no CRDs, no check of the version of Kubernetes.
     pub fn texts(&self, options: &RenderOptions<'_>) -> Result<Rendered> {
-        let mut rendering = Rendering { options, rendered: Rendered::default() };
+        let mut rendering = Rendering { options, rendered: Rendered::default(), unread: Unread::default() };
         rendering.render(self)?;
         Ok(rendering.rendered)
     }
@@ -95,6 +95,8 @@ impl Chart {
 struct Rendering<'a, 'o> {
     options: &'a RenderOptions<'o>,
     rendered: Rendered,
+    /// Files that a template wanted.
+    unread: Unread,
 }
 
 /// A template and what it is given.
@@ -201,7 +203,7 @@ impl Rendering<'_, '_> {
         let data = Map::new();
         let path = path_of(parent, chart.name());
         data.set("Chart", Value::from(chart.metadata.to_value(above.is_none())));
-        data.set("Files", Value::Object(Rc::new(Files::new(chart.chart.files()))));
+        data.set("Files", Value::Object(Rc::new(Files::new(chart.chart.files(), &self.unread))));
         match above {
             Some(above) => {
                 for name in ["Release", "Capabilities"] {
@@ -250,7 +252,15 @@ impl Rendering<'_, '_> {
         let mut templates = Templates::new(larder_gotemplate::helm());
         let mut broken = Vec::new();
         for template in all {
-            if let Err(error) = templates.parse(&template.path, &template.file.data) {
+            let source = match template.file.data() {
+                Ok(source) => source,
+                Err(error) => {
+                    self.pass_over(template.path.clone(), None, error, Remedy::Chart)?;
+                    broken.push(template.path.as_str());
+                    continue;
+                }
+            };
+            if let Err(error) = templates.parse(&template.path, source.as_bytes()) {
                 let (line, message) = failure::parse(&template.path, &error);
                 let failed = Error::Template { place: template.path.clone(), message };
                 self.pass_over(template.path.clone(), line, failed, Remedy::Chart)?;
@@ -268,7 +278,11 @@ impl Rendering<'_, '_> {
             own.set("BasePath", Value::from(template.base.as_str()));
             template.data.set("Template", typed(&own));
             let data = typed(&template.data);
-            match templates.execute_within(&mut left, &template.path, &data, &run) {
+            let executed = templates.execute_within(&mut left, &template.path, &data, &run);
+            if let Some(error) = self.unread.take() {
+                self.pass_over(template.path.clone(), None, error, Remedy::Chart)?;
+            }
+            match executed {
                 Ok(output) => {
                     for passed in output.diagnostics {
                         self.rendered.diagnostics.push(Diagnostic {
@@ -351,7 +365,7 @@ fn crds(chart: &ChartNode<'_>, parent: &str, found: &mut Vec<File>) {
         let extension = file.base().rsplit_once('.').map_or("", |(_, extension)| extension);
         let is_manifest = ["yaml", "yml", "json"].iter().any(|known| known.eq_ignore_ascii_case(extension));
         if is_manifest && file.name.starts_with("crds/") {
-            found.push(File { name: format!("{path}/{}", file.name), data: file.data.clone() });
+            found.push(file.renamed(format!("{path}/{}", file.name)));
         }
     }
     for subchart in &chart.dependencies {

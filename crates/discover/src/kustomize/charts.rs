@@ -60,7 +60,8 @@ pub(super) fn inflate(
     };
     if is("includeCRDs") {
         for file in &rendered.crds {
-            items.extend(builder.objects(&shown(&file.name), Role::Chart, &file.data, 1));
+            let data = file.data().map_err(|error| fails(report(&error)))?;
+            items.extend(builder.objects(&shown(&file.name), Role::Chart, data.as_bytes(), 1));
         }
     }
     for document in &rendered.documents {

@@ -1,7 +1,7 @@
 //! What a chart asks for: what it gives when it is rendered, and what its values could switch on.
 
 use super::{Survey, Trouble, Worker};
-use crate::chart::{Chart, RenderOptions, Rendered};
+use crate::chart::{Chart, Diagnostic, RenderOptions, Rendered};
 use crate::manifest::{AppVersions, Confidence, Find, Problem, Reason, ValuesOptions};
 use larder_gotemplate::{Map, Value};
 use std::collections::HashSet;
@@ -65,7 +65,15 @@ impl Worker<'_> {
             survey.troubles.extend(scan.problems.iter().filter(told).map(Trouble::from));
         }
         for crd in &rendered.crds {
-            let scan = self.scanner.scan(&crd.name, &crd.data);
+            let data = match crd.data() {
+                Ok(data) => data,
+                Err(error) => {
+                    let unread = Diagnostic::error(crd.name.as_str(), larder_core::report(&error));
+                    survey.troubles.push(Trouble::from(&unread));
+                    continue;
+                }
+            };
+            let scan = self.scanner.scan(&crd.name, data.as_bytes());
             survey.finds.extend(scan.finds);
             survey.troubles.extend(scan.problems.iter().map(Trouble::from));
         }
