@@ -5,20 +5,27 @@
 //! since it has the words for them.
 
 use larder_gotemplate::{Map, Value};
+use regex::Regex;
 use serde_json::Value as Json;
 
 /// Whether the schema is well-formed and the values fit, for certain.
 pub(crate) fn accepts(schema: &Json, values: &Map) -> bool {
     let draft = match schema.get("$schema") {
         None => Draft::Any,
-        Some(Json::String(name)) => match name.trim_end_matches('#') {
-            "http://json-schema.org/draft-04/schema" => Draft::Fourth,
-            "http://json-schema.org/draft-06/schema"
-            | "http://json-schema.org/draft-07/schema"
-            | "https://json-schema.org/draft/2019-09/schema"
-            | "https://json-schema.org/draft/2020-12/schema" => Draft::Any,
-            _ => return false,
-        },
+        Some(Json::String(name)) => {
+            let name = name.strip_suffix('#').unwrap_or(name);
+            // Either way of asking for it will do, as in Helm's validator.
+            let place = name.strip_prefix("https://").or_else(|| name.strip_prefix("http://"));
+            match place.unwrap_or_default() {
+                "json-schema.org/draft-04/schema" => Draft::Fourth,
+                "json-schema.org/schema"
+                | "json-schema.org/draft-06/schema"
+                | "json-schema.org/draft-07/schema"
+                | "json-schema.org/draft/2019-09/schema"
+                | "json-schema.org/draft/2020-12/schema" => Draft::Any,
+                _ => return false,
+            }
+        }
         Some(_) => return false,
     };
     let simple = Simple { root: schema, draft };
@@ -52,6 +59,13 @@ impl Simple<'_> {
             "title" | "description" => value.is_string(),
             "$comment" | "$schema" => value.is_string() && (depth == 0 || keyword == "$comment"),
             "default" => true,
+            "examples" => value.is_array(),
+            // References lead into the schema itself, whatever it is called.
+            "$id" => depth == 0 && self.draft == Draft::Any && value.as_str().is_some_and(is_address),
+            // Words of tools and authors, which mean nothing here.
+            "form" | "render" | "hidden" | "sliderMin" | "sliderMax" | "sliderUnit" | "defaults" => {
+                !has_reference(value)
+            }
             "definitions" | "$defs" => schemas(value),
             // What else may stand beside it differs between drafts.
             "$ref" => value.as_str().is_some_and(|path| self.target(path).is_some()),
@@ -83,8 +97,7 @@ impl Simple<'_> {
             }
             "not" => below(value),
             "const" => self.draft == Draft::Any && is_scalar(value),
-            // Words of tools, which mean nothing here.
-            "form" | "render" | "hidden" | "sliderMin" | "sliderMax" | "sliderUnit" => !has_reference(value),
+            "pattern" => value.as_str().is_some_and(|pattern| plain(pattern).is_some()),
             _ => false,
         })
     }
@@ -152,6 +165,7 @@ impl Simple<'_> {
                 ("maxLength", Value::Text(text)) => {
                     text.to_str().chars().count() as u64 <= wanted.as_u64()?
                 }
+                ("pattern", Value::Text(text)) => plain(wanted.as_str()?)?.is_match(&text.to_str()),
                 ("minItems", Value::List(list)) => list.items().len() as u64 >= wanted.as_u64()?,
                 ("maxItems", Value::List(list)) => list.items().len() as u64 <= wanted.as_u64()?,
                 ("minProperties", Value::Map(map)) => map.len() as u64 >= wanted.as_u64()?,
@@ -233,6 +247,24 @@ fn is_equal(value: &Value, wanted: &Json) -> bool {
         }
         _ => false,
     }
+}
+
+/// A pattern that means the same here and in JavaScript; `None` for all others.
+fn plain(pattern: &str) -> Option<Regex> {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "^$-_:/%,@ +*(|)[]{}".contains(c);
+    let is_odd = ["[]", "[^]", "--"].iter().any(|odd| pattern.contains(odd));
+    // A class within a class is one only here.
+    let is_nested = pattern.split('[').skip(1).any(|rest| !rest.contains(']'));
+    (pattern.chars().all(is_plain) && !is_odd && !is_nested).then(|| Regex::new(pattern).ok())?
+}
+
+/// An absolute address without a fragment.
+fn is_address(text: &str) -> bool {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    rest.is_some_and(|rest| {
+        rest.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && rest.chars().all(|c| c.is_ascii_alphanumeric() || "./-_".contains(c))
+    })
 }
 
 /// Whether something in it could be taken for a schema elsewhere.

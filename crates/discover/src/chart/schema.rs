@@ -243,6 +243,21 @@ mod tests {
         for good in ["a: x", "a:", "{a: x, p: 80, l: [s, 2]}"] {
             assert!(accepted(schema, good), "{good}");
         }
+        for other in [
+            "http://json-schema.org/schema#",
+            "https://json-schema.org/schema",
+            "https://json-schema.org/draft-07/schema#",
+        ] {
+            let schema = schema.replace("http://json-schema.org/draft-07/schema#", other);
+            assert!(accepted(&schema, "a: x"), "{other}");
+            assert!(!accepted(&schema, "a: y"), "{other}");
+        }
+        let schema =
+            schema.replace(r#""title": "t""#, r#""$id": "https://example.com/x.json", "examples": [{}]"#);
+        assert!(accepted(&schema, "a: x"));
+        let pattern = r#"{"properties": {"a": {"pattern": "^sha256:[a-f0-9]{4}$"}}}"#;
+        assert!(accepted(pattern, "a: sha256:00af") && accepted(pattern, "a: 1") && accepted(pattern, "a:"));
+        assert!(!accepted(pattern, "a: sha256:00AF") && !accepted(pattern, "a: xsha256:00af"));
         for bad in [
             "b: x",
             "a: y",
@@ -252,14 +267,19 @@ mod tests {
             "{a: x, l: [3]}",
             "{a: x, z: 1}",
         ] {
-            assert!(!accepted(schema, bad), "{bad}");
+            assert!(!accepted(&schema, bad), "{bad}");
         }
     }
 
     #[test]
     fn what_is_not_simple_is_left_to_the_validator() {
         for schema in [
-            r#"{"pattern": "x"}"#,
+            r#"{"pattern": "\\d"}"#,
+            r#"{"properties": {"a": {"pattern": "[a[b]]"}}}"#,
+            r#"{"properties": {"a": {"pattern": "("}}}"#,
+            r#"{"$id": "urn:x"}"#,
+            r#"{"$schema": "ftp://json-schema.org/schema"}"#,
+            r#"{"examples": 1}"#,
             r#"{"type": "text"}"#,
             r#"{"properties": {"a": {"required": "a"}}}"#,
             r#"{"$ref": "https://example.com/x"}"#,
@@ -278,9 +298,9 @@ mod tests {
             rules in prop::collection::vec(prop::sample::select(RULES), 1..5),
             inner in prop::collection::vec(prop::sample::select(RULES), 1..4),
             value in prop::sample::select(VALUES),
-            draft in prop::sample::select(&["draft-04/schema#", "draft-06/schema#", "draft-07/schema#", "draft/2020-12/schema"][..]),
+            draft in prop::sample::select(&["draft-04/schema#", "draft-06/schema#", "draft-07/schema#", "draft/2020-12/schema", "schema#"][..]),
+            site in prop::sample::select(&["http", "https"][..]),
         ) {
-            let site = if draft.starts_with("draft/") { "https" } else { "http" };
             let schema = format!(
                 r#"{{"$schema": "{site}://json-schema.org/{draft}", "properties": {{"a": {{{}, "items": {{{}}}}}}}}}"#,
                 rules.join(", "),
@@ -314,6 +334,13 @@ mod tests {
         r#""anyOf": [{"minimum": 2}, {"type": "string"}]"#,
         r#""oneOf": [{"type": "integer"}, {"minimum": 2}]"#,
         r#""allOf": [{"type": "integer"}, {"maximum": 2}]"#,
+        r#""pattern": "^[x-z]+$|^-""#,
+        r#""pattern": "(y|z)z*$""#,
+        r#""pattern": "x{2,3}""#,
+        r#""pattern": "[""#,
+        r#""examples": [1]"#,
+        r#""examples": 1"#,
+        r#""$id": "https://example.com/a""#,
         r#""default": []"#,
         r#""description": "d""#,
         r#""title": 1"#,
