@@ -200,7 +200,7 @@ impl Loader<'_, '_> {
             if name.starts_with(['_', '.']) {
                 continue;
             }
-            let loaded = self.subchart(&name, files).map_err(|source| Error::Subchart {
+            let loaded = self.subchart(&name, &files).map_err(|source| Error::Subchart {
                 name,
                 parent: chart.name().into(),
                 source: Box::new(source),
@@ -247,7 +247,7 @@ impl Loader<'_, '_> {
         Ok(())
     }
 
-    fn subchart(&mut self, name: &str, files: Vec<File>) -> Result<Chart> {
+    fn subchart(&mut self, name: &str, files: &[File]) -> Result<Chart> {
         let limit = self.budget.limits.depth;
         if self.depth >= limit {
             return Err(Error::Limit {
@@ -258,7 +258,7 @@ impl Loader<'_, '_> {
         }
         let place = format!("{}/charts/{name}", self.place);
         let files = if name.ends_with(".tgz") {
-            match files.as_slice() {
+            match files {
                 [file] if file.name == name => {
                     let files = archive::read(&place, file.data()?.as_bytes(), self.budget.limits)?;
                     self.budget.charge(&place, &files)?;

@@ -1,7 +1,7 @@
 //! Values as Go's templates see them.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -81,8 +81,15 @@ pub enum Element {
 pub struct List {
     /// Of what it is a list.
     pub element: Element,
-    items: Rc<Vec<Value>>,
+    items: Rc<Items>,
     null: bool,
+}
+
+#[derive(Default)]
+struct Items {
+    values: OnceCell<Vec<Value>>,
+    /// What a `[]byte` is made of. As values it takes twenty times the memory, and hardly anybody looks at single bytes.
+    bytes: Option<Text>,
 }
 
 /// A map with text keys, sorted bytewise, shared by reference: a change is seen through every clone.
@@ -143,12 +150,19 @@ impl IntKind {
 impl List {
     /// A `[]interface {}`.
     pub fn new(items: Vec<Value>) -> Self {
-        Self { element: Element::Any, items: Rc::new(items), null: false }
+        Self::typed(Element::Any, items)
     }
 
     /// A list whose Go type is not `[]interface {}`.
     pub fn typed(element: Element, items: Vec<Value>) -> Self {
+        let items = Items { values: OnceCell::from(items), bytes: None };
         Self { element, items: Rc::new(items), null: false }
+    }
+
+    /// A `[]byte`.
+    pub fn bytes(bytes: Text) -> Self {
+        let items = Items { values: OnceCell::new(), bytes: Some(bytes) };
+        Self { element: Element::Byte, items: Rc::new(items), null: false }
     }
 
     /// A nil slice: empty and still of a type. `concat` of nothing gives one; `toJson` and `toYaml` write it as `null`.
@@ -163,7 +177,19 @@ impl List {
 
     /// The items, in order.
     pub fn items(&self) -> &[Value] {
-        &self.items
+        let number = |byte: &u8| Value::Int(i64::from(*byte), IntKind::Uint8);
+        let bytes = || self.items.bytes.iter().flat_map(|bytes| bytes.as_bytes());
+        self.items.values.get_or_init(|| bytes().map(number).collect())
+    }
+
+    /// The number of items.
+    pub fn len(&self) -> usize {
+        self.items.bytes.as_ref().map_or_else(|| self.items().len(), Text::len)
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }
 
@@ -248,7 +274,7 @@ impl Map {
 /// Values nest as deeply as templates like, so dropping them must not recurse.
 impl Drop for List {
     fn drop(&mut self) {
-        if let Some(items) = Rc::get_mut(&mut self.items)
+        if let Some(items) = Rc::get_mut(&mut self.items).and_then(|items| items.values.get_mut())
             && items.iter().any(Value::has_others)
         {
             Value::dismantle(std::mem::take(items));
@@ -275,7 +301,8 @@ impl Value {
         while let Some(mut value) = values.pop() {
             match &mut value {
                 Self::List(list) => {
-                    if let Some(items) = Rc::get_mut(&mut list.items) {
+                    if let Some(items) = Rc::get_mut(&mut list.items).and_then(|items| items.values.get_mut())
+                    {
                         values.append(items);
                     }
                 }
@@ -392,7 +419,7 @@ impl Value {
             Self::Int(value, _) => *value != 0,
             Self::Float(value) => *value != 0.0,
             Self::Text(text) => !text.is_empty(),
-            Self::List(list) => !list.items.is_empty(),
+            Self::List(list) => !list.is_empty(),
             Self::Map(map) => !map.is_empty(),
             Self::Object(object) => object.is_true(),
         }

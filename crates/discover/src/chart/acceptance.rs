@@ -63,9 +63,9 @@ impl Simple<'_> {
             // References lead into the schema itself, whatever it is called.
             "$id" => depth == 0 && self.draft == Draft::Any && value.as_str().is_some_and(is_address),
             // Words of tools and authors, which mean nothing here.
-            "form" | "render" | "hidden" | "sliderMin" | "sliderMax" | "sliderUnit" | "defaults" => {
-                !has_reference(value)
-            }
+            "form" | "render" | "hidden" | "sliderMin" | "sliderMax" | "sliderUnit" => !has_reference(value),
+            // Istio's.
+            "defaults" => below(value),
             "definitions" | "$defs" => schemas(value),
             // What else may stand beside it differs between drafts.
             "$ref" => value.as_str().is_some_and(|path| self.target(path).is_some()),

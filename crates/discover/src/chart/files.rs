@@ -5,7 +5,7 @@ use super::glob::Glob;
 use crate::error::Error;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use larder_gotemplate::{Element, Fault, IntKind, List, Map, Object, Text, Value, yaml};
+use larder_gotemplate::{Element, Fault, List, Map, Object, Text, Value, yaml};
 use std::any::Any;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -90,7 +90,7 @@ impl Object for Files {
             "Get" | "GetBytes" | "Glob" | "Lines" => 1,
             // Any other name is a key of the map.
             key => {
-                return Some(Ok(self.content(key).map_or_else(|| bytes(&[]), |text| bytes(text.as_bytes()))));
+                return Some(Ok(bytes(self.content(key).unwrap_or_else(|| "".into()))));
             }
         };
         if arguments.len() != wanted {
@@ -109,7 +109,7 @@ impl Object for Files {
         };
         Some(Ok(match name {
             "Get" => Value::from(self.content(&path.to_str()).unwrap_or_else(|| "".into())),
-            "GetBytes" => bytes(self.content(&path.to_str()).as_ref().map_or(&[], Text::as_bytes)),
+            "GetBytes" => bytes(self.content(&path.to_str()).unwrap_or_else(|| "".into())),
             "Glob" => Value::Object(Rc::new(self.glob(&path))),
             "Lines" => self.lines(&path),
             "AsConfig" => self.as_map(|text| Value::from(text.clone())),
@@ -148,7 +148,7 @@ impl Object for Files {
     }
 
     fn entries(&self) -> Option<Vec<(Value, Value)>> {
-        Some(self.all().map(|(name, text)| (Value::from(&**name), bytes(text.as_bytes()))).collect())
+        Some(self.all().map(|(name, text)| (Value::from(&**name), bytes(text))).collect())
     }
 
     fn is_true(&self) -> bool {
@@ -160,9 +160,8 @@ impl Object for Files {
     }
 }
 
-fn bytes(bytes: &[u8]) -> Value {
-    let number = |byte: &u8| Value::Int(i64::from(*byte), IntKind::Uint8);
-    Value::from(List::typed(Element::Byte, bytes.iter().map(number).collect()))
+fn bytes(bytes: Text) -> Value {
+    Value::from(List::bytes(bytes))
 }
 
 fn texts(items: Vec<Value>) -> Value {
