@@ -74,10 +74,14 @@ impl Environment {
         }
     }
 
-    /// Where kubectl looks for how to reach clusters: the first file of `KUBECONFIG`, else that of the user.
-    pub(crate) fn kubeconfig(&self) -> Option<PathBuf> {
-        let listed = self.get("KUBECONFIG").and_then(|list| std::env::split_paths(list).next());
-        listed.or_else(|| self.get("HOME").map(|home| Path::new(home).join(".kube/config")))
+    /// Where kubectl looks for how to reach clusters: the files of `KUBECONFIG`, else that of the user.
+    pub(crate) fn kubeconfigs(&self) -> Vec<PathBuf> {
+        let listed = self.get("KUBECONFIG").map(std::env::split_paths).into_iter().flatten();
+        let listed: Vec<PathBuf> = listed.filter(|path| !path.as_os_str().is_empty()).collect();
+        if !listed.is_empty() {
+            return listed;
+        }
+        self.get("HOME").map(|home| Path::new(home).join(".kube/config")).into_iter().collect()
     }
 
     /// The files with host keys that are believed: those of the user, and larder's own.

@@ -5,7 +5,9 @@ use crate::problem::Usage;
 use anyhow::{Context as _, Result};
 use larder_engine::discovery::chart::{self, Capabilities, Chart, KubeVersion, Overrides};
 use larder_engine::discovery::manifest::Rules;
-use larder_engine::{Input, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by};
+use larder_engine::{
+    Input, RemoteSource, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by,
+};
 use std::collections::HashMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -165,12 +167,13 @@ impl Rendering {
             !word.starts_with(['.', '/', '-']) && !word.contains("://") && !word.starts_with("kubeconfig:");
         if let Some(url) = self.repo.as_ref().filter(|_| is_name && !Path::new(word).exists()) {
             let version = self.chart_version.clone();
-            return Ok(Source::Repository { url: url.clone(), chart: word.to_owned(), version });
+            let chart = word.to_owned();
+            return Ok(Source::Remote(RemoteSource::Repository { url: url.clone(), chart, version }));
         }
         let mut source: Source = word.parse()?;
         match (&mut source, &self.chart_version) {
             (_, None) => {}
-            (Source::Registry { is_pinned: false, version, .. }, Some(wanted)) => {
+            (Source::Remote(RemoteSource::Registry { is_pinned: false, version, .. }), Some(wanted)) => {
                 *version = Some(wanted.clone());
             }
             // It is for the charts of --repo among the sources.
@@ -264,15 +267,21 @@ pub(crate) fn chart(word: &str, rendering: &Rendering, invocation: &Invocation) 
 
 /// Brings what the sources are made of. A store is opened only where something has to be fetched.
 pub(crate) fn bring(sources: &[Source], invocation: &Invocation) -> Result<Vec<Input>> {
-    let mut inputs: Vec<Option<Input>> = Vec::new();
-    for source in sources {
+    let (mut inputs, mut missing): (Vec<Option<Input>>, Vec<(usize, RemoteSource)>) =
+        (Vec::new(), Vec::new());
+    for (at, source) in sources.iter().enumerate() {
         inputs.push(match source {
             Source::Standard => Some(standard_input()?),
-            source => source.local(),
+            Source::Path(path) => Some(Input::Path(path.clone())),
+            Source::Remote(remote) => {
+                missing.push((at, remote.clone()));
+                None
+            }
+            Source::Running { .. } => {
+                return Err(Usage::new("a running cluster has no chart that could be read").into());
+            }
         });
     }
-    let missing: Vec<(usize, Source)> =
-        (0..sources.len()).filter(|at| inputs[*at].is_none()).map(|at| (at, sources[at].clone())).collect();
     if !missing.is_empty() {
         let engine = invocation.engine()?;
         let brought = invocation.wait(async move {
@@ -315,16 +324,17 @@ pub(crate) fn survey_all(
     }
     for source in running {
         let Source::Running { kubeconfig, context } = source else { continue };
-        let file = match kubeconfig {
-            Some(file) => file.clone(),
-            None => invocation.environment.kubeconfig().ok_or_else(|| {
-                Usage::new("there is no kubeconfig file: neither KUBECONFIG nor HOME is set")
-                    .hint("larder discover kubeconfig:FILE")
-            })?,
+        let files = match kubeconfig {
+            Some(file) => vec![file.clone()],
+            None => invocation.environment.kubeconfigs(),
         };
+        if files.is_empty() {
+            let reason = "there is no kubeconfig file: neither KUBECONFIG nor HOME is set";
+            return Err(Usage::new(reason).hint("larder discover kubeconfig:FILE").into());
+        }
         let (engine, context, rules) = (invocation.engine()?, context.clone(), options.rules.clone());
         let found = invocation
-            .wait(async move { engine.survey_running(&file, context.as_deref(), rules).await })??;
+            .wait(async move { engine.survey_running(&files, context.as_deref(), rules).await })??;
         result.extend(found);
     }
     Ok(result)

@@ -3,10 +3,6 @@
 //! Only GET requests are sent. Secrets are not read, nor is what a cluster says of itself (`status`): what counts is what it was
 //! told to run.
 
-mod kubeconfig;
-mod plugin;
 mod scan;
 
-pub use kubeconfig::{Fault, Kubeconfig, RunPlugin};
-pub use plugin::Plugin;
 pub use scan::{Problem, Running, RunningOptions, scan};

@@ -5,11 +5,10 @@ use larder_discover::cluster::{Catalog, Description, Kubeadm, Release};
 use larder_discover::dockerfile;
 use larder_discover::kustomize::{Options, build};
 use larder_discover::manifest::{Rules, Scanner};
-use larder_discover::running::Kubeconfig;
 use larder_gotemplate::{Map, yaml};
+use larder_remote::Kubeconfig;
 use proptest::prelude::*;
 use std::collections::HashMap;
-use std::path::Path;
 
 /// Pieces of what these formats are made of, and of what nobody expects.
 fn pieces() -> impl Strategy<Value = String> {
@@ -101,7 +100,10 @@ proptest! {
         let _ = Rules::parse(&text);
         let _ = KubeVersion::parse(&text);
         let _ = Release::parse(&text);
-        if let Ok(file) = Kubeconfig::read(text.as_bytes(), Path::new("/nonexistent")) {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("config");
+        std::fs::write(&path, &text).expect("a file");
+        if let Ok(file) = Kubeconfig::read(&[path]) {
             let _ = file.access(None, &|_| Err("none is run".into()));
         }
     }

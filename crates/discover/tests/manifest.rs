@@ -1,5 +1,6 @@
 //! What finds and problems say about themselves, and what users can change.
 
+use larder_discover::cluster::Kubeadm;
 use larder_discover::manifest::{
     AppVersions, Confidence, Limits, Reason, RuleFault, Rules, Scan, Scanner, ValuesOptions,
 };
@@ -203,18 +204,8 @@ fn the_control_plane_of_kubeadm_follows_from_its_version() {
     };
     let found = configuration("kubernetesVersion: v1.31.1");
     assert_eq!(found.problems, []);
-    assert_eq!(
-        texts(&found),
-        [
-            "registry.k8s.io/kube-apiserver:v1.31.1",
-            "registry.k8s.io/kube-controller-manager:v1.31.1",
-            "registry.k8s.io/kube-scheduler:v1.31.1",
-            "registry.k8s.io/kube-proxy:v1.31.1",
-            "registry.k8s.io/coredns/coredns:v1.11.3",
-            "registry.k8s.io/pause:3.10",
-            "registry.k8s.io/etcd:3.5.15-0",
-        ]
-    );
+    let listed = Kubeadm::built_in().control_plane("v1.31.1", None).unwrap().images;
+    assert_eq!(texts(&found), listed);
     let find = &found.finds[0];
     assert_eq!((find.confidence, &*find.rule), (Confidence::Certain, "kubeadm"));
     assert_eq!((find.place.line, find.place.path.as_str()), (3, "kubernetesVersion"));

@@ -1,11 +1,11 @@
 //! A cluster as an API server shows it: recorded answers, over TLS.
 
 use anyhow::Result;
+use larder_core::Classify as _;
 use larder_discover::manifest::{Rules, Scanner};
-use larder_discover::running::{Kubeconfig, Running, RunningOptions, scan};
-use larder_remote::{ApiServer, Config};
+use larder_discover::running::{Running, RunningOptions, scan};
+use larder_remote::{ApiServer, Config, Kubeconfig};
 use larder_testkit::{Answers, RecordedApi};
-use std::path::Path;
 use std::time::Duration;
 
 fn answers() -> Answers {
@@ -78,15 +78,38 @@ fn answers() -> Answers {
 }
 
 fn client(kubeconfig: &str) -> Result<ApiServer> {
-    let (_, access) = Kubeconfig::read(kubeconfig.as_bytes(), Path::new("/"))?
-        .access(None, &|_| Err("none is run".into()))?;
-    let config = Config { attempts: 1, connect_timeout: Duration::from_secs(5), ..Config::default() };
-    Ok(ApiServer::new(&access, config)?)
+    limited(kubeconfig, 1, 1 << 20)
+}
+
+fn limited(kubeconfig: &str, attempts: u32, limit: u64) -> Result<ApiServer> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("config");
+    std::fs::write(&path, kubeconfig)?;
+    let access = Kubeconfig::read(&[path])?.access(None, &|_| Err("none is run".into()))?;
+    let config = Config {
+        attempts,
+        connect_timeout: Duration::from_secs(5),
+        backoff_base: Duration::from_millis(1),
+        ..Config::default()
+    };
+    Ok(ApiServer::new(&access, config, limit)?)
 }
 
 async fn running(api: &RecordedApi, options: &RunningOptions) -> Result<Running> {
+    read(&client(&api.kubeconfig())?, options).await
+}
+
+async fn read(server: &ApiServer, options: &RunningOptions) -> Result<Running> {
     let scanner = Scanner::new(Rules::built_in());
-    Ok(scan(&client(&api.kubeconfig())?, "kubeconfig:recorded", &scanner, options).await?)
+    Ok(scan(server, "kubeconfig:recorded", &scanner, options).await?)
+}
+
+fn texts(running: &Running) -> Vec<&str> {
+    running.finds.iter().map(|find| find.text.as_str()).collect()
+}
+
+fn problems(running: &Running) -> Vec<String> {
+    running.problems.iter().map(|problem| format!("{}: {}", problem.place, problem.reason)).collect()
 }
 
 #[tokio::test]
@@ -122,10 +145,8 @@ async fn everything_that_can_ask_for_images_is_read_and_nothing_else() -> Result
 async fn what_is_forbidden_or_gone_is_a_problem_and_not_an_absence() -> Result<()> {
     let api = RecordedApi::start("s3cret", answers())?;
     let running = running(&api, &RunningOptions::default()).await?;
-    let problems: Vec<String> =
-        running.problems.iter().map(|problem| format!("{}: {}", problem.place, problem.reason)).collect();
     assert_eq!(
-        problems,
+        problems(&running),
         [
             "/api/v1/configmaps: 403: configmaps is forbidden: User \"reader\" cannot list",
             "/apis/example.com/v1/olds: 404: the server could not find the requested resource",
@@ -143,8 +164,7 @@ async fn a_namespace_is_enough_if_that_is_what_is_wanted() -> Result<()> {
     let api = RecordedApi::start("s3cret", answers)?;
     let options = RunningOptions { namespace: Some("only".into()), ..RunningOptions::default() };
     let running = running(&api, &options).await?;
-    let texts: Vec<&str> = running.finds.iter().map(|find| find.text.as_str()).collect();
-    assert_eq!(texts, ["registry.example/only:1"]);
+    assert_eq!(texts(&running), ["registry.example/only:1"]);
     Ok(())
 }
 
@@ -166,8 +186,13 @@ async fn a_server_with_another_authority_is_not_spoken_to() -> Result<()> {
     let mixed = api
         .kubeconfig()
         .replace(&address(own).expect("there is a server"), &address(foreign).expect("there is a server"));
-    let failed = client(&mixed)?.get("/version", 1024).await.expect_err("its authority is not known");
-    assert!(matches!(failed, larder_remote::Error::Tls { .. }), "{failed}");
+    let failed = client(&mixed)?.version().await.expect_err("its authority is not known");
+    assert!(matches!(failed, larder_remote::Error::ApiTls { .. }), "{failed:?}");
+    assert!(
+        failed.hints().concat().contains("certificate-authority of the kubeconfig"),
+        "{:?}",
+        failed.hints()
+    );
     assert_eq!(other.requests(), [""; 0]);
     Ok(())
 }
@@ -176,7 +201,153 @@ async fn a_server_with_another_authority_is_not_spoken_to() -> Result<()> {
 async fn a_wrong_token_is_said_as_the_server_says_it() -> Result<()> {
     let api = RecordedApi::start("s3cret", answers())?;
     let kubeconfig = api.kubeconfig().replace("s3cret", "wrong");
-    let answer = client(&kubeconfig)?.get("/version", 1024).await?;
-    assert_eq!(answer.status, 401);
+    let failed = client(&kubeconfig)?.version().await.expect_err("nobody knows it");
+    assert!(matches!(failed, larder_remote::Error::ApiStatus { status: 401, .. }), "{failed:?}");
+    assert_eq!(failed.to_string(), "/version: 401: Unauthorized");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_list_that_expires_on_the_way_is_read_from_the_start() -> Result<()> {
+    let api = RecordedApi::start("s3cret", answers())?;
+    let gone = r#"{"kind":"Status","reason":"Expired","message":"The provided continue parameter is too old","code":410}"#;
+    let second = "/api/v1/pods?limit=500&continue=a%2Fb%3D";
+    api.say_once(second, 410, gone);
+    let running = running(&api, &RunningOptions::default()).await?;
+    let texts = texts(&running);
+    assert!(texts.contains(&"registry.example/a:1") && texts.contains(&"registry.example/b:1"), "{texts:?}");
+    assert!(!problems(&running).iter().any(|problem| problem.contains("410")), "{:?}", problems(&running));
+    let pages = api.requests().iter().filter(|line| line.contains("/api/v1/pods")).count();
+    assert_eq!(pages, 4, "first, second, first again, second again");
+    // A cluster that moves on faster than it can be read is a problem, and no loop.
+    api.say_once(second, 410, gone);
+    api.say_once(second, 410, gone);
+    let running = self::running(&api, &RunningOptions::default()).await?;
+    assert!(
+        problems(&running).contains(&"/api/v1/pods: 410: The provided continue parameter is too old".into()),
+        "{:?}",
+        problems(&running)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn one_document_for_all_kinds_is_enough_where_the_server_has_it() -> Result<()> {
+    let mut answers = answers();
+    let group =
+        |name: &str, versions: &str| format!(r#"{{"metadata":{{"name":"{name}"}},"versions":[{versions}]}}"#);
+    let resource = |plural: &str, kind: &str, scope: &str, verbs: &str| {
+        format!(
+            r#"{{"resource":"{plural}","responseKind":{{"group":"","version":"","kind":"{kind}"}},"scope":"{scope}","singularResource":"x",
+                "verbs":[{verbs}],"subresources":[{{"subresource":"status","verbs":["get"]}}]}}"#
+        )
+    };
+    let version = |name: &str, freshness: &str, resources: &[String]| {
+        let resources = resources.join(",");
+        format!(r#"{{"version":"{name}","freshness":"{freshness}","resources":[{resources}]}}"#)
+    };
+    let list = |groups: &[String]| {
+        let groups = groups.join(",");
+        format!(
+            r#"{{"kind":"APIGroupDiscoveryList","apiVersion":"apidiscovery.k8s.io/v2","items":[{groups}]}}"#
+        )
+    };
+    let core = [
+        resource("pods", "Pod", "Namespaced", r#""get","list""#),
+        resource("secrets", "Secret", "Namespaced", r#""get","list""#),
+        resource("bindings", "Binding", "Namespaced", r#""create""#),
+    ];
+    answers.insert("/api".into(), (200, list(&[group("", &version("v1", "Current", &core))])));
+    let new = version("v2", "Current", &[resource("engines", "Engine", "Cluster", r#""list""#)]);
+    let old = [
+        resource("engines", "Engine", "Cluster", r#""list""#),
+        resource("olds", "Old", "Namespaced", r#""list""#),
+    ];
+    let old = version("v1", "Current", &old);
+    let groups = [
+        group("example.com", &format!("{new},{old}")),
+        group("away.example", &version("v1", "Stale", &[])),
+        group("metrics.k8s.io", &version("v1beta1", "Stale", &[])),
+    ];
+    answers.insert("/apis".into(), (200, list(&groups)));
+    let olds = r#"{"items":[{"metadata":{"name":"o","namespace":"shop"},"spec":{"image":"registry.example/old-kind:1"}}]}"#;
+    answers.insert("/apis/example.com/v1/olds?limit=500".into(), (200, olds.into()));
+    let api = RecordedApi::start("s3cret", answers)?;
+    let running = running(&api, &RunningOptions::default()).await?;
+    assert_eq!(
+        texts(&running),
+        [
+            "registry.example/a:1",
+            "registry.example/b:1",
+            "registry.example/engine:1",
+            "registry.example/old-kind:1"
+        ]
+    );
+    // A group whose server is away may have anything; that of the metrics has no images in any case.
+    assert_eq!(
+        problems(&running),
+        ["/apis/away.example/v1: 503: the server that has this group does not answer"]
+    );
+    let requests = api.requests();
+    let about = requests.iter().filter(|line| !line.contains("limit=")).count();
+    assert_eq!(about, 3, "/version, /api, /apis: {requests:?}");
+    assert!(
+        !requests.iter().any(|line| line.contains("secrets") || line.contains("bindings")),
+        "{requests:?}"
+    );
+    assert!(running.api_versions.contains(&"example.com/v1/Old".into()), "{:?}", running.api_versions);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_is_busy_is_asked_again() -> Result<()> {
+    let api = RecordedApi::start("s3cret", answers())?;
+    for _ in 0..2 {
+        api.say_once("/api/v1/pods?limit=500", 429, r#"{"message":"too many requests"}"#);
+    }
+    let patient = read(&limited(&api.kubeconfig(), 3, 1 << 20)?, &RunningOptions::default()).await?;
+    assert!(texts(&patient).contains(&"registry.example/a:1"), "{:?}", problems(&patient));
+    api.say_once("/api/v1/pods?limit=500", 429, r#"{"message":"too many requests"}"#);
+    let running = running(&api, &RunningOptions::default()).await?;
+    assert!(
+        problems(&running).contains(&"/api/v1/pods: 429: too many requests".into()),
+        "{:?}",
+        problems(&running)
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_is_too_long_or_no_answer_is_a_problem_and_the_rest_is_read() -> Result<()> {
+    let mut answers = answers();
+    let long = format!(r#"{{"items":[{{"metadata":{{"name":"{}"}}}}]}}"#, "x".repeat(100_000));
+    answers.insert("/api/v1/pods?limit=500".into(), (200, long));
+    answers.insert("/apis/apps/v1/replicasets?limit=500".into(), (200, "<html>".into()));
+    let api = RecordedApi::start("s3cret", answers)?;
+    let running = read(&limited(&api.kubeconfig(), 1, 50_000)?, &RunningOptions::default()).await?;
+    assert_eq!(texts(&running), ["registry.example/engine:1"]);
+    let problems = problems(&running);
+    assert!(problems.iter().any(|problem| problem.contains("limit of 50000 bytes")), "{problems:?}");
+    assert!(
+        problems.iter().any(|problem| problem.starts_with("/apis/apps/v1/replicasets: ")),
+        "{problems:?}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_never_comes_to_an_end_is_left() -> Result<()> {
+    let mut answers = answers();
+    let endless = r#"{"metadata":{"continue":"again"},"items":[]}"#;
+    answers.insert("/api/v1/pods?limit=500".into(), (200, endless.into()));
+    answers.insert("/api/v1/pods?limit=500&continue=again".into(), (200, endless.into()));
+    let api = RecordedApi::start("s3cret", answers)?;
+    let running = running(&api, &RunningOptions { pages: 7, ..RunningOptions::default() }).await?;
+    assert!(
+        problems(&running).contains(&"/api/v1/pods: more than 7 answers; the rest is not read".into()),
+        "{:?}",
+        problems(&running)
+    );
+    assert_eq!(api.requests().iter().filter(|line| line.contains("/api/v1/pods")).count(), 7);
     Ok(())
 }

@@ -83,7 +83,7 @@ pub use push::{PushOptions, Pushed};
 pub use quantity::{Bytes, Span};
 pub use ready::{Needed, Readiness, Shelf};
 pub use serve::{ServeConfig, Serving, TlsConfig};
-pub use source::Source;
+pub use source::{RemoteSource, Source};
 pub use upstream::{CredentialSource, Terms, UpstreamSettings, Upstreams, WELL_KNOWN};
 pub use verify::{Damaged, Verified};
 pub use yaml::{values_json, values_yaml, yaml_of};

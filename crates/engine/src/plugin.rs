@@ -1,6 +1,6 @@
 //! Runs the programs that kubeconfigs name for credentials.
 
-use larder_discover::running::Plugin;
+use larder_remote::Plugin;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::io::{ErrorKind, Read};
 use std::os::unix::process::CommandExt as _;
@@ -83,7 +83,7 @@ const WORD_BYTES: u64 = 16 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use larder_discover::running::Kubeconfig;
+    use larder_remote::Kubeconfig;
     use std::cell::RefCell;
     use std::os::unix::fs::PermissionsExt as _;
 
@@ -96,14 +96,17 @@ mod tests {
         let file = "{current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: 'https://c'}}],
             users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: ./program, args: ['a b', '$(x)'], env: [{name: WORD, value: w}]}}}]}";
         let kept = RefCell::new(None);
-        let _ = Kubeconfig::read(file.as_bytes(), directory.path()).expect("it is YAML").access(
-            None,
-            &|plugin| {
-                *kept.borrow_mut() = Some(run(plugin, limit));
-                Err(String::new())
-            },
-        );
+        let _ = kubeconfig(file, &directory).access(None, &|plugin| {
+            *kept.borrow_mut() = Some(run(plugin, limit));
+            Err(String::new())
+        });
         kept.take().expect("it is run")
+    }
+
+    fn kubeconfig(text: &str, directory: &tempfile::TempDir) -> Kubeconfig {
+        let path = directory.path().join("kubeconfig");
+        std::fs::write(&path, text).expect("it can be written");
+        Kubeconfig::read(&[path]).expect("it is one")
     }
 
     const LONG: Duration = Duration::from_secs(20);
@@ -136,7 +139,7 @@ mod tests {
     fn one_that_is_not_there_is_said_to_be_missing() {
         let file = "{current-context: c, contexts: [{name: c, context: {cluster: c, user: u}}], clusters: [{name: c, cluster: {server: 'https://c'}}],
             users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: no-such-program, installHint: get it}}}]}";
-        let read = Kubeconfig::read(file.as_bytes(), std::path::Path::new("/")).expect("it is YAML");
+        let read = kubeconfig(file, &tempfile::tempdir().expect("a directory"));
         let fault = read.access(None, &|plugin| run(plugin, LONG)).expect_err("it is not there").to_string();
         assert!(fault.contains("not installed; the kubeconfig says: get it"), "{fault}");
     }

@@ -4,11 +4,11 @@ use crate::{Engine, Error, Result};
 use larder_core::{Kind, Manifest, Reference, Tag};
 use larder_discover::cluster::WantedSource;
 use larder_discover::manifest::{Rules, Scanner};
-use larder_discover::running::{self, Kubeconfig, RunningOptions};
+use larder_discover::running::{self, RunningOptions};
 use larder_discover::{Input, Survey, Trouble};
 use larder_gotemplate::semver::{Constraints, Version};
 use larder_gotemplate::{Map, Value, yaml};
-use larder_remote::ApiServer;
+use larder_remote::{ApiServer, Fault, Kubeconfig, Plugin};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -20,6 +20,20 @@ pub enum Source {
     Standard,
     /// A file or a directory.
     Path(PathBuf),
+    /// Something that has to be brought first.
+    Remote(RemoteSource),
+    /// `kubeconfig:[FILE][#CONTEXT]`: a running cluster, which is asked.
+    Running {
+        /// The file that says how to reach it; the caller knows where it is otherwise.
+        kubeconfig: Option<PathBuf>,
+        /// A context of it; the current one otherwise.
+        context: Option<String>,
+    },
+}
+
+/// Something that asks for images, and is not on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RemoteSource {
     /// `oci://REGISTRY/REPOSITORY[:VERSION]`: a chart in a registry.
     Registry {
         /// Without a tag it is the newest version.
@@ -31,13 +45,6 @@ pub enum Source {
     },
     /// `https://….tgz`: a packaged chart.
     Archive(String),
-    /// `kubeconfig:[FILE][#CONTEXT]`: a running cluster.
-    Running {
-        /// The file that says how to reach it; the caller knows where it is otherwise.
-        kubeconfig: Option<PathBuf>,
-        /// A context of it; the current one otherwise.
-        context: Option<String>,
-    },
     /// `https://….yaml`: manifests.
     Manifest(String),
     /// A chart by its name in a chart repository.
@@ -64,7 +71,9 @@ impl FromStr for Source {
             let is_pinned = last.contains([':', '@']);
             // Versions have build metadata, tags have no plus (Helm writes an underscore).
             return match name.replace('+', "_").parse() {
-                Ok(reference) => Ok(Self::Registry { reference, is_pinned, version: None }),
+                Ok(reference) => {
+                    Ok(Self::Remote(RemoteSource::Registry { reference, is_pinned, version: None }))
+                }
                 Err(error) => refuse(format!("it is no reference: {error}")),
             };
         }
@@ -77,10 +86,10 @@ impl FromStr for Source {
             }
             let path = text.split(['?', '#']).next().unwrap_or_default();
             if path.ends_with(".tgz") || path.ends_with(".tar.gz") {
-                return Ok(Self::Archive(text.to_owned()));
+                return Ok(Self::Remote(RemoteSource::Archive(text.to_owned())));
             }
             if [".yaml", ".yml", ".json"].iter().any(|end| path.ends_with(end)) {
-                return Ok(Self::Manifest(text.to_owned()));
+                return Ok(Self::Remote(RemoteSource::Manifest(text.to_owned())));
             }
             return refuse("a chart repository needs the name of a chart".into());
         }
@@ -104,8 +113,7 @@ impl fmt::Display for Source {
         match self {
             Self::Standard => f.write_str("-"),
             Self::Path(path) => path.display().fmt(f),
-            Self::Registry { reference, .. } => write!(f, "oci://{reference}"),
-            Self::Archive(url) | Self::Manifest(url) => f.write_str(url),
+            Self::Remote(remote) => remote.fmt(f),
             Self::Running { kubeconfig, context } => {
                 f.write_str("kubeconfig:")?;
                 if let Some(file) = kubeconfig {
@@ -113,6 +121,15 @@ impl fmt::Display for Source {
                 }
                 context.as_ref().map_or(Ok(()), |context| write!(f, "#{context}"))
             }
+        }
+    }
+}
+
+impl fmt::Display for RemoteSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registry { reference, .. } => write!(f, "oci://{reference}"),
+            Self::Archive(url) | Self::Manifest(url) => f.write_str(url),
             Self::Repository { url, chart, version: Some(version) } => {
                 write!(f, "{chart} {version} of {url}")
             }
@@ -121,43 +138,23 @@ impl fmt::Display for Source {
     }
 }
 
-impl Source {
-    /// What is on this machine already.
-    pub fn local(&self) -> Option<Input> {
-        match self {
-            Self::Path(path) => Some(Input::Path(path.clone())),
-            _ => None,
-        }
-    }
-}
-
 impl Engine {
     /// Brings what is not on this machine. Charts of registries go through the store, as every artifact does.
     ///
     /// # Errors
-    /// `NotFound` where there is no such chart or version, and whatever registries and repositories answer; `Invalid` for
-    /// standard input, which is the caller's.
-    pub async fn bring_source(&self, source: &Source) -> Result<Input> {
+    /// `NotFound` where there is no such chart or version, and whatever registries and repositories answer.
+    pub async fn bring_source(&self, source: &RemoteSource) -> Result<Input> {
         let name = source.to_string();
         match source {
-            Source::Path(path) => Ok(Input::Path(path.clone())),
-            Source::Standard => Err(Error::Source {
-                source_name: name,
-                reason: "standard input is read by the caller".into(),
-            }),
-            Source::Running { .. } => {
-                let reason = "a running cluster is asked, and not brought".into();
-                Err(Error::Source { source_name: name, reason })
-            }
-            Source::Manifest(url) => {
+            RemoteSource::Manifest(url) => {
                 let bytes = self.download(url, INDEX_LIMIT).await?;
                 Ok(Input::Text { name, bytes })
             }
-            Source::Archive(url) => {
+            RemoteSource::Archive(url) => {
                 let bytes = self.download(url, CHART_LIMIT).await?;
                 Ok(Input::Archive { name, bytes })
             }
-            Source::Registry { reference, is_pinned, version } => {
+            RemoteSource::Registry { reference, is_pinned, version } => {
                 let reference = match is_pinned {
                     true => reference.clone(),
                     false => self.newest(reference, version.as_deref()).await?,
@@ -165,12 +162,12 @@ impl Engine {
                 let bytes = self.chart_artifact(&reference).await?;
                 Ok(Input::Archive { name: format!("oci://{reference}"), bytes })
             }
-            Source::Repository { url, .. } if has_credential(url) => {
+            RemoteSource::Repository { url, .. } if has_credential(url) => {
                 let reason =
                     "credentials do not belong into addresses, which are written down and shown".into();
                 Err(Error::Source { source_name: "the repository".into(), reason })
             }
-            Source::Repository { url, chart, version } => {
+            RemoteSource::Repository { url, chart, version } => {
                 let base = url.trim_end_matches('/');
                 let index = self.download(&format!("{base}/index.yaml"), INDEX_LIMIT).await?;
                 let entry = pick(&index, url, chart, version.as_deref())?;
@@ -178,7 +175,7 @@ impl Engine {
                     true => entry.url,
                     false => format!("{base}/{}", entry.url),
                 };
-                if let Some(Ok(oci @ Source::Registry { .. })) =
+                if let Some(Ok(Source::Remote(oci @ RemoteSource::Registry { .. }))) =
                     address.starts_with("oci://").then(|| address.parse())
                 {
                     return Box::pin(self.bring_source(&oci)).await;
@@ -201,20 +198,25 @@ impl Engine {
         let (mut brought, mut failures) = (Vec::new(), Vec::new());
         for wanted in larder_discover::wanted_by(inputs) {
             let source = match &wanted {
-                WantedSource::Path(path) => Source::Path(path.clone()),
-                WantedSource::Manifest { url } => Source::Manifest(url.clone()),
+                WantedSource::Path(path) => {
+                    let input = Input::Path(path.clone());
+                    brought.push((wanted, input));
+                    continue;
+                }
+                WantedSource::Manifest { url } => RemoteSource::Manifest(url.clone()),
                 WantedSource::Chart { repository, name, version } if repository.starts_with("oci://") => {
                     let version = version.as_ref().map(|version| format!(":{version}")).unwrap_or_default();
                     let address = format!("{}/{name}{version}", repository.trim_end_matches('/'));
                     match address.parse() {
-                        Ok(source) => source,
+                        Ok(Source::Remote(source)) => source,
+                        Ok(_) => unreachable!("what begins with oci:// is in a registry"),
                         Err(error) => {
                             failures.push((address, error));
                             continue;
                         }
                     }
                 }
-                WantedSource::Chart { repository, name, version } => Source::Repository {
+                WantedSource::Chart { repository, name, version } => RemoteSource::Repository {
                     url: repository.clone(),
                     chart: name.clone(),
                     version: version.clone(),
@@ -228,32 +230,34 @@ impl Engine {
         (brought, failures)
     }
 
-    /// What a running cluster asks for. Only read. Where the kubeconfig names a program for credentials, it is run, once.
+    /// What a running cluster asks for. Only read. Of several kubeconfigs the first one to name something decides, as kubectl has it.
+    /// Where they name a program for credentials, it is run, once.
     ///
     /// # Errors
-    /// A kubeconfig that cannot be used, and a server that cannot be reached or says nothing of itself. What it refuses
-    /// otherwise is in [`Survey::troubles`].
+    /// A kubeconfig that cannot be used, and a server that cannot be reached. What it refuses otherwise is in
+    /// [`Survey::troubles`].
     pub async fn survey_running(
         &self,
-        kubeconfig: &Path,
+        kubeconfigs: &[PathBuf],
         context: Option<&str>,
         rules: Rules,
     ) -> Result<Survey> {
-        let name = kubeconfig.display().to_string();
-        let unusable = |reason: String| Error::Source { source_name: format!("kubeconfig:{name}"), reason };
-        let bytes = std::fs::read(kubeconfig).map_err(|source| Error::File {
-            action: "cannot read",
-            path: kubeconfig.to_owned(),
-            source,
-        })?;
-        let directory = kubeconfig.parent().unwrap_or(Path::new("."));
-        let run = |plugin: &running::Plugin| crate::plugin::run(plugin, PLUGIN_LIMIT);
-        let read = Kubeconfig::read(&bytes, directory).and_then(|file| file.access(context, &run));
-        let (context, access) = read.map_err(|fault| unusable(fault.to_string()))?;
+        let unusable = |fault| match fault {
+            Fault::Read { path, source } => Error::File { action: "cannot read", path, source },
+            fault => {
+                let name = std::env::join_paths(kubeconfigs).unwrap_or_default();
+                let source_name = format!("kubeconfig:{}", name.display());
+                Error::Source { source_name, reason: fault.to_string() }
+            }
+        };
+        let run = |plugin: &Plugin| crate::plugin::run(plugin, PLUGIN_LIMIT);
+        let read = Kubeconfig::read(kubeconfigs).and_then(|file| file.access(context, &run));
+        let access = read.map_err(unusable)?;
+        let context = access.context().to_owned();
         let label = format!("kubeconfig:{context}");
         let failed = |source| Error::Remote { action: format!("cannot read the cluster {context}"), source };
         let config = crate::keychain::client_config(self.config(), self.host(), self.progress().clone())?;
-        let server = ApiServer::new(&access, config).map_err(failed)?;
+        let server = ApiServer::new(&access, config, ANSWER_LIMIT).map_err(failed)?;
         let scanner = Scanner::new(rules);
         let running = running::scan(&server, &label, &scanner, &RunningOptions::default()).await;
         let running = running.map_err(failed)?;
@@ -405,6 +409,8 @@ const CHART_TYPE: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 const CHART_LIMIT: u64 = 64 << 20;
 /// The largest public repositories have some 20 MB.
 /// How long a program may take for credentials; some ask a server elsewhere.
+/// Bytes of one answer of an API server: 500 objects, which have 1.5 MiB each at most, rarely have any.
+const ANSWER_LIMIT: u64 = 256 << 20;
 const PLUGIN_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 const INDEX_LIMIT: u64 = 256 << 20;
 
@@ -417,14 +423,19 @@ mod tests {
         let parse = |text: &str| text.parse::<Source>().unwrap();
         assert_eq!(parse("-"), Source::Standard);
         assert_eq!(parse("./charts/app"), Source::Path("./charts/app".into()));
-        assert_eq!(parse("https://x.test/a-1.tgz"), Source::Archive("https://x.test/a-1.tgz".into()));
-        let Source::Registry { reference, is_pinned: true, .. } = parse("oci://r.test/charts/app:1.0.0+up1")
-        else {
+        let remote = |text: &str| match parse(text) {
+            Source::Remote(source) => source,
+            other => panic!("{other:?} is here"),
+        };
+        assert_eq!(remote("https://x.test/a-1.tgz"), RemoteSource::Archive("https://x.test/a-1.tgz".into()));
+        let pinned = remote("oci://r.test/charts/app:1.0.0+up1");
+        let RemoteSource::Registry { reference, is_pinned: true, .. } = pinned else {
             panic!("it names a version");
         };
         assert_eq!(reference.to_string(), "r.test/charts/app:1.0.0_up1");
-        assert!(matches!(parse("oci://r.test:5000/app"), Source::Registry { is_pinned: false, .. }));
-        assert_eq!(parse("https://x.test/i.yaml?v=1"), Source::Manifest("https://x.test/i.yaml?v=1".into()));
+        assert!(matches!(remote("oci://r.test:5000/app"), RemoteSource::Registry { is_pinned: false, .. }));
+        let manifest = RemoteSource::Manifest("https://x.test/i.yaml?v=1".into());
+        assert_eq!(remote("https://x.test/i.yaml?v=1"), manifest);
         let running = |kubeconfig: Option<&str>, context: Option<&str>| Source::Running {
             kubeconfig: kubeconfig.map(Into::into),
             context: context.map(str::to_owned),

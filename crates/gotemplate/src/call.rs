@@ -3,7 +3,7 @@
 use crate::evaluator::{Evaluated, Evaluator, Frame, Seen};
 use crate::function::{Arguments, Fault, Parameter};
 use crate::helm::methods;
-use crate::node::{At, Callee, Command, Many, Number, Operand, Span};
+use crate::node::{At, Callee, Chain, Command, Many, Number, Operand, Span, Variable};
 use crate::table::Special;
 use crate::value::{Element, List, Map, Value};
 
@@ -38,7 +38,10 @@ impl Evaluator<'_> {
                 frame.at = At::Operand(first);
                 self.fields(frame, dot, dot, fields, given)
             }
-            Operand::Chain(..) => self.chain(frame, dot, first, given),
+            Operand::Chain(_, chain) => {
+                frame.at = At::Operand(first);
+                self.chain(frame, frame.source.one(chain), first, dot, given)
+            }
             Operand::Function(_, callee) => {
                 frame.at = At::Operand(first);
                 self.call(frame, dot, callee, At::Command(command), given)
@@ -47,7 +50,10 @@ impl Evaluator<'_> {
                 self.no_function(frame, first, &given)?;
                 self.pipeline(frame, dot, frame.source.one(pipe))
             }
-            Operand::Variable(..) => self.variable_fields(frame, dot, first, given),
+            Operand::Variable(_, variable) => {
+                frame.at = At::Operand(first);
+                self.variable_fields(frame, frame.source.one(variable), first, dot, given)
+            }
             _ => {
                 frame.at = At::Operand(first);
                 self.no_function(frame, first, &given)?;
@@ -104,13 +110,11 @@ impl Evaluator<'_> {
     fn chain<'t>(
         &mut self,
         frame: &mut Frame<'t>,
+        chain: &'t Chain,
+        operand: &Operand,
         dot: &Seen,
-        operand: &'t Operand,
         given: Given<'t>,
     ) -> Evaluated<Seen> {
-        frame.at = At::Operand(operand);
-        let Operand::Chain(_, chain) = operand else { unreachable!("only chains are given") };
-        let chain = frame.source.one(*chain);
         if let Operand::Nil(_) = chain.of {
             return self
                 .fail(frame, format!("indirection through explicit nil in {}", operand.show(frame.source)));
@@ -122,13 +126,11 @@ impl Evaluator<'_> {
     fn variable_fields<'t>(
         &mut self,
         frame: &mut Frame<'t>,
+        variable: &'t Variable,
+        operand: &Operand,
         dot: &Seen,
-        operand: &'t Operand,
         given: Given<'t>,
     ) -> Evaluated<Seen> {
-        frame.at = At::Operand(operand);
-        let Operand::Variable(_, variable) = operand else { unreachable!("only variables are given") };
-        let variable = frame.source.one(*variable);
         let Some(slot) = variable.slot else {
             return self.fail(frame, format!("undefined variable: {}", frame.name(variable.name)));
         };
@@ -362,12 +364,16 @@ impl Evaluator<'_> {
         frame.at = At::Operand(operand);
         match *operand {
             Operand::Field(_, fields) => self.fields(frame, dot, dot, fields, Given::NOTHING),
-            Operand::Variable(..) => self.variable_fields(frame, dot, operand, Given::NOTHING),
+            Operand::Variable(_, variable) => {
+                self.variable_fields(frame, frame.source.one(variable), operand, dot, Given::NOTHING)
+            }
             Operand::Pipe(_, pipe) => self.pipeline(frame, dot, frame.source.one(pipe)),
             Operand::Function(_, callee) => {
                 self.call(frame, dot, callee, At::Operand(operand), Given::NOTHING)
             }
-            Operand::Chain(..) => self.chain(frame, dot, operand, Given::NOTHING),
+            Operand::Chain(_, chain) => {
+                self.chain(frame, frame.source.one(chain), operand, dot, Given::NOTHING)
+            }
             _ => self.constant(frame, dot, operand),
         }
     }

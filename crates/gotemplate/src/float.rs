@@ -1,13 +1,20 @@
 //! Floats as texts (`strconv.FormatFloat`).
 
+/// What Go calls a number that is none, or is infinite.
+pub(crate) fn not_finite(value: f64) -> Option<&'static str> {
+    match value {
+        value if value.is_nan() => Some("NaN"),
+        f64::INFINITY => Some("+Inf"),
+        f64::NEG_INFINITY => Some("-Inf"),
+        _ => None,
+    }
+}
+
 /// The number in format `e`, `f`, `g`, `x`, `b` or their capitals, with so many digits, or as many as it takes to read the same
 /// number again.
 pub(crate) fn format(value: f64, verb: char, precision: Option<usize>) -> String {
-    if value.is_nan() {
-        return "NaN".to_owned();
-    }
-    if value.is_infinite() {
-        return if value > 0.0 { "+Inf" } else { "-Inf" }.to_owned();
+    if let Some(word) = not_finite(value) {
+        return word.to_owned();
     }
     let text = match verb.to_ascii_lowercase() {
         'e' => exponential(value, precision),

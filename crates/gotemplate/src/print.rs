@@ -437,6 +437,12 @@ impl Printer {
     /// `%!d(string=text)`
     fn bad_verb(&mut self, value: &Value, verb: char) {
         self.out.extend_from_slice(format!("%!{verb}(").as_bytes());
+        self.typed(value);
+        self.out.push(b')');
+    }
+
+    /// `string=text`, as errors have it.
+    pub(crate) fn typed(&mut self, value: &Value) {
         if value.is_nil() {
             self.out.extend_from_slice(b"<nil>");
         } else {
@@ -444,7 +450,6 @@ impl Printer {
             self.out.push(b'=');
             self.argument(value, 'v');
         }
-        self.out.push(b')');
     }
 }
 

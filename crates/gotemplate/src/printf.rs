@@ -128,13 +128,7 @@ impl Printer {
             if index > 0 {
                 self.out.extend_from_slice(b", ");
             }
-            if value.is_nil() {
-                self.out.extend_from_slice(b"<nil>");
-            } else {
-                self.out.extend_from_slice(value.type_name().as_bytes());
-                self.out.push(b'=');
-                self.argument(value, 'v');
-            }
+            self.typed(value);
         }
         self.out.push(b')');
     }

@@ -54,6 +54,16 @@ pub enum IntKind {
     Uint64,
 }
 
+impl IntKind {
+    /// The decimal digits of a number of this type.
+    pub(crate) fn text(self, number: i64) -> String {
+        match self {
+            Self::Uint | Self::Uint64 => number.cast_unsigned().to_string(),
+            _ => number.to_string(),
+        }
+    }
+}
+
 /// The element type of a list or a map, as `typeOf` and `join` see it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Element {
@@ -363,6 +373,18 @@ impl Value {
     /// Whether it is nil.
     pub fn is_nil(&self) -> bool {
         matches!(self, Self::Nil)
+    }
+
+    /// What `encoding/json` calls it in its errors.
+    pub fn json_kind(&self) -> &'static str {
+        match self {
+            Self::Nil => "null",
+            Self::Bool(_) => "bool",
+            Self::Int(..) | Self::Float(_) => "number",
+            Self::Text(_) | Self::Object(_) => "string",
+            Self::List(_) => "array",
+            Self::Map(_) => "object",
+        }
     }
 
     /// Go's name of the type, as `%T` and `typeOf` print it; `<nil>` for nil.

@@ -1,7 +1,9 @@
-//! What can go wrong between here and a registry.
+//! What can go wrong between here and a registry, or an API server.
+
+mod kind;
 
 use crate::failure::Failure;
-use larder_core::{Classify, Digest, Kind};
+use larder_core::Digest;
 use reqwest::StatusCode;
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -263,6 +265,61 @@ pub enum Error {
         /// What happened. Never contains what the helper printed on its standard output.
         reason: String,
     },
+    /// An API server of Kubernetes cannot be spoken to as its kubeconfig says.
+    #[error("cannot set up the connection to the API server {host}")]
+    ApiSetup {
+        /// Which.
+        host: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// No connection to an API server of Kubernetes.
+    #[error("cannot connect to the API server {host}")]
+    ApiConnect {
+        /// Which.
+        host: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// A connection to an API server of Kubernetes, but no agreement on TLS.
+    #[error("cannot establish a trusted TLS connection to the API server {host}")]
+    ApiTls {
+        /// Which.
+        host: String,
+        /// Why.
+        #[source]
+        source: Cause,
+    },
+    /// The connection to an API server of Kubernetes broke.
+    #[error("{what}: the connection to the API server was interrupted")]
+    ApiInterrupted {
+        /// The path.
+        what: String,
+        /// How.
+        #[source]
+        source: Cause,
+    },
+    /// An API server of Kubernetes answered with an error status.
+    #[error("{what}: {status}: {}", if message.is_empty() { "the API server gives no reason" } else { message })]
+    ApiStatus {
+        /// The path.
+        what: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it says, if anything.
+        message: String,
+    },
+    /// An API server of Kubernetes answered something else than was asked for.
+    #[error("{what}: the answer of the API server cannot be understood")]
+    ApiAnswer {
+        /// The path.
+        what: String,
+        /// Why.
+        #[source]
+        source: serde_json::Error,
+    },
     /// The content to push could not be read.
     #[error("cannot read {digest} to push it")]
     Source {
@@ -274,7 +331,18 @@ pub enum Error {
     },
 }
 
+/// Why something failed, in the words of a library.
+type Cause = Box<dyn std::error::Error + Send + Sync>;
+
 impl Error {
+    /// Whether an API server answered, though not with what was wanted: other paths may well be answered otherwise.
+    pub fn is_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::ApiStatus { .. } | Self::ApiAnswer { .. } | Self::TooLarge { .. } | Self::Protocol { .. }
+        )
+    }
+
     pub(crate) fn mismatch(what: String, expected: Digest, actual: Digest) -> Self {
         Self::Mismatch { what, expected: Box::new(expected), actual: Box::new(actual) }
     }
@@ -312,156 +380,5 @@ impl Error {
             Self::Status(failure) => Some(failure.status),
             _ => None,
         }
-    }
-}
-
-impl Classify for Error {
-    fn kind(&self) -> Kind {
-        match self {
-            Self::UnknownHost { .. }
-            | Self::Connect { .. }
-            | Self::Stalled { .. }
-            | Self::Slow { .. }
-            | Self::Interrupted { .. }
-            | Self::Helper { .. }
-            | Self::WebPage { .. }
-            | Self::Changed { .. }
-            | Self::Read { .. }
-            | Self::Write { .. }
-            | Self::Source { .. } => Kind::Unavailable,
-            Self::Tls { .. } | Self::Refused { .. } | Self::Realm { .. } | Self::Redirect { .. } => {
-                Kind::Denied
-            }
-            Self::Status(failure) => match failure.status.as_u16() {
-                401 | 403 | 407 => Kind::Denied,
-                404 | 410 => Kind::NotFound,
-                409 | 412 | 423 => Kind::Conflict,
-                405 | 501 | 505 => Kind::Unsupported,
-                408 | 425 | 429 | 500..=599 => Kind::Unavailable,
-                _ => Kind::Invalid,
-            },
-            Self::Document { source, .. } => source.kind(),
-            Self::Mismatch { .. } | Self::Length { .. } | Self::WrongRange { .. } | Self::Encoded { .. } => {
-                Kind::Corrupt
-            }
-            Self::NoHost { .. } => Kind::Unsupported,
-            Self::Token { .. }
-            | Self::TooLarge { .. }
-            | Self::OutOfRange { .. }
-            | Self::Protocol { .. }
-            | Self::Hosts { .. }
-            | Self::Certificate { .. }
-            | Self::Proxy(_)
-            | Self::CredentialFile { .. } => Kind::Invalid,
-            Self::Setup { .. } => Kind::Internal,
-        }
-    }
-
-    fn hints(&self) -> Vec<String> {
-        match self {
-            Self::UnknownHost { host, .. } => {
-                vec![format!("check the spelling of {host:?}, and that the name server is reachable")]
-            }
-            Self::Connect { host, .. } => vec![format!(
-                "check that {host} is up and reachable from here; a mirror may be configured in certs.d/{host}/hosts.toml"
-            )],
-            Self::Tls { host, certs_dir, source } => {
-                // The TLS library is not linked here by name, so its words have to do.
-                let words = larder_core::report(source).to_ascii_lowercase();
-                if words.contains("expired") {
-                    return vec![format!(
-                        "the certificate of {host} is no longer valid: who runs {host} has to renew it; or the clock here is wrong"
-                    )];
-                } else if words.contains("not valid yet") || words.contains("notvalidyet") {
-                    return vec![format!(
-                        "the certificate of {host} is not valid yet, or the clock here is wrong"
-                    )];
-                } else if words.contains("not valid for name") || words.contains("notvalidforname") {
-                    return vec![format!(
-                        "the certificate of {host} is for another name: use the name that it is for, or check who answers there"
-                    )];
-                }
-                let dir =
-                    certs_dir.as_ref().map_or_else(|| "certs.d".into(), |dir| dir.display().to_string());
-                vec![
-                    format!(
-                        "if {host} has a private certificate authority, put its certificate into {dir}/{host}/ca.crt"
-                    ),
-                    format!(
-                        "if {host} speaks plain http or cannot be verified, list it as an insecure registry"
-                    ),
-                ]
-            }
-            Self::Refused { address, .. } => {
-                vec![format!("if this is intended, add a network that contains {address} to allow_networks")]
-            }
-            Self::Realm { realm, .. } => {
-                let host = url::Url::parse(realm).ok().and_then(|url| url.host_str().map(str::to_owned));
-                host.map(|host| {
-                    format!("if {host} is the right token server, add it to the allowed realm hosts")
-                })
-                .into_iter()
-                .collect()
-            }
-            Self::Status(failure) => failure.hints(),
-            Self::WebPage { .. } => {
-                vec!["a proxy or a login page may stand between here and the registry".into()]
-            }
-            Self::Encoded { .. } => {
-                vec!["a proxy that compresses stands between here and the registry; turn that off".into()]
-            }
-            Self::Slow { .. } => vec!["lower the minimum rate if the line is really that slow".into()],
-            Self::Helper { program, .. } => {
-                vec![format!(
-                    "run `{program} list` to see whether the helper works, or log in again without it"
-                )]
-            }
-            _ => Vec::new(),
-        }
-    }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Status(failure) => failure.retry_after,
-            _ => None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn failure(status: u16) -> Error {
-        Error::Status(Box::new(Failure {
-            method: "GET".into(),
-            url: "https://r.example/v2/a/manifests/1".into(),
-            status: StatusCode::from_u16(status).unwrap(),
-            code: Some("DENIED".into()),
-            message: "no".into(),
-            retry_after: None,
-            login: Some("r.example".into()),
-            foreign: false,
-        }))
-    }
-
-    #[test]
-    fn statuses_have_kinds_and_hints() {
-        let table = [
-            (401, Kind::Denied),
-            (403, Kind::Denied),
-            (404, Kind::NotFound),
-            (405, Kind::Unsupported),
-            (400, Kind::Invalid),
-            (409, Kind::Conflict),
-            (429, Kind::Unavailable),
-            (503, Kind::Unavailable),
-        ];
-        for (status, kind) in table {
-            assert_eq!(failure(status).kind(), kind, "{status}");
-        }
-        assert_eq!(failure(401).hints()[0], "larder login r.example");
-        assert!(failure(403).to_string().contains("403 Forbidden (DENIED: no)"));
-        assert!(failure(503).is_passing() && !failure(404).is_passing());
     }
 }

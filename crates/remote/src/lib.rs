@@ -4,7 +4,7 @@
 //! ([`Auth`]). Content is pulled with [`Repo::resolve`], [`Repo::manifest`] and [`Repo::blob`], pushed with
 //! [`Repo::push_blob`] and [`Repo::push_manifest`].
 //!
-//! An [`ApiServer`] is Kubernetes', and is only read.
+//! An [`ApiServer`] is Kubernetes', reached as a [`Kubeconfig`] says, and is only read.
 //!
 //! What it guarantees, whatever the other side does:
 //!
@@ -19,11 +19,11 @@
 //! It reads no environment variables and no home directory; proxies, credential files and directories come in through
 //! [`Config`] and the [`Keychain`] implementations.
 
-mod api_server;
 mod auth;
 mod backoff;
 mod blob;
 mod client;
+mod cluster;
 mod config;
 mod document;
 mod download;
@@ -45,10 +45,10 @@ mod tags;
 mod transport;
 mod upload;
 
-pub use api_server::{ApiAccess, ApiAnswer, ApiCredential, ApiServer};
 pub use auth::{Auth, Credential};
 pub use blob::BlobStream;
 pub use client::Client;
+pub use cluster::{ApiAccess, ApiKind, ApiKinds, ApiServer, Fault, Kubeconfig, Plugin, RunPlugin};
 pub use config::{Clock, Config, Lookup, Proxy};
 pub use download::{Download, Wanted};
 pub use error::Error;

@@ -188,9 +188,7 @@ pub(crate) fn blame(error: reqwest::Error, url: &Url, config: &Config) -> Error 
     } else if source.is_dns() || words.contains("dns error") {
         Error::UnknownHost { host, source }
     } else if source.is_connect() {
-        // The TLS library is not linked here by name, so its words have to do.
-        let tls = ["certificate", "corrupt message", "fatal alert", "handshake", "peer is incompatible"];
-        if url.scheme() == "https" && tls.iter().any(|word| words.contains(word)) {
+        if url.scheme() == "https" && is_about_tls(&words) {
             Error::Tls { host, certs_dir: config.certs_dirs.first().cloned(), source }
         } else {
             Error::Connect { host, source }
@@ -198,4 +196,10 @@ pub(crate) fn blame(error: reqwest::Error, url: &Url, config: &Config) -> Error 
     } else {
         Error::Interrupted { what: redact::url(url), source }
     }
+}
+
+/// Whether an error is about TLS, in lower case. The TLS library is not linked here by name, so its words have to do.
+pub(crate) fn is_about_tls(words: &str) -> bool {
+    let tls = ["certificate", "corrupt message", "fatal alert", "handshake", "peer is incompatible"];
+    tls.iter().any(|word| words.contains(word))
 }

@@ -4,7 +4,7 @@ use crate::{Certificate, Flaw};
 use anyhow::{Context as _, Result};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -21,11 +21,15 @@ pub struct RecordedApi {
     authority: String,
     token: String,
     requests: Arc<Mutex<Vec<String>>>,
+    first: Arc<Mutex<Once>>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
 /// What is answered, by path with query: a status and a JSON text. What is not there is answered with 404.
 pub type Answers = HashMap<String, (u16, String)>;
+
+/// What is answered once each, before anything else, by path with query.
+type Once = HashMap<String, VecDeque<(u16, String)>>;
 
 impl RecordedApi {
     /// Starts a server.
@@ -51,10 +55,13 @@ impl RecordedApi {
         let requests = Arc::new(Mutex::new(Vec::new()));
         let shared = Arc::new((format!("authorization: bearer {}", token.to_lowercase()), answers));
         let log = Arc::clone(&requests);
+        let first = Arc::new(Mutex::new(Once::new()));
+        let once = Arc::clone(&first);
         runtime.spawn(async move {
             let listener = TcpListener::from_std(listener).expect("the listener does not block");
             while let Ok((stream, _)) = listener.accept().await {
                 let (acceptor, shared, log) = (acceptor.clone(), Arc::clone(&shared), Arc::clone(&log));
+                let once = Arc::clone(&once);
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
                     let mut request = Vec::new();
@@ -66,7 +73,7 @@ impl RecordedApi {
                         }
                     }
                     let request = String::from_utf8_lossy(&request).into_owned();
-                    let (status, body) = answer(&request, &shared.0, &shared.1);
+                    let (status, body) = answer(&request, &shared.0, &shared.1, &once);
                     log.lock().unwrap_or_else(PoisonError::into_inner).push(line_of(&request).to_owned());
                     let head = format!(
                         "HTTP/1.1 {status} Recorded\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\
@@ -80,7 +87,13 @@ impl RecordedApi {
             }
         });
         let authority = certificate.authority;
-        Ok(Self { address, authority, token: token.to_owned(), requests, runtime: Some(runtime) })
+        Ok(Self { address, authority, token: token.to_owned(), requests, first, runtime: Some(runtime) })
+    }
+
+    /// Answers a path otherwise, once; several times if it is said several times.
+    pub fn say_once(&self, path: &str, status: u16, body: &str) {
+        let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+        first.entry(path.to_owned()).or_default().push_back((status, body.to_owned()));
     }
 
     /// A kubeconfig whose context `recorded` leads here.
@@ -112,9 +125,11 @@ fn line_of(request: &str) -> &str {
     request.lines().next().unwrap_or_default()
 }
 
-fn answer(request: &str, authorization: &str, answers: &Answers) -> (u16, String) {
+fn answer(request: &str, authorization: &str, answers: &Answers, once: &Mutex<Once>) -> (u16, String) {
     let mut words = line_of(request).split(' ');
     let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    // Clients may begin a query with a separator.
+    let path = &path.replacen("?&", "?", 1);
     let status = |code: u16, message: &str| {
         (
             code,
@@ -128,6 +143,10 @@ fn answer(request: &str, authorization: &str, answers: &Answers) -> (u16, String
     }
     if method != "GET" {
         return status(405, "only GET is answered");
+    }
+    let mut once = once.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(answer) = once.get_mut(path).and_then(VecDeque::pop_front) {
+        return answer;
     }
     answers
         .get(path)

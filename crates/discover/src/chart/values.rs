@@ -15,7 +15,7 @@ pub fn read_values(place: &str, bytes: &[u8]) -> Result<Map> {
             Value::Map(map) if values.is_empty() => values = map,
             Value::Map(map) => values = merged(&values, &map),
             other => {
-                return Err(Error::NoMap { place: place.into(), found: json_kind(&other) });
+                return Err(Error::NoMap { place: place.into(), found: other.json_kind() });
             }
         }
         line += document.iter().filter(|byte| **byte == b'\n').count();
@@ -92,18 +92,6 @@ fn documents(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = None;
         Some(current)
     })
-}
-
-/// What `encoding/json` calls it in its errors.
-pub(crate) fn json_kind(value: &Value) -> &'static str {
-    match value {
-        Value::Nil => "null",
-        Value::Bool(_) => "bool",
-        Value::Int(..) | Value::Float(_) => "number",
-        Value::Text(_) | Value::Object(_) => "string",
-        Value::List(_) => "array",
-        Value::Map(_) => "object",
-    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use crate::manifest::{Find, ObjectName, Place, Reason, Scanner};
 use larder_gotemplate::yaml::{self, Node, NodeKind};
-use larder_remote::ApiServer;
+use larder_remote::{ApiKind, ApiServer, Error};
 use std::sync::Arc;
 
 /// How a cluster is read.
@@ -14,8 +14,8 @@ pub struct RunningOptions {
     pub page: u32,
     /// Objects at most.
     pub objects: usize,
-    /// Bytes of one answer.
-    pub answer_bytes: u64,
+    /// Answers for one kind at most: a server may go on without giving any object.
+    pub pages: usize,
 }
 
 /// What a running cluster asks for.
@@ -42,38 +42,29 @@ pub struct Problem {
     pub reason: String,
 }
 
-/// A kind of objects that can be listed.
-struct Resource {
-    group_version: String,
-    kind: String,
-    plural: String,
-    namespaced: bool,
-}
-
 impl Default for RunningOptions {
     fn default() -> Self {
-        Self { namespace: None, page: 500, objects: 1_000_000, answer_bytes: 256 << 20 }
+        Self { namespace: None, page: 500, objects: 1_000_000, pages: 20_000 }
     }
 }
 
 /// Reads a cluster. `name` is what finds call it.
 ///
 /// # Errors
-/// A server that cannot be reached, or that refuses even to say what it has. Whatever else it refuses is a problem.
+/// A server that cannot be reached. Whatever it refuses is a problem.
 pub async fn scan(
     server: &ApiServer,
     name: &str,
     scanner: &Scanner,
     options: &RunningOptions,
-) -> Result<Running, larder_remote::Error> {
+) -> Result<Running, Error> {
     let mut reader = Reader { server, name, scanner, options, result: Running::default() };
-    let version = server.get("/version", LIMIT).await?;
-    if let Some(version) = reader.document("/version", version.status, &version.body) {
-        reader.result.version = text(&version, "gitVersion").unwrap_or_default();
+    match server.version().await {
+        Ok(version) => reader.result.version = version,
+        Err(error) => reader.refused("/version", error)?,
     }
-    let resources = reader.resources().await?;
-    for resource in resources {
-        reader.list(&resource).await?;
+    for kind in reader.kinds().await? {
+        reader.list(&kind).await?;
     }
     Ok(reader.result)
 }
@@ -91,113 +82,65 @@ impl Reader<'_> {
         self.result.problems.push(Problem { place: place.to_owned(), reason: reason.into() });
     }
 
-    /// A JSON document; an error status is a problem.
-    fn document(&mut self, path: &str, status: u16, body: &[u8]) -> Option<Node> {
-        let document = yaml::documents(body, &yaml::Limits { bytes: body.len().max(1), ..limits() }).next();
-        if status != 200 {
-            let said = document.and_then(Result::ok).and_then(|node| text(&node, "message"));
-            self.problem(
-                path,
-                said.map_or_else(|| format!("status {status}"), |said| format!("{status}: {said}")),
-            );
-            return None;
-        }
-        match document {
-            Some(Ok(node)) => Some(node),
-            Some(Err(error)) => {
-                self.problem(path, error.to_string());
-                None
-            }
-            None => {
-                self.problem(path, "the answer is empty");
-                None
-            }
-        }
-    }
-
-    async fn get(&mut self, path: &str) -> Result<Option<Node>, larder_remote::Error> {
-        let answer = self.server.get(path, self.options.answer_bytes).await?;
-        Ok(self.document(path, answer.status, &answer.body))
+    /// What the server does not give is a problem; that it is not there is an error.
+    fn refused(&mut self, path: &str, error: Error) -> Result<(), Error> {
+        let reason = match error {
+            Error::ApiStatus { status, message, .. } if message.is_empty() => format!("status {status}"),
+            Error::ApiStatus { status, message, .. } => format!("{status}: {message}"),
+            error if error.is_answer() => larder_core::report(&error),
+            error => return Err(error),
+        };
+        self.problem(path, reason);
+        Ok(())
     }
 
     /// Everything that can be listed and can ask for images: of each kind the version that the server prefers.
-    async fn resources(&mut self) -> Result<Vec<Resource>, larder_remote::Error> {
-        let mut paths = Vec::new();
-        if let Some(core) = self.get("/api").await? {
-            for version in texts(&core, "versions") {
-                paths.push((version.clone(), format!("/api/{version}")));
+    async fn kinds(&mut self) -> Result<Vec<ApiKind>, Error> {
+        let found = self.server.kinds().await?;
+        for (group, path, error) in found.refused {
+            if !PASSED_OVER.contains(&group.as_str()) {
+                self.refused(&path, error)?;
             }
         }
-        let mut others = Vec::new();
-        if let Some(groups) = self.get("/apis").await? {
-            for group in groups.get("groups").and_then(Node::as_list).unwrap_or_default() {
-                let preferred =
-                    group.get("preferredVersion").and_then(|version| text(version, "groupVersion"));
-                let versions = group.get("versions").and_then(Node::as_list).unwrap_or_default();
-                let all: Vec<String> =
-                    versions.iter().filter_map(|version| text(version, "groupVersion")).collect();
-                let Some(preferred) = preferred.or_else(|| all.first().cloned()) else { continue };
-                paths.push((preferred.clone(), format!("/apis/{preferred}")));
-                others.extend(all.into_iter().filter(|version| *version != preferred));
+        self.result.api_versions = found.versions;
+        let mut kinds: Vec<ApiKind> = Vec::new();
+        for kind in found.kinds {
+            self.result.api_versions.push(format!("{}/{}", kind.group_version(), kind.kind));
+            let is_known = |other: &ApiKind| other.plural == kind.plural && other.group == kind.group;
+            if kind.listable && !kinds.iter().any(is_known) && may_ask(&kind.group, &kind.plural) {
+                kinds.push(kind);
             }
         }
-        // A kind may be there in another version only.
-        paths.extend(others.into_iter().map(|version| (version.clone(), format!("/apis/{version}"))));
-        let mut resources: Vec<Resource> = Vec::new();
-        for (group_version, path) in paths {
-            let Some(list) = self.get(&path).await? else { continue };
-            self.result.api_versions.push(group_version.clone());
-            for node in list.get("resources").and_then(Node::as_list).unwrap_or_default() {
-                let (plural, kind) =
-                    (text(node, "name").unwrap_or_default(), text(node, "kind").unwrap_or_default());
-                if plural.contains('/') {
-                    continue;
-                }
-                self.result.api_versions.push(format!("{group_version}/{kind}"));
-                let group = group_of(&group_version);
-                let is_known =
-                    |other: &Resource| other.plural == plural && group_of(&other.group_version) == group;
-                let can_list = texts(node, "verbs").iter().any(|verb| verb == "list");
-                if can_list && !resources.iter().any(is_known) && may_ask(group, &plural) {
-                    let namespaced = text(node, "namespaced").as_deref() == Some("true");
-                    resources.push(Resource {
-                        group_version: group_version.clone(),
-                        kind,
-                        plural,
-                        namespaced,
-                    });
-                }
-            }
-        }
-        Ok(resources)
+        Ok(kinds)
     }
 
     /// Reads all objects of a kind, page by page.
-    async fn list(&mut self, resource: &Resource) -> Result<(), larder_remote::Error> {
-        let base = match resource.group_version.contains('/') {
-            true => format!("/apis/{}", resource.group_version),
-            false => format!("/api/{}", resource.group_version),
-        };
-        let path = match &self.options.namespace {
-            Some(namespace) if resource.namespaced => {
-                format!("{base}/namespaces/{namespace}/{}", resource.plural)
-            }
-            Some(_) => return Ok(()),
-            None => format!("{base}/{}", resource.plural),
-        };
+    async fn list(&mut self, kind: &ApiKind) -> Result<(), Error> {
+        let namespace = self.options.namespace.as_deref();
+        if namespace.is_some() && !kind.namespaced {
+            return Ok(());
+        }
+        let path = kind.path(namespace);
         let mut next: Option<String> = None;
         let mut restarted = false;
-        loop {
-            let page = format!("{path}?limit={}", self.options.page);
-            let page =
-                next.as_ref().map_or(page.clone(), |next| format!("{page}&continue={}", escaped(next)));
-            let answer = self.server.get(&page, self.options.answer_bytes).await?;
-            if answer.status == 410 && next.is_some() && !restarted {
-                // The cluster has moved on since the first page; what is read twice is found once more.
-                (next, restarted) = (None, true);
-                continue;
-            }
-            let Some(mut list) = self.document(&path, answer.status, &answer.body) else { return Ok(()) };
+        for _ in 0..self.options.pages {
+            let page = self.server.page(kind, namespace, self.options.page, next.as_deref()).await;
+            let bytes = match page {
+                Ok(bytes) => bytes,
+                Err(Error::ApiStatus { status: 410, .. }) if next.is_some() && !restarted => {
+                    // The cluster has moved on since the first page; what is read twice is found once more.
+                    (next, restarted) = (None, true);
+                    continue;
+                }
+                Err(error) => return self.refused(&path, error),
+            };
+            let mut list = match document(&bytes) {
+                Ok(list) => list,
+                Err(reason) => {
+                    self.problem(&path, reason);
+                    return Ok(());
+                }
+            };
             next = list.get("metadata").and_then(|metadata| text(metadata, "continue"));
             for item in take_items(&mut list) {
                 if self.result.objects >= self.options.objects {
@@ -206,17 +149,20 @@ impl Reader<'_> {
                     return Ok(());
                 }
                 self.result.objects += 1;
-                self.object(item, resource, &path);
+                self.object(item, kind, &path);
             }
             if next.is_none() {
                 return Ok(());
             }
         }
+        let limit = self.options.pages;
+        self.problem(&path, format!("more than {limit} answers; the rest is not read"));
+        Ok(())
     }
 
-    fn object(&mut self, mut item: Node, resource: &Resource, path: &str) {
+    fn object(&mut self, mut item: Node, resource: &ApiKind, path: &str) {
         let line = item.line;
-        for (key, value) in [("kind", &resource.kind), ("apiVersion", &resource.group_version)] {
+        for (key, value) in [("kind", &resource.kind), ("apiVersion", &resource.group_version())] {
             if item.get(key).is_none()
                 && let NodeKind::Map(entries) = &mut item.kind
             {
@@ -294,8 +240,13 @@ fn may_ask(group: &str, plural: &str) -> bool {
     }
 }
 
-fn group_of(group_version: &str) -> &str {
-    group_version.split_once('/').map_or("", |(group, _)| group)
+fn document(bytes: &[u8]) -> Result<Node, String> {
+    let limits = yaml::Limits { bytes: bytes.len().max(1), nodes: 40_000_000, ..yaml::Limits::default() };
+    match yaml::documents(bytes, &limits).next() {
+        Some(Ok(node)) => Ok(node),
+        Some(Err(error)) => Err(error.to_string()),
+        None => Err("the answer is empty".into()),
+    }
 }
 
 fn take_items(list: &mut Node) -> Vec<Node> {
@@ -318,26 +269,6 @@ fn text(node: &Node, key: &str) -> Option<String> {
     yaml::to_text(value).filter(|text| !text.is_empty())
 }
 
-fn texts(node: &Node, key: &str) -> Vec<String> {
-    node.get(key).and_then(Node::as_list).unwrap_or_default().iter().filter_map(yaml::to_text).collect()
-}
-
-/// A token of the server, made fit for a query.
-fn escaped(text: &str) -> String {
-    let mut out = String::new();
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => out.push(byte.into()),
-            byte => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    out
-}
-
-fn limits() -> yaml::Limits {
-    yaml::Limits { nodes: 40_000_000, ..yaml::Limits::default() }
-}
-
 /// Groups of Kubernetes itself whose objects name no images.
 const PASSED_OVER: [&str; 17] = [
     "admissionregistration.k8s.io",
@@ -358,4 +289,3 @@ const PASSED_OVER: [&str; 17] = [
     "scheduling.k8s.io",
     "storage.k8s.io",
 ];
-const LIMIT: u64 = 1 << 20;

@@ -34,15 +34,7 @@ pub(crate) fn decode_as_list(text: &[u8]) -> Result<Option<Vec<Value>>, String> 
 
 /// `UnmarshalTypeError`.
 pub(crate) fn mismatch(value: &Value, wanted: &str) -> String {
-    let found = match value {
-        Value::Nil => "null",
-        Value::Bool(_) => "bool",
-        Value::Int(..) | Value::Float(_) => "number",
-        Value::Text(_) | Value::Object(_) => "string",
-        Value::List(_) => "array",
-        Value::Map(_) => "object",
-    };
-    format!("json: cannot unmarshal {found} into Go value of type {wanted}")
+    format!("json: cannot unmarshal {} into Go value of type {wanted}", value.json_kind())
 }
 
 /// Syntax comes first, over the whole text. Then, as the second result, the first number that does not fit; nil stands for it.

@@ -2,8 +2,9 @@
 
 use base64::Engine as _;
 
+use crate::float;
 use crate::sprig::{cast, weight};
-use crate::value::{Element, IntKind, List, Map, Value};
+use crate::value::{Element, List, Map, Value};
 
 /// How JSON is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -34,10 +35,7 @@ impl Writer {
         match value {
             Value::Nil => self.out.push_str("null"),
             Value::Bool(value) => self.out.push_str(if *value { "true" } else { "false" }),
-            Value::Int(number, IntKind::Uint64 | IntKind::Uint) => {
-                self.out.push_str(&number.cast_unsigned().to_string());
-            }
-            Value::Int(number, _) => self.out.push_str(&number.to_string()),
+            Value::Int(number, kind) => self.out.push_str(&kind.text(*number)),
             Value::Float(number) => self.float(*number)?,
             Value::Text(text) => self.text(text.as_bytes()),
             Value::List(list) if list.is_null() => self.out.push_str("null"),
@@ -111,14 +109,7 @@ impl Writer {
 
     /// `floatEncoder`: as JavaScript writes it, with an exponent below 1e-6 and from 1e21 on.
     fn float(&mut self, number: f64) -> Result<(), String> {
-        if !number.is_finite() {
-            let text = if number.is_nan() {
-                "NaN"
-            } else if number > 0.0 {
-                "+Inf"
-            } else {
-                "-Inf"
-            };
+        if let Some(text) = float::not_finite(number) {
             return Err(format!("json: unsupported value: {text}"));
         }
         let size = number.abs();

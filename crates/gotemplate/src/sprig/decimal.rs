@@ -1,5 +1,6 @@
 //! Decimal numbers as `shopspring/decimal` 1.4.0 has them, as far as 38 digits go; beyond, the result is that of floats.
 
+use crate::float;
 use crate::function::Fault;
 
 /// `coefficient · 10^exponent`.
@@ -15,14 +16,7 @@ pub(crate) type Operation = fn(Decimal, Decimal) -> Result<Decimal, Fault>;
 impl Decimal {
     /// `decimal.NewFromFloat`: the shortest digits that mean the number.
     pub(crate) fn new(number: f64) -> Result<Self, Fault> {
-        if !number.is_finite() {
-            let text = if number.is_nan() {
-                "NaN"
-            } else if number > 0.0 {
-                "+Inf"
-            } else {
-                "-Inf"
-            };
+        if let Some(text) = float::not_finite(number) {
             return Err(Fault::new(format!("Cannot create a Decimal from {text}")));
         }
         let digits = format!("{number:e}");

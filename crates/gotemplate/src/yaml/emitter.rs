@@ -2,41 +2,59 @@
 
 use super::conversion::json_text;
 use super::writer::{self, Writer};
-use super::{Error, float, key_order};
+use super::{Error, float, key_order, pretty};
+use crate::float::not_finite;
 use crate::text::Text;
-use crate::value::{Element, IntKind, List, Map, Value};
+use crate::value::{Element, List, Map, Value};
 use base64::Engine as _;
 
 /// The YAML of a value, byte for byte what Go gives; ends with a line end. An error where Go has one, which is where Helm's
 /// `toYaml` gives nothing.
 pub fn emit(value: &Value) -> Result<String, Error> {
     let mut writer = Writer::default();
-    emit_value(&mut writer, value, 0)?;
+    emit_value(&mut writer, value, 0, Dialect::Json)?;
     Ok(writer.finish())
 }
 
-fn emit_value(writer: &mut Writer, value: &Value, depth: usize) -> Result<(), Error> {
+/// Which way a value takes to YAML.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    /// By JSON: there are no bytes, nil lists and maps are null, and texts and keys are what is left of them.
+    Json,
+    /// Straight ([`pretty`]).
+    Straight,
+}
+
+pub(super) fn emit_value(
+    writer: &mut Writer,
+    value: &Value,
+    depth: usize,
+    dialect: Dialect,
+) -> Result<(), Error> {
+    let is_json = dialect == Dialect::Json;
     if depth > MAX_DEPTH {
         return Err(Error::Limit { line: 0, limit: MAX_DEPTH, what: "levels" });
     }
     match value {
         Value::Nil => writer.plain("null"),
         Value::Bool(value) => writer.plain(if *value { "true" } else { "false" }),
-        Value::Int(number, IntKind::Uint64) => writer.plain(&number.cast_unsigned().to_string()),
-        Value::Int(number, _) => writer.plain(&number.to_string()),
-        Value::Float(number) => writer.plain(&number_text(*number)?),
-        Value::Text(text) => writer.text(&json_round(text)?),
-        Value::List(list) if list.element == Element::Byte => writer.text(&bytes_text(list)),
-        Value::List(list) if list.is_null() => writer.plain("null"),
-        Value::List(list) => emit_list(writer, list, depth)?,
-        Value::Map(map) if map.is_null() => writer.plain("null"),
-        Value::Map(map) => emit_map(writer, map, depth)?,
-        Value::Object(object) => emit_value(writer, &object.plain(), depth + 1)?,
+        Value::Int(number, kind) => writer.plain(&kind.text(*number)),
+        Value::Float(number) if is_json => writer.plain(&number_text(*number)?),
+        Value::Float(number) => writer.plain(&pretty::number_text(*number)),
+        Value::Text(text) if is_json => writer.text(&json_round(text)?),
+        Value::Text(text) => writer.text(&text.to_str()),
+        Value::List(list) if is_json && list.element == Element::Byte => writer.text(&bytes_text(list)),
+        Value::List(list) if is_json && list.is_null() => writer.plain("null"),
+        Value::List(list) => emit_list(writer, list, depth, dialect)?,
+        Value::Map(map) if is_json && map.is_null() => writer.plain("null"),
+        Value::Map(map) => emit_map(writer, map, depth, dialect)?,
+        Value::Object(object) if is_json => emit_value(writer, &object.plain(), depth + 1, dialect)?,
+        Value::Object(object) => pretty::emit_object(writer, &**object, depth)?,
     }
     Ok(())
 }
 
-fn emit_list(writer: &mut Writer, list: &List, depth: usize) -> Result<(), Error> {
+fn emit_list(writer: &mut Writer, list: &List, depth: usize, dialect: Dialect) -> Result<(), Error> {
     if list.items().is_empty() {
         writer.empty("[]");
         return Ok(());
@@ -44,25 +62,29 @@ fn emit_list(writer: &mut Writer, list: &List, depth: usize) -> Result<(), Error
     writer.begin_list();
     for item in list.items() {
         writer.item();
-        emit_value(writer, item, depth + 1)?;
+        emit_value(writer, item, depth + 1, dialect)?;
     }
     writer.end_list();
     Ok(())
 }
 
-fn emit_map(writer: &mut Writer, map: &Map, depth: usize) -> Result<(), Error> {
+fn emit_map(writer: &mut Writer, map: &Map, depth: usize, dialect: Dialect) -> Result<(), Error> {
     if map.is_empty() {
         writer.empty("{}");
         return Ok(());
     }
     let mut entries = Vec::with_capacity(map.len());
     for (key, value) in map.entries() {
-        entries.push((json_key(&key)?, value));
+        let key = match dialect {
+            Dialect::Json => json_key(&key)?,
+            Dialect::Straight => key.to_string(),
+        };
+        entries.push((key, value));
     }
     writer.begin_map();
     for (key, value) in key_order::sort(entries) {
         writer.key(&key);
-        emit_value(writer, &value, depth + 1)?;
+        emit_value(writer, &value, depth + 1, dialect)?;
     }
     writer.end_map();
     Ok(())
@@ -70,14 +92,7 @@ fn emit_map(writer: &mut Writer, map: &Map, depth: usize) -> Result<(), Error> {
 
 /// A float as JSON writes it, as go-yaml reads that, and writes it again: whole numbers below 2^64 become integers.
 fn number_text(number: f64) -> Result<String, Error> {
-    if !number.is_finite() {
-        let text = if number.is_nan() {
-            "NaN"
-        } else if number > 0.0 {
-            "+Inf"
-        } else {
-            "-Inf"
-        };
+    if let Some(text) = not_finite(number) {
         return Err(Error::Number { text: text.to_owned() });
     }
     let whole = number.fract() == 0.0
