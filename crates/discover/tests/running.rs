@@ -1,7 +1,7 @@
 //! A cluster as an API server shows it: recorded answers, over TLS.
 
 use anyhow::Result;
-use larder_core::Classify as _;
+use larder_core::{Classify as _, Kind};
 use larder_discover::manifest::{Rules, Scanner};
 use larder_discover::running::{Running, RunningOptions, scan};
 use larder_remote::{ApiServer, Config, Kubeconfig};
@@ -82,16 +82,16 @@ fn client(kubeconfig: &str) -> Result<ApiServer> {
 }
 
 fn limited(kubeconfig: &str, attempts: u32, limit: u64) -> Result<ApiServer> {
+    configured(kubeconfig, Config { attempts, ..Config::default() }, limit)
+}
+
+fn configured(kubeconfig: &str, config: Config, limit: u64) -> Result<ApiServer> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("config");
     std::fs::write(&path, kubeconfig)?;
     let access = Kubeconfig::read(&[path])?.access(None, &|_| Err("none is run".into()))?;
-    let config = Config {
-        attempts,
-        connect_timeout: Duration::from_secs(5),
-        backoff_base: Duration::from_millis(1),
-        ..Config::default()
-    };
+    let config =
+        Config { connect_timeout: Duration::from_secs(5), backoff_base: Duration::from_millis(1), ..config };
     Ok(ApiServer::new(&access, config, limit)?)
 }
 
@@ -152,6 +152,9 @@ async fn what_is_forbidden_or_gone_is_a_problem_and_not_an_absence() -> Result<(
             "/apis/example.com/v1/olds: 404: the server could not find the requested resource",
         ]
     );
+    let kinds: Vec<Kind> = running.problems.iter().map(|problem| problem.kind).collect();
+    assert_eq!(kinds, [Kind::Denied, Kind::NotFound]);
+    assert_eq!(running.problems[0].hints, ["the account needs the right to list it"]);
     Ok(())
 }
 
@@ -327,11 +330,12 @@ async fn an_answer_that_is_too_long_or_no_answer_is_a_problem_and_the_rest_is_re
     let running = read(&limited(&api.kubeconfig(), 1, 50_000)?, &RunningOptions::default()).await?;
     assert_eq!(texts(&running), ["registry.example/engine:1"]);
     let problems = problems(&running);
-    assert!(problems.iter().any(|problem| problem.contains("limit of 50000 bytes")), "{problems:?}");
-    assert!(
-        problems.iter().any(|problem| problem.starts_with("/apis/apps/v1/replicasets: ")),
-        "{problems:?}"
-    );
+    for expected in [
+        "/api/v1/pods: more than the limit of 50000 bytes",
+        "/apis/apps/v1/replicasets: the answer is no list of objects",
+    ] {
+        assert!(problems.iter().any(|problem| problem == expected), "{problems:?}");
+    }
     Ok(())
 }
 
@@ -349,5 +353,22 @@ async fn a_server_that_never_comes_to_an_end_is_left() -> Result<()> {
         problems(&running)
     );
     assert_eq!(api.requests().iter().filter(|line| line.contains("/api/v1/pods")).count(), 7);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_says_nothing_is_not_waited_for() -> Result<()> {
+    // It takes connections, and nobody reads from them.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let kubeconfig = format!(
+        "{{current-context: c, contexts: [{{name: c, context: {{cluster: c}}}}], clusters: [{{name: c, cluster: {{server: 'http://{}'}}}}]}}",
+        silent.local_addr()?
+    );
+    let config = Config { attempts: 1, idle_timeout: Duration::from_millis(100), ..Config::default() };
+    let failed = configured(&kubeconfig, config, 1 << 20)?.version().await.expect_err("it says nothing");
+    assert!(matches!(failed, larder_remote::Error::Stalled { .. }), "{failed:?}");
+    drop(silent);
+    let failed = client(&kubeconfig)?.version().await.expect_err("it is gone");
+    assert!(matches!(failed, larder_remote::Error::ApiConnect { .. }), "{failed:?}");
     Ok(())
 }

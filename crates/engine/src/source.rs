@@ -10,7 +10,7 @@ use larder_gotemplate::semver::{Constraints, Version};
 use larder_gotemplate::{Map, Value, yaml};
 use larder_remote::{ApiServer, Fault, Kubeconfig, Plugin};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 /// Something that asks for images.
@@ -261,10 +261,9 @@ impl Engine {
         let scanner = Scanner::new(rules);
         let running = running::scan(&server, &label, &scanner, &RunningOptions::default()).await;
         let running = running.map_err(failed)?;
-        let troubles = running.problems.iter().map(|problem| {
-            Trouble::error(format!("{label} {}", problem.place), problem.reason.clone())
-                .kind(Kind::Denied)
-                .hint("the account needs the right to list it")
+        let troubles = running.problems.into_iter().map(|problem| {
+            let trouble = Trouble::error(format!("{label} {}", problem.place), problem.reason);
+            problem.hints.into_iter().fold(trouble.kind(problem.kind), Trouble::hint)
         });
         Ok(Survey { troubles: troubles.collect(), finds: running.finds, sources: 1 })
     }

@@ -42,6 +42,18 @@ fn a_running_cluster_is_read_through_a_kubeconfig() {
     assert_eq!(listed, "registry.test/web:7\n");
     let why = home.run(["discover", "kubeconfig:config#recorded", "--why", "web"]).ends(0).stdout;
     assert!(why.contains("kubeconfig:recorded/api/v1/namespaces/shop/pods/p"), "{why}");
+    // As kubectl has it: of several files the first one decides, and what is not there is passed over.
+    let users = api.kubeconfig().find("users:").unwrap();
+    let (rest, users) = (api.kubeconfig()[..users].to_owned(), api.kubeconfig()[users..].to_owned());
+    let files = [
+        home.path().join("absent"),
+        home.write("users", users).unwrap(),
+        home.write("rest", rest.replace("s3cret", "wrong")).unwrap(),
+    ];
+    let merged = home
+        .larder(["discover", "kubeconfig:", "--output", "images"])
+        .env("KUBECONFIG", std::env::join_paths(files).unwrap());
+    assert_eq!(merged.run().ends(0).stdout, "registry.test/web:7\n");
     let outcome = home.run(["discover", "kubeconfig:config#elsewhere"]);
     assert_ne!(outcome.code(), Some(0));
     assert!(outcome.error_text().contains("there is no context \"elsewhere\"; there are recorded"));

@@ -1,6 +1,7 @@
 //! Reads the objects of a cluster.
 
 use crate::manifest::{Find, ObjectName, Place, Reason, Scanner};
+use larder_core::{Classify as _, Kind};
 use larder_gotemplate::yaml::{self, Node, NodeKind};
 use larder_remote::{ApiKind, ApiServer, Error};
 use std::sync::Arc;
@@ -40,6 +41,10 @@ pub struct Problem {
     pub place: String,
     /// What the server said, or what is wrong.
     pub reason: String,
+    /// What kind of problem that is.
+    pub kind: Kind,
+    /// What can be done about it.
+    pub hints: Vec<String>,
 }
 
 impl Default for RunningOptions {
@@ -79,18 +84,19 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn problem(&mut self, place: &str, reason: impl Into<String>) {
-        self.result.problems.push(Problem { place: place.to_owned(), reason: reason.into() });
+        let (place, reason) = (place.to_owned(), reason.into());
+        self.result.problems.push(Problem { place, reason, kind: Kind::Invalid, hints: Vec::new() });
     }
 
     /// What the server does not give is a problem; that it is not there is an error.
     fn refused(&mut self, path: &str, error: Error) -> Result<(), Error> {
-        let reason = match error {
-            Error::ApiStatus { status, message, .. } if message.is_empty() => format!("status {status}"),
-            Error::ApiStatus { status, message, .. } => format!("{status}: {message}"),
-            error if error.is_answer() => larder_core::report(&error),
-            error => return Err(error),
-        };
-        self.problem(path, reason);
+        if !error.is_answer() {
+            return Err(error);
+        }
+        let words = larder_core::report(&error);
+        let reason = words.strip_prefix(&format!("{path}: ")).unwrap_or(&words).to_owned();
+        let (place, kind, hints) = (path.to_owned(), error.kind(), error.hints());
+        self.result.problems.push(Problem { place, reason, kind, hints });
         Ok(())
     }
 
@@ -142,7 +148,11 @@ impl Reader<'_> {
                 }
             };
             next = list.get("metadata").and_then(|metadata| text(metadata, "continue"));
-            for item in take_items(&mut list) {
+            let Some(items) = take_items(&mut list) else {
+                self.problem(&path, "the answer is no list of objects");
+                return Ok(());
+            };
+            for item in items {
                 if self.result.objects >= self.options.objects {
                     let limit = self.options.objects;
                     self.problem(&path, format!("more than {limit} objects; the rest is not read"));
@@ -236,6 +246,7 @@ fn may_ask(group: &str, plural: &str) -> bool {
         "" => matches!(plural, "pods" | "podtemplates" | "replicationcontrollers" | "configmaps"),
         "apps" => plural != "controllerrevisions",
         "batch" => true,
+        "extensions" => !matches!(plural, "ingresses" | "networkpolicies" | "podsecuritypolicies"),
         group => !PASSED_OVER.contains(&group),
     }
 }
@@ -249,12 +260,14 @@ fn document(bytes: &[u8]) -> Result<Node, String> {
     }
 }
 
-fn take_items(list: &mut Node) -> Vec<Node> {
-    let NodeKind::Map(entries) = &mut list.kind else { return Vec::new() };
-    let items = entries.iter_mut().find(|(key, _)| is(key, "items"));
-    match items.map(|(_, value)| &mut value.kind) {
-        Some(NodeKind::List(items)) => std::mem::take(items),
-        _ => Vec::new(),
+/// The objects of a list; `None` if it is something else, such as the page of a proxy.
+fn take_items(list: &mut Node) -> Option<Vec<Node>> {
+    let NodeKind::Map(entries) = &mut list.kind else { return None };
+    let (_, items) = entries.iter_mut().find(|(key, _)| is(key, "items"))?;
+    match &mut items.kind {
+        NodeKind::List(items) => Some(std::mem::take(items)),
+        // What Go writes for a list that nobody has made.
+        _ => items.is_null().then(Vec::new),
     }
 }
 
@@ -270,7 +283,7 @@ fn text(node: &Node, key: &str) -> Option<String> {
 }
 
 /// Groups of Kubernetes itself whose objects name no images.
-const PASSED_OVER: [&str; 17] = [
+const PASSED_OVER: [&str; 20] = [
     "admissionregistration.k8s.io",
     "apiextensions.k8s.io",
     "apiregistration.k8s.io",
@@ -282,10 +295,13 @@ const PASSED_OVER: [&str; 17] = [
     "discovery.k8s.io",
     "events.k8s.io",
     "flowcontrol.apiserver.k8s.io",
+    "internal.apiserver.k8s.io",
     "metrics.k8s.io",
     "networking.k8s.io",
+    "node.k8s.io",
     "policy",
     "rbac.authorization.k8s.io",
     "scheduling.k8s.io",
     "storage.k8s.io",
+    "storagemigration.k8s.io",
 ];

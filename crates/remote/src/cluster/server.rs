@@ -49,7 +49,8 @@ impl ApiServer {
             options.headers.push((USER_AGENT, agent));
         }
         let (base, max) = (config.backoff_base.min(config.backoff_max), config.backoff_max);
-        let retries = config.attempts.saturating_sub(1);
+        // A group of the API whose server is away is unavailable for long, and nothing to wait for.
+        let retries = config.attempts.saturating_sub(1).min(3);
         let policy = RetryPolicy::new(base, max, retries, true).unwrap_or_default();
         let gate = GateLayer { limit, retry_after_max: config.retry_after_max };
         let client = ClientBuilder::try_from(options)

@@ -54,6 +54,10 @@ impl Classify for Error {
             Self::Connect { host, .. } => vec![format!(
                 "check that {host} is up and reachable from here; a mirror may be configured in certs.d/{host}/hosts.toml"
             )],
+            Self::ApiStatus { status: 401, .. } => {
+                vec!["the credentials of the kubeconfig are not accepted; they may have expired".into()]
+            }
+            Self::ApiStatus { status: 403, .. } => vec!["the account needs the right to list it".into()],
             Self::ApiConnect { host, .. } => {
                 vec![format!(
                     "check that {host} is up and reachable from here, and that the kubeconfig is of today"
