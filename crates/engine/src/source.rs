@@ -1,7 +1,7 @@
 //! Where images are looked for: what a user names, and how it gets here.
 
 use crate::{Engine, Error, Result};
-use larder_core::{Kind, Manifest, Reference, Tag};
+use larder_core::{Manifest, Reference, Tag};
 use larder_discover::cluster::WantedSource;
 use larder_discover::manifest::{Rules, Scanner};
 use larder_discover::running::{self, RunningOptions};
