@@ -78,7 +78,7 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) home: Option<PathBuf>,
 
-    /// Blobs that move at the same time [default: 4]
+    /// How much is done at the same time: blobs that move, or nodes that are spoken to [default: 4 blobs; 10 nodes, 64 where they are only asked]
     #[arg(short, long, global = true, value_name = "N")]
     pub(crate) jobs: Option<usize>,
 

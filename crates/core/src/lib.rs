@@ -13,6 +13,7 @@ mod event;
 mod manifest;
 mod media_type;
 mod platform;
+mod quantity;
 mod reference;
 mod secret;
 
@@ -24,5 +25,6 @@ pub use event::{Event, Progress, Tier, silent};
 pub use manifest::{Document, ImageManifest, Index, MANIFEST_LIMIT, Manifest};
 pub use media_type::{Compression, MediaType};
 pub use platform::{Platform, Selection};
+pub use quantity::{Bytes, Span};
 pub use reference::{Reference, Registry, Repository, RepositoryName, Tag};
 pub use secret::Secret;

@@ -1,9 +1,9 @@
 //! One configuration for everything. Zero configuration is complete: every key has a default.
 
 use crate::misfit;
-use crate::quantity::{Bytes, Span};
 use crate::serve::ServeConfig;
 use larder_core::Secret;
+use larder_core::{Bytes, Span};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;

@@ -1,9 +1,11 @@
 //! From the store into layouts and archives. Every byte of a blob is hashed on its way: an export never spreads damage.
 
 mod part;
+mod turn;
 mod verified;
 
 pub use part::replace_file;
+pub use turn::Turn;
 pub(crate) use verified::damaged;
 
 use crate::graph::Graph;

@@ -7,13 +7,15 @@
 
 use crate::host::Flow;
 use crate::{Error, Piece, Result, Shipment};
-use larder_core::{Compression, Digest};
+use larder_core::{Algorithm, Compression, Digest, Hasher, Platform};
 use larder_rootfs::{ArchiveWriter, Decoder, Limits};
 use std::collections::HashSet;
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
+/// The only member in which an image has its name.
+const INDEX: &str = "index.json";
 const OCI_LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// By what containerd's import names an image, before all else.
 const IMAGE_NAME: &str = "io.containerd.image.name";
@@ -26,6 +28,8 @@ const CHUNK: usize = 256 << 10;
 #[derive(Debug, Clone)]
 pub(crate) struct Archive {
     members: Arc<Vec<Member>>,
+    /// Another one follows, with the end of both.
+    is_open: bool,
 }
 
 #[derive(Debug)]
@@ -48,7 +52,7 @@ impl Archive {
     pub(crate) fn layout(
         shipment: &Shipment,
         name: &str,
-        architecture: &str,
+        platform: &Platform,
         lacks: &HashSet<Digest>,
     ) -> Self {
         let mut root = shipment.root().clone();
@@ -62,17 +66,37 @@ impl Archive {
             path: path.to_owned(),
             content: Content::Inline(bytes.to_vec()),
         };
-        let mut members =
-            vec![inline("oci-layout", OCI_LAYOUT), inline("index.json", index.to_string().as_bytes())];
+        let mut members = vec![inline("oci-layout", OCI_LAYOUT), inline(INDEX, index.to_string().as_bytes())];
         for piece in shipment.pieces().iter().filter(|piece| lacks.contains(piece.blob.digest())) {
             members
                 .push(Member { path: blob_path(piece.blob.digest()), content: Content::Blob(piece.clone()) });
         }
         // Documents are small: they always go, children before parents.
-        for document in shipment.documents_for(architecture) {
+        for document in shipment.documents_for(platform) {
             members.push(inline(&blob_path(&document.digest()), document.raw()));
         }
-        Self { members: Arc::new(members) }
+        Self { members: Arc::new(members), is_open: false }
+    }
+
+    /// The same in two: what does not depend on the name, and what does. Together they are one archive.
+    pub(crate) fn split(self) -> (Self, Self) {
+        let members = Arc::into_inner(self.members).expect("it was made just now");
+        let (named, rest) = members.into_iter().partition(|member| member.path == INDEX);
+        (Self { members: Arc::new(rest), is_open: true }, Self { members: Arc::new(named), is_open: false })
+    }
+
+    /// Archives with the same one have the same bytes.
+    pub(crate) fn identity(&self) -> Digest {
+        let mut hasher = Hasher::new(Algorithm::Sha256);
+        for Member { path, content } in self.members.iter() {
+            let digest = match content {
+                Content::Inline(bytes) => Digest::of(bytes),
+                Content::Blob(piece) => *piece.blob.digest(),
+                Content::Inflated(_, diff_id) => *diff_id,
+            };
+            hasher.update(format!("{path}\0{digest}\n").as_bytes());
+        }
+        hasher.finish()
     }
 
     /// A docker archive of one image, with those of its layers that `lacks` says, by the digests of what is in them.
@@ -110,7 +134,7 @@ impl Archive {
         members.push(Member { path: config_name, content: Content::Blob(config) });
         let manifest = manifest.to_string().into_bytes();
         members.push(Member { path: "manifest.json".into(), content: Content::Inline(manifest) });
-        Ok(Self { members: Arc::new(members) })
+        Ok(Self { members: Arc::new(members), is_open: false })
     }
 
     /// The members in their order.
@@ -146,7 +170,7 @@ impl Archive {
             };
             tar.end(size).map_err(pipe)?;
         }
-        tar.finish().map(drop).map_err(pipe)
+        if self.is_open { Ok(()) } else { tar.finish().map(drop).map_err(pipe) }
     }
 }
 
@@ -184,7 +208,7 @@ pub(crate) fn inflate(piece: &Piece, diff_id: &Digest) -> Result<File> {
     let file = piece.blob.open().map_err(|source| Error::Store { digest, source })?;
     let directory = std::path::Path::new(SCRATCH);
     let mut out = tempfile::tempfile_in(directory).map_err(Error::file("write in", directory))?;
-    let mut hasher = larder_core::Hasher::new(diff_id.algorithm());
+    let mut hasher = Hasher::new(diff_id.algorithm());
     let mut decoder = Decoder::new(file, piece.media_type.compression(), &Limits::default());
     let mut buffer = vec![0; CHUNK];
     loop {

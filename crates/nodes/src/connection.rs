@@ -11,9 +11,9 @@ use tokio::process::{Child, ChildStdin};
 use tokio::sync::Mutex;
 
 /// What the other end says once it is there. It stays until this end goes: then its input ends, and with it the connection,
-/// however this process died.
+/// however this process died. Its last argument ends with the owner: who looks at the node's processes sees which senders live.
 const READY: &str = "larder-ready";
-const HELD: &str = "echo larder-ready && exec cat >/dev/null";
+const HELD: &str = "echo larder-ready && exec sh -c 'cat >/dev/null; :' larder-held-";
 /// Answers are not larger.
 const ANSWER_LIMIT: u64 = 64 << 20;
 /// What is kept of what a program complained about.
@@ -70,8 +70,8 @@ impl Output {
 impl Connection {
     pub(crate) async fn open(ssh: &Ssh, node: &Node) -> Result<Self> {
         let socket = ssh.socket();
-        let mut command = ssh.command("ssh", node, &socket, true);
-        command.arg("--").arg(&node.host).arg(HELD);
+        let mut command = ssh.command(node, &socket, true)?;
+        command.arg("--").arg(&node.host).arg(format!("{HELD}{}", ssh.owner()));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let failed = |source| Error::Program { program: "ssh", source };
         let mut child = command.spawn().map_err(failed)?;
@@ -135,7 +135,7 @@ impl Connection {
     /// The same with the rights of the user who logs in.
     pub(crate) fn spawn_as_is(&self, argv: &[&str]) -> Result<Child> {
         let words: Vec<String> = argv.iter().map(|word| word::quoted(word)).collect();
-        let mut command = self.ssh.command("ssh", &self.node, &self.socket, false);
+        let mut command = self.ssh.command(&self.node, &self.socket, false)?;
         command.arg("--").arg(&self.node.host).arg(words.join(" "));
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.spawn().map_err(|source| Error::Program { program: "ssh", source })
@@ -194,8 +194,8 @@ impl Connection {
     /// Lets the node reach `local` by a port of its own loopback interface, which is returned, for as long as the connection
     /// lives.
     pub(crate) async fn forward_back(&self, local: SocketAddr) -> Result<u16> {
-        let mut command = self.ssh.command("ssh", &self.node, &self.socket, false);
-        command.args(["-O", "forward", "-R"]).arg(format!("127.0.0.1:0:{local}"));
+        let mut command = self.ssh.control(&self.socket, "forward");
+        command.arg("-R").arg(format!("127.0.0.1:0:{local}"));
         command.arg("--").arg(&self.node.host).stdin(Stdio::null());
         let output = command.output().await.map_err(|source| Error::Program { program: "ssh", source })?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
@@ -209,23 +209,12 @@ impl Connection {
         })
     }
 
-    /// Runs `sftp` with a batch of commands, at so many bytes per second at most.
-    pub(crate) async fn sftp(&self, batch: &str, limit: Option<u64>) -> Result<Output> {
-        let mut command = self.ssh.command("sftp", &self.node, &self.socket, false);
-        if let Some(limit) = limit {
-            // It counts in kilobits.
-            command.arg("-l").arg((limit / 125).max(1).to_string());
-        }
-        command.args(["-b", "-", "--"]).arg(&self.node.host);
+    /// Starts the node's SFTP server. Dropped, it ends. It has the rights of the user who logs in.
+    pub(crate) fn sftp(&self) -> Result<Child> {
+        let mut command = self.ssh.command(&self.node, &self.socket, false)?;
+        command.args(["-s", "--"]).arg(&self.node.host).arg("sftp");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|source| Error::Program { program: "sftp", source })?;
-        let mut stdin = child.stdin.take().expect("it is piped");
-        let feed = async move {
-            let _ = stdin.write_all(batch.as_bytes()).await;
-            drop(stdin);
-        };
-        let ((), output) = tokio::join!(feed, self.collect(child));
-        output
+        command.spawn().map_err(|source| Error::Program { program: "ssh", source })
     }
 
     /// Ends it, and waits for its end.
@@ -238,12 +227,21 @@ impl Connection {
 }
 
 /// What ssh means by its words.
-fn refusal(node: &Node, said: &str, doing: &'static str) -> Error {
+pub(crate) fn refusal(node: &Node, said: &str, doing: &'static str) -> Error {
     let (name, host) = (node.name().to_owned(), node.address());
+    // Of a connection over another host, ssh sees only that the host says nothing.
+    let is_over = said.contains("kex_exchange_identification") || said.contains("UNKNOWN port");
+    let jump = is_over.then(|| refused_host(said)).flatten();
     if said.contains("IDENTIFICATION HAS CHANGED") || said.contains("does not match the known host key") {
-        Error::ChangedHost { node: name, host }
+        match jump {
+            Some(jump) => Error::ChangedHost { node: name, host: jump.clone(), trust: jump },
+            None => Error::ChangedHost { trust: name.clone(), node: name, host },
+        }
     } else if said.contains("Host key verification failed") || said.contains("host key is known for") {
-        Error::UnknownHost { node: name, host }
+        match jump {
+            Some(jump) => Error::UnknownHost { node: name, host: jump.clone(), trust: jump },
+            None => Error::UnknownHost { trust: name.clone(), node: name, host },
+        }
     } else if said.contains("Permission denied (") || said.contains("Too many authentication failures") {
         let user = node.user.clone().unwrap_or_else(|| "the user".to_owned());
         Error::Login { node: name, user, said: last_words(said) }
@@ -252,6 +250,15 @@ fn refusal(node: &Node, said: &str, doing: &'static str) -> Error {
     } else {
         Error::Unreachable { node: name, doing, said: last_words(said) }
     }
+}
+
+/// The host whose key ssh refuses, as its message has it: `host` or `[host]:port`.
+fn refused_host(said: &str) -> Option<String> {
+    let ends = [" and you have requested strict checking", " has changed and you have requested"];
+    let line = said.lines().find(|line| ends.iter().any(|end| line.contains(end)))?;
+    let (_, rest) = line.split_once(" key is known for ").or_else(|| line.split_once("key for "))?;
+    let host = rest.split(' ').next().unwrap_or_default();
+    crate::selector::destination(host).is_ok().then(|| host.to_owned())
 }
 
 /// The last lines of a complaint, in one.

@@ -10,8 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Names under this host are those of images that are not whole yet. `.invalid` belongs to nobody (RFC 6761).
 pub(crate) const INCOMING: &str = "incoming.larder.invalid/";
-/// An image that is not whole after so long is left over. Names that say only the hour are up to an hour older than their image.
+/// An image that is not whole after so long is left over.
 const ABANDONED: Duration = Duration::from_secs(2 * 3600);
+/// Feeds a program with a file and then with its own input. Arguments: the file, the program.
+const CHAIN: &str = "file=$1; shift; cat -- \"$file\" - | \"$@\"";
 
 /// `ctr` with the socket and the namespace of a node.
 pub(crate) struct Containerd<'a> {
@@ -41,16 +43,10 @@ impl Unpacking {
 }
 
 impl Containerd<'_> {
-    /// A name for an image that is on its way, from which it is seen what it is and since when.
-    pub(crate) fn incoming(digest: &Digest, now: SystemTime) -> String {
+    /// A name for an image that is on its way, from which it is seen what it is, since when, and whose it is.
+    pub(crate) fn incoming(digest: &Digest, now: SystemTime, owner: &str) -> String {
         let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        format!("{INCOMING}{}:t{seconds}", short(digest))
-    }
-
-    /// The same for all that are on their way within an hour.
-    pub(crate) fn incoming_of_the_hour(digest: &Digest, now: SystemTime) -> String {
-        let seconds = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        Self::incoming(digest, UNIX_EPOCH + Duration::from_secs(seconds - seconds % 3600))
+        format!("{INCOMING}{}:t{seconds}-{owner}", short(digest))
     }
 
     /// Imports an archive that carries what is missing.
@@ -67,12 +63,21 @@ impl Containerd<'_> {
         self.run(&words, Input::Archive(archive, flow)).await.map(drop)
     }
 
-    /// Imports an archive that lies on the node.
-    pub(crate) async fn import_file(&self, path: &str, is_new: bool, unpacking: &Unpacking) -> Result<()> {
-        let mut words = vec!["images", "import"];
+    /// Imports an archive that lies on the node, and whose end is `rest`.
+    pub(crate) async fn import_file(
+        &self,
+        path: &str,
+        rest: &Archive,
+        is_new: bool,
+        unpacking: &Unpacking,
+    ) -> Result<()> {
+        let mut words = vec!["sh", "-c", CHAIN, "larder", path];
+        words.extend(["ctr", "--address", &self.socket, "--namespace", &self.host.node().namespace]);
+        words.extend(["images", "import"]);
         words.extend(unpacking.words(is_new));
-        words.push(path);
-        self.run(&words, Input::Bytes(b"")).await.map(drop)
+        words.push("-");
+        let output = self.host.run(&words, Input::Archive(rest, &Flow::free())).await?;
+        output.success(self.host.node().name(), "ctr images import").map(drop)
     }
 
     /// Lets containerd pull an image by itself. `is_new` is version 2 or later, which otherwise wants what is known of all
@@ -89,7 +94,9 @@ impl Containerd<'_> {
             false => vec!["images", "pull", "--hosts-dir", hosts_dir],
         };
         match (&unpacking.snapshotter, unpacking.is_off) {
-            (Some(snapshotter), false) if is_new => words.extend(["--local", "--snapshotter", snapshotter]),
+            (Some(snapshotter), false) if is_new => {
+                words.extend(["--local", "--skip-metadata", "--snapshotter", snapshotter]);
+            }
             (Some(snapshotter), false) => words.extend(["--snapshotter", snapshotter]),
             (None, false) if is_new => words.push("--skip-metadata"),
             _ => {}
@@ -115,11 +122,13 @@ impl Containerd<'_> {
         self.run(&words, Input::Bytes(b"")).await.map(drop)
     }
 
-    /// Names that other deliveries left: of the same images, or too old to be still on their way.
+    /// Names that deliveries left which are over: of the same images, or too old to be still on their way; and those of this owner,
+    /// who is done.
     pub(crate) fn leftovers(
         facts: &Facts,
         shipments: &[std::sync::Arc<Shipment>],
         now: SystemTime,
+        owner: &str,
     ) -> Vec<String> {
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default();
         let ours: HashSet<String> = shipments.iter().map(|shipment| short(shipment.digest())).collect();
@@ -128,8 +137,10 @@ impl Containerd<'_> {
             else {
                 return false;
             };
+            let (since, of) = since.split_once('-').unwrap_or((since, ""));
             let since = since.parse().map_or(Duration::ZERO, Duration::from_secs);
-            ours.contains(hex) || now.saturating_sub(since) > ABANDONED
+            let is_over = of == owner || !facts.senders.contains(of);
+            is_over && (ours.contains(hex) || now.saturating_sub(since) > ABANDONED)
         });
         left.cloned().collect()
     }
@@ -154,15 +165,17 @@ pub(crate) fn flaw(shipment: &Shipment, name: &str, facts: &Facts) -> Option<Str
         Some(found) if found != shipment.digest() => return Some(format!("{name} stands for {found} there")),
         Some(_) => {}
     }
-    let documents = shipment.documents_for(&facts.architecture).map(larder_core::Document::digest);
-    let pieces = shipment.pieces_for(&facts.architecture).map(|piece| *piece.blob.digest());
+    let platform = facts.platform();
+    let documents = shipment.documents_for(&platform).map(larder_core::Document::digest);
+    let pieces = shipment.pieces_for(&platform).map(|piece| *piece.blob.digest());
     let absent = documents.chain(pieces).filter(|digest| !facts.blobs.contains(digest)).count();
     (absent > 0).then(|| format!("{absent} of its blobs are missing"))
 }
 
 /// The blobs of an image that a node lacks.
 pub(crate) fn lacking(shipment: &Shipment, facts: &Facts) -> HashSet<Digest> {
-    let pieces = shipment.pieces_for(&facts.architecture).map(|piece| *piece.blob.digest());
+    let platform = facts.platform();
+    let pieces = shipment.pieces_for(&platform).map(|piece| *piece.blob.digest());
     pieces.filter(|digest| !facts.blobs.contains(digest)).collect()
 }
 

@@ -119,7 +119,7 @@ impl Attempt<'_> {
             method = Some(Method::Agent);
         }
         if !self.options.dry_run && runtime == Runtime::Containerd {
-            self.tidy(&facts).await?;
+            tidy(self.connection, &facts, self.shipments, self.options, self.owner).await?;
         }
         let delivered = lacks.iter().map(|lack| Delivered {
             image: lack.shipment.name().to_string(),
@@ -133,22 +133,6 @@ impl Attempt<'_> {
         });
         let delivered = delivered.collect();
         Ok((method, delivered))
-    }
-
-    /// Removes the names and directories that deliveries left which were killed or failed. Last, since the blobs that the names hold
-    /// are counted on until the images have their own.
-    async fn tidy(&self, before: &Facts) -> Result<()> {
-        let node = self.connection.node();
-        let ours = format!("{}/tunnel-", node.directory);
-        let left: Vec<&str> =
-            before.left.iter().map(String::as_str).filter(|path| path.starts_with(&ours)).collect();
-        if !left.is_empty() {
-            let removed = self.connection.run(&[&["rm", "-rf", "--"], &left[..]].concat(), b"").await?;
-            removed.success(node.name(), "rm")?;
-        }
-        let left = Containerd::leftovers(before, self.shipments, (self.options.clock)());
-        let socket = containerd::socket(before, self.connection.node())?;
-        Containerd { host: Host::Ssh(self.connection), socket }.remove(&left).await
     }
 
     /// Brings what is missing, by the method that was asked for or the best that the node offers.
@@ -170,7 +154,8 @@ impl Attempt<'_> {
             None | Some(Method::Agent) => self.session(facts).await?,
             Some(_) => None,
         };
-        self.keeps.store(session.is_some(), Ordering::Relaxed);
+        let is_kept = session.is_some() || self.options.method == Some(Method::Archive);
+        self.keeps.store(is_kept, Ordering::Relaxed);
         let host = session.as_ref().map_or(Host::Ssh(self.connection), Host::Agent);
         match runtime {
             Runtime::Containerd => self.fill_containerd(host, facts, lacks).await?,
@@ -206,7 +191,7 @@ impl Attempt<'_> {
         // A blob that several images share is sent with the first.
         let mut counted = HashSet::new();
         for shipment in self.shipments {
-            if !shipment.fits(&facts.architecture) {
+            if !shipment.fits(&facts.platform()) {
                 return Err(self.unfit(shipment, facts));
             }
             let lack = match runtime {
@@ -243,10 +228,10 @@ impl Attempt<'_> {
     }
 
     fn unfit(&self, shipment: &Shipment, facts: &Facts) -> Error {
-        let (image, architecture) = (shipment.name().familiar(), &facts.architecture);
+        let (image, platform) = (shipment.name().familiar(), facts.platform());
         Error::Unsupported {
             node: self.connection.node().name().into(),
-            reason: format!("it is of {architecture}, and {image} is not here for that"),
+            reason: format!("it is of {platform}, and {image} is not here for that"),
             hint: "deliver with --platform and that of the node; several may be given",
         }
     }
@@ -320,17 +305,14 @@ impl Attempt<'_> {
         let mut here: HashSet<Digest> = HashSet::new();
         let mut incoming = Vec::new();
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
-            let name = match self.options.method {
-                // The name is in the archive, and only the same archive can go on where one stopped.
-                Some(Method::Archive) => Containerd::incoming_of_the_hour(lack.shipment.digest(), now),
-                _ => Containerd::incoming(lack.shipment.digest(), now),
-            };
+            let name = Containerd::incoming(lack.shipment.digest(), now, self.owner);
             let send: HashSet<Digest> = lack.digests.difference(&here).copied().collect();
-            let archive = Archive::layout(lack.shipment, &name, &facts.architecture, &send);
+            let archive = Archive::layout(lack.shipment, &name, &facts.platform(), &send);
             match self.options.method {
                 Some(Method::Archive) => {
+                    let (archive, rest) = archive.split();
                     let path = self.upload(&archive, lack.shipment.digest()).await?;
-                    let imported = runtime.import_file(&path, is_new, &unpacking).await;
+                    let imported = runtime.import_file(&path, &rest, is_new, &unpacking).await;
                     self.discard(&path).await?;
                     imported?;
                 }
@@ -395,6 +377,42 @@ impl Attempt<'_> {
         }
         Ok(())
     }
+}
+
+/// Removes what a delivery left that failed for good.
+pub(crate) async fn tidy_up(
+    connection: &Connection,
+    shipments: &[Arc<Shipment>],
+    options: &DeliverOptions,
+    owner: &str,
+) -> Result<()> {
+    let facts = Facts::of(connection, Depth::Brief).await?;
+    match facts.runtime(connection.node().name())? {
+        Runtime::Containerd => tidy(connection, &facts, shipments, options, owner).await,
+        Runtime::Docker => Ok(()),
+    }
+}
+
+/// Removes the names and directories that deliveries left which were killed or failed. Last, since the blobs that the names hold
+/// are counted on until the images have their own.
+async fn tidy(
+    connection: &Connection,
+    before: &Facts,
+    shipments: &[Arc<Shipment>],
+    options: &DeliverOptions,
+    owner: &str,
+) -> Result<()> {
+    let node = connection.node();
+    let ours = format!("{}/tunnel-", node.directory);
+    let left: Vec<&str> =
+        before.left.iter().map(String::as_str).filter(|path| path.starts_with(&ours)).collect();
+    if !left.is_empty() {
+        let removed = connection.run(&[&["rm", "-rf", "--"], &left[..]].concat(), b"").await?;
+        removed.success(node.name(), "rm")?;
+    }
+    let left = Containerd::leftovers(before, shipments, (options.clock)(), owner);
+    let socket = containerd::socket(before, node)?;
+    Containerd { host: Host::Ssh(connection), socket }.remove(&left).await
 }
 
 impl Lack<'_> {

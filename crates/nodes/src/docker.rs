@@ -40,8 +40,7 @@ impl Docker<'_> {
 
 /// The image of a shipment that runs on a node. Docker has one platform's.
 pub(crate) fn image<'a>(shipment: &'a Shipment, facts: &Facts) -> Option<&'a ShippedImage> {
-    let fits = |image: &&ShippedImage| image.platform.architecture == facts.architecture;
-    shipment.images().iter().find(fits)
+    shipment.best_for(&facts.platform())
 }
 
 /// The names that Docker can have for an image: tags. A name by digest is what only a pull from a registry leaves.

@@ -1,6 +1,6 @@
 //! Why something could not be brought to a node.
 
-use larder_core::{Classify, Digest, Kind};
+use larder_core::{Bytes, Classify, Digest, Kind};
 use std::path::PathBuf;
 
 /// What the functions of this crate return.
@@ -82,6 +82,8 @@ pub enum Error {
         node: String,
         /// Its address.
         host: String,
+        /// By what `larder nodes trust` finds it: a node, or a host on the way to one.
+        trust: String,
     },
     /// The node's host key is another one than before.
     #[error("{node}: the host key of {host} has changed: it is another machine, or somebody is in between")]
@@ -90,6 +92,8 @@ pub enum Error {
         node: String,
         /// Its address.
         host: String,
+        /// By what `larder nodes trust` finds it: a node, or a host on the way to one.
+        trust: String,
     },
     /// The node does not let the user in.
     #[error("{node}: {user} may not log in: {said}")]
@@ -180,7 +184,7 @@ pub enum Error {
         hint: &'static str,
     },
     /// Too little room on the node.
-    #[error("{node}: {directory} has {free} bytes free, and {needed} are needed")]
+    #[error("{node}: {directory} has {} free, and {} are needed", Bytes(*free), Bytes(*needed))]
     Full {
         /// Which node.
         node: String,
@@ -288,11 +292,11 @@ impl Classify for Error {
             Self::NoHost { .. } => vec![
                 "it is no node of the inventory either, unless that names this host; `larder nodes list` shows them".into(),
             ],
-            Self::UnknownHost { node, .. } => vec![format!(
-                "`larder nodes trust --node {node}` shows the key, and records it once you have compared it"
+            Self::UnknownHost { trust, .. } => vec![format!(
+                "`larder nodes trust --node {trust}` shows the key, and records it once you have compared it"
             )],
-            Self::ChangedHost { node, .. } => vec![format!(
-                "if the machine was installed again, `larder nodes trust --node {node} --replace` shows the new key and records it"
+            Self::ChangedHost { trust, .. } => vec![format!(
+                "if the machine was installed again, `larder nodes trust --node {trust} --replace` shows the new key and records it"
             )],
             Self::Login { .. } => {
                 vec!["check user and key in the inventory, and that `ssh` gets in without asking".into()]

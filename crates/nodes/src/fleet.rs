@@ -1,6 +1,6 @@
 //! Many nodes at once. One that is slow or broken holds up none of the others.
 
-use crate::deliver::{Attempt, DeliverOptions, Delivered};
+use crate::deliver::{Attempt, DeliverOptions, Delivered, tidy_up};
 use crate::host::Flow;
 use crate::probe::{Depth, Facts};
 use crate::rate::Valve;
@@ -213,6 +213,17 @@ impl Fleet {
             (options.progress)(Event::Retrying { what, reason, delay });
             tokio::time::sleep(delay).await;
         };
+        let was_reached = least_missing < u64::MAX && !options.dry_run;
+        if was_reached && outcome.as_ref().is_err_and(|error| !is_out_of_reach(error)) {
+            let tidied = async {
+                let connection = self.connect(&node).await?;
+                let tidied = tidy_up(&connection, shipments, options, self.ssh.owner()).await;
+                connection.close().await;
+                tidied
+            };
+            // Why the delivery failed is told; what is left is for the next one.
+            let _: Result<()> = tidied.await;
+        }
         (options.progress)(Event::NodeFinished { node: node.name().to_owned() });
         NodeReport {
             node,
@@ -223,6 +234,19 @@ impl Fleet {
             elapsed: started.elapsed(),
         }
     }
+}
+
+/// Whether there is no use in going there again.
+fn is_out_of_reach(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Unreachable { .. }
+            | Error::Silent { .. }
+            | Error::NoHost { .. }
+            | Error::UnknownHost { .. }
+            | Error::ChangedHost { .. }
+            | Error::Login { .. }
+    )
 }
 
 /// Whether another attempt may end better.

@@ -53,11 +53,7 @@ impl HostKeys {
 
     async fn ask(ssh: &Ssh, node: &Node) -> Result<Self> {
         if node.jump.is_some() {
-            return Err(Error::Unsupported {
-                node: node.name().into(),
-                reason: "its host key cannot be asked for over another host".into(),
-                hint: "log in once with `ssh -J`, compare the key, and let ssh record it",
-            });
+            return Err(over_another(node));
         }
         let (host, port) = resolved(ssh, node).await?;
         let seconds = ssh.options().connect_timeout.as_secs().max(1).to_string();
@@ -95,10 +91,17 @@ impl HostKeys {
             let key = line.split_whitespace().nth(2);
             self.keys.iter().any(|shown| is_accepted(shown) && Some(shown.key.as_str()) == key)
         };
-        if !replace && text.lines().any(|line| is_ours(line) && !shown(line)) {
-            return Err(Error::ChangedHost { node: self.node.clone(), host });
+        // A host has a key of each kind; another one of the same kind is another host.
+        let is_rival = |line: &str| {
+            let kind = line.split_whitespace().nth(1);
+            self.keys.iter().any(|shown| is_accepted(shown) && Some(shown.kind.as_str()) == kind)
+        };
+        if !replace && text.lines().any(|line| is_ours(line) && is_rival(line) && !shown(line)) {
+            let (node, trust) = (self.node.clone(), self.node.clone());
+            return Err(Error::ChangedHost { node, host, trust });
         }
-        let mut lines: Vec<String> = text.lines().filter(|line| !is_ours(line)).map(str::to_owned).collect();
+        let is_gone = |line: &str| is_ours(line) && (replace || shown(line));
+        let mut lines: Vec<String> = text.lines().filter(|line| !is_gone(line)).map(str::to_owned).collect();
         for key in self.keys.iter_mut().filter(|key| is_accepted(key)) {
             lines.push(format!("{} {} {}", key.host, key.kind, key.key));
             key.recorded = true;
@@ -108,12 +111,23 @@ impl HostKeys {
     }
 }
 
+fn over_another(node: &Node) -> Error {
+    Error::Unsupported {
+        node: node.name().into(),
+        reason: "its host key cannot be asked for over another host".into(),
+        hint: "log in once with `ssh -J`, compare the key, and let ssh record it",
+    }
+}
+
 /// The address that ssh would go to, `~/.ssh/config` considered.
 async fn resolved(ssh: &Ssh, node: &Node) -> Result<(String, String)> {
-    let mut command = ssh.command("ssh", node, std::path::Path::new("none"), false);
+    let mut command = ssh.command(node, std::path::Path::new("none"), false)?;
     command.arg("-G").arg("--").arg(&node.host).stdin(Stdio::null());
     let output = command.output().await.map_err(|source| Error::Program { program: "ssh", source })?;
     let text = String::from_utf8_lossy(&output.stdout);
+    if text.lines().any(|line| line.starts_with("proxyjump ") || line.starts_with("proxycommand ")) {
+        return Err(over_another(node));
+    }
     let find = |key: &str| {
         let found = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));
         found.map(str::to_owned)
@@ -161,5 +175,14 @@ mod tests {
         let other = "other ssh-ed25519 AAAA\n[10.0.0.1]:2222 ssh-ed25519 AAAA\n";
         assert!(matches!(keys().recorded_in(other, None, false), Err(Error::ChangedHost { .. })));
         assert_eq!(keys().recorded_in(other, None, true).unwrap(), format!("other ssh-ed25519 AAAA\n{line}"));
+        let rsa = "[10.0.0.1]:2222 ssh-rsa AAAB\n";
+        assert_eq!(keys().recorded_in(rsa, None, false).unwrap(), format!("{rsa}{line}"));
+        let both = format!("{rsa}{line}");
+        assert_eq!(keys().recorded_in(&both, None, false).unwrap(), both, "nothing new");
+        assert_eq!(
+            keys().recorded_in(&both, None, true).unwrap(),
+            line,
+            "another machine has none of the old keys"
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! What a node is and has, learned in one round trip.
 
 use crate::{Connection, Error, Result, Runtime, RuntimeChoice};
-use larder_core::Digest;
+use larder_core::{Digest, Platform};
 use std::collections::{HashMap, HashSet};
 
 const SCRIPT: &str = include_str!("probe.sh");
@@ -20,6 +20,9 @@ pub enum Depth {
 pub struct Facts {
     /// In the words of Go: `amd64`, `arm64`; otherwise in those of `uname -m`.
     pub architecture: String,
+    /// Of its processor, where there are several: `v7`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variant: Option<String>,
     /// Of its kernel.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kernel: String,
@@ -49,6 +52,9 @@ pub struct Facts {
     /// Directories of deliveries that were killed.
     #[serde(skip)]
     pub left: Vec<String>,
+    /// Senders that are connected, where there are names of images on their way.
+    #[serde(skip)]
+    pub senders: HashSet<String>,
     /// The names that the runtime knows, and what each stands for.
     #[serde(skip)]
     pub images: HashMap<String, Digest>,
@@ -119,6 +125,12 @@ impl Facts {
         Ok(facts)
     }
 
+    /// What its images have to be for.
+    pub(crate) fn platform(&self) -> Platform {
+        let platform = Platform::new("linux", &self.architecture);
+        Platform { variant: self.variant.clone(), ..platform }.normalized()
+    }
+
     /// The runtime.
     ///
     /// # Errors
@@ -126,11 +138,11 @@ impl Facts {
     pub fn runtime(&self, node: &str) -> Result<Runtime> {
         let node = || node.to_owned();
         match (self.runtime, &self.broken) {
-            (Some(runtime), _) => Ok(runtime),
-            (None, Some(said)) if said.to_ascii_lowercase().contains("permission denied") => {
+            (Some(runtime), None) => Ok(runtime),
+            (_, Some(said)) if said.to_ascii_lowercase().contains("permission denied") => {
                 Err(Error::Forbidden { node: node(), program: "the probe".into(), said: said.clone() })
             }
-            (None, Some(said)) => Err(Error::NoAnswer { node: node(), said: said.clone() }),
+            (_, Some(said)) => Err(Error::NoAnswer { node: node(), said: said.clone() }),
             (None, None) => Err(Error::NoRuntime { node: node(), looked: self.absent.join("; ") }),
         }
     }
@@ -156,7 +168,17 @@ impl Facts {
                     facts.root = value == "0";
                     facts.sudo &= facts.root;
                 }
-                "architecture" => facts.architecture = architecture(value).to_owned(),
+                "architecture" => {
+                    let platform = Platform::new("linux", value);
+                    let (name, variant) = match value {
+                        "armv8l" => ("arm", Some("v8".to_owned())),
+                        "armv7l" => ("arm", Some("v7".to_owned())),
+                        "armv6l" => ("arm", Some("v6".to_owned())),
+                        _ => (platform.architecture.as_str(), None),
+                    };
+                    facts.architecture = name.to_owned();
+                    facts.variant = variant;
+                }
                 "kernel" => value.clone_into(&mut facts.kernel),
                 "version" if facts.version.is_empty() => value.clone_into(&mut facts.version),
                 "has" => {
@@ -180,6 +202,9 @@ impl Facts {
                 }
                 "broken" => facts.broken = Some(value.chars().take(600).collect()),
                 "absent" => facts.absent.push(value.to_owned()),
+                "sender" => {
+                    facts.senders.insert(value.to_owned());
+                }
                 "left" => facts.left.push(value.to_owned()),
                 "image" => {
                     let (name, _kind) = (word().to_owned(), word());
@@ -195,17 +220,6 @@ impl Facts {
                 _ => {}
             }
         }
-    }
-}
-
-/// In the words of Go, as platforms have it.
-fn architecture(machine: &str) -> &str {
-    match machine {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "armv7l" => "arm",
-        "i686" | "i386" => "386",
-        other => other,
     }
 }
 

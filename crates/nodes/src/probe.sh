@@ -22,6 +22,25 @@ room() {
     set -- "$1" "$2" $(stat -f -c '%a %S %d' "$at" 2>/dev/null) $(stat -c %d "$at" 2>/dev/null)
     [ $# -eq 6 ] && printf 'room %s %s %s %s %s %s\n' "$1" "$3" "$4" "$5" "$6" "$2"
 }
+# Runs a program: $said is what it printed, or why it failed, in one line. What fails is not taken for an empty answer.
+ask() {
+    said=$("$@" 2>/dev/null) && return
+    said=$("$@" 2>&1 >/dev/null | tr '\n' ' ')
+    said="$1 failed: $said"
+    return 1
+}
+# The images of Docker. One that somebody removes in between is asked for once more.
+docker_images() {
+    for _ in 1 2 3; do
+        ask docker -H "unix://$dsocket" image ls --all --no-trunc --quiet || return 1
+        [ -n "$said" ] || return 0
+        # shellcheck disable=SC2046
+        ask docker -H "unix://$dsocket" image inspect --format \
+            'docker-image {"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}' \
+            $(printf '%s\n' "$said" | sort -u) && return
+    done
+    return 1
+}
 # What a profile printed last may lack the end of its line.
 printf '\nlarder-probe 1\n'
 printf 'login %s\n' "$login"
@@ -52,13 +71,20 @@ case $runtime in
         if ! images=$(ctr --address "$csocket" --namespace "$namespace" images ls 2>&1); then
             printf 'broken containerd %s\n' "$(printf %s "$images" | tr '\n' ' ')"
         else
+            ask ctr --address "$csocket" --namespace "$namespace" content ls -q ||
+                printf 'broken containerd %s\n' "$said"
             printf 'runtime containerd %s\n' "$csocket"
+            case $images in
+                # Whose sender is connected is on its way.
+                *incoming.larder.invalid/*)
+                    grep -aoh 'larder-held-[A-Za-z0-9]*' /proc/[0-9]*/cmdline 2>/dev/null |
+                        sed 's/^larder-held-/sender /' | sort -u
+                    ;;
+            esac
             printf '%s\n' "$images" | while read -r name kind digest _; do
                 [ "$name" = REF ] || [ -z "$digest" ] || printf 'image %s %s %s\n' "$name" "$kind" "$digest"
             done
-            ctr --address "$csocket" --namespace "$namespace" content ls -q | while read -r digest; do
-                printf 'blob %s\n' "$digest"
-            done
+            [ -z "$said" ] || printf '%s\n' "$said" | sed 's/^/blob /'
             if [ "$mode" = full ]; then
                 ctr --address "$csocket" version 2>/dev/null | while read -r key value; do
                     [ "$key" = Version: ] && printf 'version %s\n' "$value"
@@ -73,16 +99,11 @@ case $runtime in
         fi
         ;;
     docker)
-        if ! root=$(docker -H "unix://$dsocket" info --format '{{.DockerRootDir}}' 2>&1); then
-            printf 'broken docker %s\n' "$(printf %s "$root" | tr '\n' ' ')"
+        if ! { ask docker -H "unix://$dsocket" info --format '{{.DockerRootDir}}' && root=$said && docker_images; }; then
+            printf 'broken docker %s\n' "$said"
         else
             printf 'runtime docker %s\n' "$dsocket"
-            ids=$(docker -H "unix://$dsocket" image ls --all --no-trunc --quiet | sort -u)
-            if [ -n "$ids" ]; then
-                # shellcheck disable=SC2086
-                docker -H "unix://$dsocket" image inspect --format \
-                    'docker-image {"id":{{json .Id}},"tags":{{json .RepoTags}},"layers":{{json .RootFS.Layers}}}' $ids
-            fi
+            [ -z "$said" ] || printf '%s\n' "$said"
             if [ "$mode" = full ]; then
                 printf 'version %s\n' "$(docker -H "unix://$dsocket" version --format '{{.Server.Version}}')"
                 room content "$root"

@@ -192,15 +192,16 @@ struct Scene {
     connection: Connection,
     facts: Facts,
     runtime: Runtime,
+    /// Under whose name this process delivers.
+    owner: String,
 }
 
 impl Scene {
     async fn of(fleet: &Fleet, node: &Node) -> Result<Self> {
         let connection = fleet.connect(node).await?;
         let facts = Facts::of(&connection, Depth::Brief).await?;
-        let looked = facts.absent.join("; ");
-        let runtime = facts.runtime.ok_or_else(|| Error::NoRuntime { node: node.name().into(), looked })?;
-        Ok(Self { connection, facts, runtime })
+        let runtime = facts.runtime(node.name())?;
+        Ok(Self { connection, facts, runtime, owner: fleet.ssh().owner().to_owned() })
     }
 
     fn names(&self) -> impl Iterator<Item = &str> {
@@ -216,8 +217,11 @@ impl Scene {
     fn incoming<'a>(&'a self, before: &Before) -> impl Iterator<Item = &'a str> {
         let ours: BTreeSet<String> = before.names.iter().map(|entry| short(&entry.becomes)).collect();
         self.names().filter(move |name| {
-            let hex = name.strip_prefix(INCOMING).and_then(|rest| rest.split(':').next());
-            hex.is_some_and(|hex| ours.contains(hex))
+            let known = name.strip_prefix(INCOMING).and_then(|rest| rest.split_once(':'));
+            known.is_some_and(|(hex, rest)| {
+                let owner = rest.split_once('-').map_or("", |(_, owner)| owner);
+                ours.contains(hex) && (owner == self.owner || !self.facts.senders.contains(owner))
+            })
         })
     }
 

@@ -105,7 +105,8 @@ impl<'a> Session<'a> {
         // What it complains about comes over the protocol, too; ssh must not wait for anybody to read this.
         tokio::spawn(async move { tokio::io::copy(&mut stderr, &mut tokio::io::sink()).await });
         let hello = Hello {
-            owner: Some(format!("{owner}-{}", node.name())),
+            // A node may be called anything, and two names may lead to one machine.
+            owner: Some(format!("{owner}-{}", &Digest::of(node.name().as_bytes()).hex()[..16])),
             keep_seconds: Some(KEEP.as_secs()),
             ..Hello::default()
         };

@@ -1,7 +1,7 @@
 //! An image on its way from the store to nodes.
 
 use crate::{Error, Result};
-use larder_core::{Descriptor, Digest, Document, MediaType, Reference};
+use larder_core::{Descriptor, Digest, Document, MediaType, Platform, Reference};
 use larder_store::{Admitted, Blob};
 use std::collections::HashSet;
 
@@ -29,7 +29,7 @@ pub struct Piece {
 #[derive(Debug, Clone)]
 pub struct ShippedImage {
     /// `os/architecture[/variant]`.
-    pub platform: larder_core::Platform,
+    pub platform: Platform,
     /// Its manifest.
     pub manifest: Digest,
     /// Its config.
@@ -83,31 +83,43 @@ impl Shipment {
         &self.pieces
     }
 
-    /// What a node of an architecture needs of the manifests and indexes, the root last.
-    pub(crate) fn documents_for<'a>(&'a self, architecture: &'a str) -> impl Iterator<Item = &'a Document> {
+    /// What a node of a platform needs of the manifests and indexes, the root last.
+    pub(crate) fn documents_for<'a>(&'a self, node: &'a Platform) -> impl Iterator<Item = &'a Document> {
         self.documents.iter().filter(move |document| {
             let digest = document.digest();
-            self.images
-                .iter()
-                .all(|image| image.manifest != digest || image.platform.architecture == architecture)
+            self.images.iter().all(|image| image.manifest != digest || self.runs(image, node).is_some())
         })
     }
 
-    /// What a node of an architecture needs of the configs and layers.
-    pub(crate) fn pieces_for<'a>(&'a self, architecture: &'a str) -> impl Iterator<Item = &'a Piece> {
+    /// What a node of a platform needs of the configs and layers.
+    pub(crate) fn pieces_for<'a>(&'a self, node: &'a Platform) -> impl Iterator<Item = &'a Piece> {
         let has = |image: &ShippedImage, digest: &Digest| {
             image.config == *digest || image.layers.iter().any(|(blob, _)| blob == digest)
         };
         self.pieces.iter().filter(move |piece| {
             let mut owners = self.images.iter().filter(|image| has(image, piece.blob.digest())).peekable();
             // What belongs to no image in particular belongs to all.
-            owners.peek().is_none() || owners.any(|image| image.platform.architecture == architecture)
+            owners.peek().is_none() || owners.any(|image| self.runs(image, node).is_some())
         })
     }
 
-    /// Whether it can run on nodes of an architecture.
-    pub(crate) fn fits(&self, architecture: &str) -> bool {
-        self.images.iter().any(|image| image.platform.architecture == architecture)
+    /// Whether it can run on nodes of a platform.
+    pub(crate) fn fits(&self, node: &Platform) -> bool {
+        self.best_for(node).is_some()
+    }
+
+    /// What runs best on nodes of a platform.
+    pub(crate) fn best_for(&self, node: &Platform) -> Option<&ShippedImage> {
+        let runs = self.images.iter().filter_map(|image| Some((self.runs(image, node)?, image)));
+        runs.min_by_key(|(distance, _)| *distance).map(|(_, image)| image)
+    }
+
+    /// How well an image runs on a node; `None` not at all. Where there is nothing to choose from, no runtime looks at variants of
+    /// processors.
+    fn runs(&self, image: &ShippedImage, node: &Platform) -> Option<u32> {
+        let is_only = image.manifest == self.root.digest
+            && (&image.platform.os, &image.platform.architecture) == (&node.os, &node.architecture);
+        image.platform.distance(node).or(is_only.then_some(u32::MAX))
     }
 
     /// The images of the platforms.

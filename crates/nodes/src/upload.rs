@@ -2,56 +2,52 @@
 
 use crate::archive::Archive;
 use crate::deliver::Attempt;
+use crate::host::Flow;
+use crate::sftp::{CHUNK, RemoteFile};
 use crate::{Error, Result};
 use larder_core::{Digest, Hasher};
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
-use std::os::fd::AsRawFd as _;
+use std::io::Read as _;
+use std::os::fd::OwnedFd;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 
 /// Makes the directory and the file, for the user that logs in, and removes files of deliveries that are long over, and other ones
 /// of the same image: nobody goes on with them. SFTP runs without `sudo`: its user has to get through the directory above, too,
-/// whose other contents are root's alone. Says how much of the file is there; what is longer than it should be is not the
-/// beginning of it, and goes. Arguments: directory, file, how files of the image begin, size.
-const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; find \"$1\" -type f -mmin +60 -exec rm -f {} +; \
+/// whose other contents are root's alone. Says how much of the file is there. Arguments: directory, file, how files of the image
+/// begin.
+const PREPARE: &str = "set -e; umask 077; mkdir -p \"$1\"; find \"$1\" -type f -mmin +1440 -exec rm -f {} +; \
                        for old in \"$3\"-*.tar; do [ \"$old\" = \"$2\" ] || rm -f -- \"$old\"; done; : >> \"$2\"; \
-                       [ \"$(stat -c %s -- \"$2\")\" -le \"$4\" ] || : > \"$2\"; stat -c %s -- \"$2\"; \
+                       stat -c %s -- \"$2\"; \
                        if [ -n \"${SUDO_USER-}\" ]; then chmod a+x \"${1%/*}\"; chown \"$SUDO_USER\" \"$1\" \"$2\"; fi";
 
 impl Attempt<'_> {
     /// Puts an archive on the node, going on where an earlier attempt stopped. Returns where it is.
     pub(crate) async fn upload(&self, archive: &Archive, image: &Digest) -> Result<String> {
         let node = self.connection.node();
-        let archive = archive.clone();
-        let written = tokio::task::spawn_blocking(move || write(&archive)).await;
-        let (file, digest, size) =
-            written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let directory = format!("{}/archives", node.directory);
-        // Named by its content: what is already there is the beginning of the same.
+        // Named by what is in it: what is already there is the beginning of the same.
         let start = format!("{directory}/{}", image.hex());
-        let path = format!("{start}-{}.tar", digest.hex());
-        let whole = size.to_string();
-        let words = ["sh", "-c", PREPARE, "larder", &directory, &path, &start, &whole];
-        let prepared = self.connection.run(&words, b"").await?;
-        let there = prepared.success(node.name(), "mkdir")?;
-        // Nameless here, so that nothing is left of it; sftp reads it as this process has it.
-        let local = format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd());
-        let limit = self.options.limit.into_iter().chain(node.bandwidth).map(crate::Rate::bytes).min();
-        let quoted = path.replace('\\', "\\\\").replace('"', "\\\"");
-        // It refuses to go on with what is whole already.
-        if String::from_utf8_lossy(&there).lines().last() != Some(whole.as_str()) {
-            let sent = self.connection.sftp(&format!("reput {local} \"{quoted}\"\n"), limit).await?;
-            sent.success(node.name(), "sftp")?;
-        }
+        let path = format!("{start}-{}.tar", archive.identity().hex());
+        let argv = ["sh", "-c", PREPARE, "larder", &directory, &path, &start];
+        let there = self.connection.run(&argv, b"").await?.success(node.name(), "mkdir")?;
+        let there = String::from_utf8_lossy(&there);
+        // A noisy profile may have spoken before.
+        let have =
+            there.lines().last().and_then(|line| line.trim().parse().ok()).ok_or_else(|| Error::Answer {
+                node: node.name().into(),
+                program: "stat",
+                said: there.chars().take(200).collect(),
+            })?;
+        let (digest, size) = self.send(archive, &path, have).await?;
         let answer = self.connection.run(&["sha256sum", "--", &path], b"").await?;
         let answer = answer.success(node.name(), "sha256sum")?;
         let found = String::from_utf8_lossy(&answer);
-        // A noisy profile may have spoken before.
-        if !found.split_whitespace().any(|word| word.ends_with(&digest.hex())) {
+        let is_same = found.split_whitespace().any(|word| word.trim_start_matches('\\') == digest.hex());
+        if !is_same || have > size {
             self.discard(&path).await?;
             let (image, problem) = ("the archive".to_owned(), "it hashes to something else there".to_owned());
             return Err(Error::NotThere { node: node.name().into(), image, problem });
         }
-        (self.flow.advanced)(size);
         Ok(path)
     }
 
@@ -60,26 +56,58 @@ impl Attempt<'_> {
         let output = self.connection.run(&["rm", "-f", "--", path], b"").await?;
         output.success(self.connection.node().name(), "rm").map(drop)
     }
+
+    /// Sends what follows the first `have` bytes; returns what all of it hashes to, and its size. Nothing of it is written here.
+    async fn send(&self, archive: &Archive, path: &str, have: u64) -> Result<(Digest, u64)> {
+        let (mut chunks, writing) = read(archive)?;
+        let mut file = RemoteFile::open(self.connection, path).await?;
+        let mut hasher = Hasher::new(larder_core::Algorithm::Sha256);
+        let mut at = 0;
+        while let Some(chunk) = chunks.recv().await {
+            hasher.update(&chunk);
+            let known = usize::try_from(have.saturating_sub(at)).unwrap_or(usize::MAX).min(chunk.len());
+            for (number, part) in chunk[known..].chunks(CHUNK).enumerate() {
+                self.flow.pass(part.len() as u64).await;
+                file.write(at + (known + number * CHUNK) as u64, part).await?;
+            }
+            at += chunk.len() as u64;
+        }
+        writing.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        file.close().await?;
+        Ok((hasher.finish(), at))
+    }
 }
 
-fn write(archive: &Archive) -> Result<(File, Digest, u64)> {
-    let directory = std::path::Path::new(crate::archive::SCRATCH);
-    let mut file = tempfile::tempfile_in(directory).map_err(Error::file("write in", directory))?;
-    let out = file.try_clone().map_err(Error::file("write in", directory))?;
-    archive.write_to(out, &crate::host::Flow::free())?;
-    let read = |file: &mut File| -> std::io::Result<(Digest, u64)> {
-        file.rewind()?;
-        let mut hasher = Hasher::new(larder_core::Algorithm::Sha256);
-        let (mut buffer, mut size) = (vec![0; 256 << 10], 0);
+/// The bytes of an archive, as they are made by threads that may block.
+fn read(archive: &Archive) -> Result<(mpsc::Receiver<Vec<u8>>, JoinHandle<Result<()>>)> {
+    let failed = |source| Error::Program { program: "ssh", source };
+    let (mut reader, writer) = std::io::pipe().map_err(failed)?;
+    let archive = archive.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        // Nobody waits for these bytes here: they are paid for when they go.
+        archive.write_to(OwnedFd::from(writer).into(), &Flow::free())
+    });
+    let (sender, receiver) = mpsc::channel(4);
+    tokio::task::spawn_blocking(move || {
         loop {
-            let count = file.read(&mut buffer)?;
-            if count == 0 {
-                return Ok((hasher.finish(), size));
+            let mut chunk = vec![0; 256 << 10];
+            let mut filled = 0;
+            // A pipe gives less at once than is worth a message.
+            while filled < chunk.len() {
+                match reader.read(&mut chunk[filled..]) {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                    // The writer says why.
+                    Err(_) => return,
+                }
             }
-            hasher.update(&buffer[..count]);
-            size += count as u64;
+            chunk.truncate(filled);
+            // Who waits for no more ends the writer with the pipe.
+            if filled == 0 || sender.blocking_send(chunk).is_err() {
+                return;
+            }
         }
-    };
-    let (digest, size) = read(&mut file).map_err(Error::file("read in", directory))?;
-    Ok((file, digest, size))
+    });
+    Ok((receiver, writing))
 }

@@ -68,3 +68,19 @@ fn a_cut_is_survived() {
     assert_docker_runs(&world.fleet[0], &name, &image);
     assert_eq!(leftovers(&world.fleet[0]), [""; 0]);
 }
+
+#[test]
+fn images_that_cannot_be_listed_are_not_taken_for_missing() {
+    let world = world();
+    let (node, image) = (&world.fleet[0], image(880, 1, 1_000_000));
+    let name = world.add(&image, "listed:1");
+    world.delivered(&[&name, "--node", "d"]);
+    super::sabotage(node, "docker", "inspect", "it is not in the mood");
+    let before = world.sent();
+    let outcome = world.deliver(&[&name, "--node", "d", "--retries", "1"]);
+    let text = outcome.fails_with(6).error_text();
+    assert!(text.contains("does not answer") && text.contains("not in the mood"), "{text}");
+    assert!(world.sent() - before < 100_000, "it was sent again");
+    super::repair(node, "docker");
+    assert_eq!(world.delivered(&[&name, "--node", "d"])[0]["images"][0]["state"], "present");
+}

@@ -94,6 +94,8 @@ fn a_node_of_the_newest_containerd_is_no_different() {
         let name = world.add(&first, &format!("new/{method}:1"));
         world.delivered(&[&name, "--node", "new", "--method", method]);
         assert_runs(node, &name, &first);
+        // An index of which only this platform is known.
+        let second = IndexBuilder::new(Family::Oci).image(&second).absent("linux/ppc64le").build();
         let name = world.add(&second, &format!("new/{method}:1"));
         world.delivered(&[&name, "--node", "new", "--method", method, "--snapshotter", "native"]);
         let check = ["images", "check", "--snapshotter", "native"];

@@ -17,7 +17,7 @@ fn what_cannot_fit_is_refused_before_it_is_sent() {
         let outcome = world.deliver(&[&name, "--node", "small", "--method", method]);
         assert_ne!(outcome.code(), Some(0));
         let text = outcome.error_text();
-        assert!(text.contains("bytes free") && text.contains("small"), "{method}: {text}");
+        assert!(text.contains("MB free, and") && text.contains("small"), "{method}: {text}");
         let sent = world.sent() - before;
         assert!(sent < 200_000, "{method}: {sent} bytes were sent");
         assert_eq!(names(&world.fleet[0]), there, "{method}");

@@ -50,24 +50,28 @@ fn what_arrived_is_not_sent_again() {
 #[test]
 fn the_next_run_goes_on_where_a_killed_one_stopped() {
     let world = one();
-    let image = image(320, 2, 4_000_000);
-    let name = world.add(&image, "killed:1");
-    let args = [&name, "--node", "worker-1", "--method", "agent"];
-    let link = &world.links[0];
-    link.rate(Some(4 << 20));
-    let before = link.sent();
-    let sender = world.delivery(&args).spawn().unwrap();
-    eventually("most of it arrives", Duration::from_secs(60), || {
-        (link.sent() - before > 6_000_000).then_some(())
-    });
-    sender.kill().unwrap();
-    link.rate(None);
-    let before = world.sent();
-    world.delivered(&args);
-    let sent = world.sent() - before;
-    assert!(sent < image.size() - 3_000_000, "{sent} bytes again, of {}", image.size());
-    assert_runs(&world.fleet[0], &name, &image);
-    assert_eq!(leftovers(&world.fleet[0]), [""; 0]);
+    for (seed, method) in (320..).zip(["agent", "archive"]) {
+        let image = image(seed, 2, 4_000_000);
+        let name = world.add(&image, &format!("killed/{method}:1"));
+        let args = [&name, "--node", "worker-1", "--method", method];
+        let link = &world.links[0];
+        link.rate(Some(4 << 20));
+        let before = link.sent();
+        let sender = world.delivery(&args).spawn().unwrap();
+        eventually("most of it arrives", Duration::from_secs(60), || {
+            (link.sent() - before > 6_000_000).then_some(())
+        });
+        sender.kill().unwrap();
+        link.rate(None);
+        let before = world.sent();
+        let said = world.delivered(&args);
+        let sent = world.sent() - before;
+        assert!(sent < image.size() - 3_000_000, "{method}: {sent} bytes again, of {}", image.size());
+        let told = said[0]["sent"].as_u64().unwrap();
+        assert!(told <= sent, "{method}: {told} bytes are said to have been sent, and {sent} were");
+        assert_runs(&world.fleet[0], &name, &image);
+        assert_eq!(leftovers(&world.fleet[0]), [""; 0]);
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Nothing stays behind.
 
-use super::{METHODS, World, assert_runs, image, leftovers};
+use super::{METHODS, World, assert_runs, image, leftovers, names, repair, sabotage};
 use larder_testkit::eventually;
 use larder_testkit::nodes::{Engine, Plan};
 use std::time::Duration;
@@ -30,7 +30,7 @@ fn a_killed_sender_leaves_what_the_next_run_removes() {
             (!processes.lines().any(ours)).then_some(())
         });
         // What was under way when the sender died may have been the rest of it.
-        if super::names(node).contains(&name) {
+        if names(node).contains(&name) {
             let checked = node.ctr(["images", "check", &format!("name=={name}")]).unwrap().text();
             assert!(checked.contains(" complete ("), "{method}: it is named, and not whole: {checked}");
         }
@@ -64,7 +64,7 @@ fn a_failed_delivery_leaves_no_name_and_a_refused_one_no_file() {
         assert_ne!(outcome.code(), Some(0), "{method}: {}", outcome.describe());
         link.rate(None);
         link.up();
-        assert!(!super::names(node).contains(&name), "{method}");
+        assert!(!names(node).contains(&name), "{method}");
         // Another image's delivery may remove them as well as the same one's.
         world.delivered(&[&name, "--node", "worker-1", "--method", method]);
         assert_eq!(leftovers(node), [""; 0], "{method}");
@@ -98,4 +98,48 @@ fn what_leads_back_to_a_dead_sender_goes_with_the_next_delivery() {
     world.delivered(&args);
     assert_eq!(ways(), 0);
     assert_runs(node, &name, &image);
+}
+
+#[test]
+fn a_delivery_that_fails_for_good_takes_its_names_away() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let node = &world.fleet[0];
+    world.prime();
+    for (seed, method) in (630..).zip(["agent", "thin", "archive"]) {
+        let image = image(seed, 1, 100_000);
+        let name = world.add(&image, &format!("forbidden/{method}:1"));
+        sabotage(node, "ctr", "tag", "permission denied");
+        let outcome = world.deliver(&[&name, "--node", "worker-1", "--method", method]);
+        assert!(outcome.error_text().contains("may not do that"), "{}", outcome.describe());
+        repair(node, "ctr");
+        let left: Vec<String> = names(node).into_iter().filter(|name| name.contains("larder")).collect();
+        assert_eq!(left, [""; 0], "{method}");
+        world.delivered(&[&name, "--node", "worker-1", "--method", method]);
+        assert_runs(node, &name, &image);
+        assert_eq!(leftovers(node), [""; 0], "{method}");
+    }
+}
+
+#[test]
+fn names_of_images_on_their_way_stay_while_their_sender_is_there() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let node = &world.fleet[0];
+    let image = image(640, 0, 0);
+    let name = world.add(&image, "shared:1");
+    world.delivered(&[&name, "--node", "worker-1"]);
+    let hex: String = image.digest().hex().chars().take(32).collect();
+    let incoming = format!("incoming.larder.invalid/{hex}:t1-OtherSender");
+    node.ctr(["images", "tag", &name, &incoming]).unwrap();
+    let other = node.command(["sh", "-c", "sleep 1000; :", "larder-held-OtherSender"]).unwrap();
+    let other = other.spawn().unwrap();
+    eventually("the other sender is there", Duration::from_secs(30), || {
+        node.run(["ps", "-e", "-o", "args="]).unwrap().text().contains("larder-held-Other").then_some(())
+    });
+    let again = world.add(&image, "shared:2");
+    world.delivered(&[&again, "--node", "worker-1"]);
+    assert!(names(node).contains(&incoming), "it is another sender's");
+    node.run(["pkill", "-f", "larder-held-OtherSender"]).unwrap();
+    drop(other);
+    world.delivered(&[&again, "--node", "worker-1"]);
+    assert!(!names(node).contains(&incoming), "its sender is gone");
 }

@@ -6,6 +6,8 @@ mod first;
 mod full;
 mod hostile;
 mod interrupted;
+mod inventory;
+mod jump;
 mod leftovers;
 mod missing;
 mod several;
@@ -106,6 +108,21 @@ fn assert_whole(node: &Node, name: &str, image: &Image) {
     let line = line.unwrap_or_else(|| panic!("{} has no {name}:\n{checked}", node.name()));
     assert!(line.contains(&image.digest().to_string()), "{line}");
     assert!(line.contains(" complete (") && line.trim_end().ends_with(" true"), "{line}");
+}
+
+/// Lets a program of a node fail where its arguments have this in them.
+fn sabotage(node: &Node, program: &str, pattern: &str, says: &str) {
+    let path = node.file(format!("/usr/local/bin/{program}"));
+    let script = format!(
+        "#!/bin/sh\ncase \" $* \" in *' {pattern} '*) echo '{says}' >&2; exit 1 ;; esac\nexec /usr/bin/{program} \"$@\"\n"
+    );
+    std::fs::write(&path, script).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
+/// Lets it do what it does again.
+fn repair(node: &Node, program: &str) {
+    std::fs::remove_file(node.file(format!("/usr/local/bin/{program}"))).unwrap();
 }
 
 fn container_number() -> u32 {

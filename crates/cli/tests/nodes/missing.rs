@@ -1,6 +1,6 @@
 //! Only what a node lacks travels.
 
-use super::{METHODS, World, assert_runs, image};
+use super::{METHODS, World, assert_runs, image, repair, sabotage};
 use larder_core::Compression;
 use larder_testkit::nodes::{Engine, Plan};
 use larder_testkit::{ImageBuilder, Layer, Random, busybox};
@@ -91,4 +91,41 @@ fn a_dry_run_says_what_is_missing_and_sends_nothing() {
     );
     assert!(world.sent() < 100_000, "{}", world.sent());
     assert_eq!(super::names(&world.fleet[0]), [""; 0]);
+}
+
+#[test]
+fn what_cannot_be_listed_is_not_taken_for_missing() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let (node, link) = (&world.fleet[0], &world.links[0]);
+    let image = image(280, 1, 1_000_000);
+    let name = world.add(&image, "listed:1");
+    world.delivered(&[&name, "--node", "worker-1"]);
+    sabotage(node, "ctr", "content", "rpc error: it is not in the mood");
+    let before = link.sent();
+    let outcome = world.deliver(&[&name, "--node", "worker-1", "--retries", "1"]);
+    let text = outcome.fails_with(6).error_text();
+    assert!(text.contains("does not answer") && text.contains("not in the mood"), "{text}");
+    assert!(link.sent() - before < 100_000, "it was sent again");
+    repair(node, "ctr");
+    let said = world.delivered(&[&name, "--node", "worker-1"]);
+    assert_eq!(said[0]["images"][0]["state"], "present");
+}
+
+#[test]
+fn what_is_for_another_system_is_not_sent() {
+    let world = World::new(&[Plan::new("worker-1", Engine::Containerd)]);
+    let ours = image(290, 0, 0);
+    let windows =
+        ImageBuilder::new(291).platform("windows/amd64").random_layers(1, 1000, Compression::Gzip).build();
+    let index = larder_testkit::IndexBuilder::new(larder_testkit::Family::Oci).image(&windows).image(&ours);
+    let index = index.build();
+    let reference = world.registry.reference("system:1").to_string();
+    index.push(&world.registry, "system", Some("1"));
+    let args = [&reference, "--node", "worker-1", "--platform", "windows/amd64"];
+    let text = world.deliver(&args).error_text();
+    assert!(text.contains("it is of linux/amd64"), "{text}");
+    let args = [&reference, "--node", "worker-1", "--platform", "windows/amd64,linux/amd64"];
+    let said = world.delivered(&args);
+    assert_eq!(said[0]["images"][0]["state"], "delivered");
+    assert_runs(&world.fleet[0], &reference, &index);
 }

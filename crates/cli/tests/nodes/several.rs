@@ -94,3 +94,23 @@ fn nodes_are_chosen_by_name_pattern_label_and_destination() {
     let outcome = world.deliver(&[&name, "--node", "none-*"]);
     assert!(outcome.fails_with(3).error_text().contains("none-*"), "{}", outcome.describe());
 }
+
+#[test]
+fn a_limit_is_for_all_nodes_together_by_every_method() {
+    let plans: Vec<Plan> = (1..=3).map(|at| Plan::new(&format!("worker-{at}"), Engine::Containerd)).collect();
+    let world = World::new(&plans);
+    world.prime();
+    for (seed, method) in (430..).zip(super::METHODS) {
+        let image = image(seed, 1, 1_000_000);
+        let name = world.add(&image, &format!("limited/{method}:1"));
+        let start = std::time::Instant::now();
+        let args = [&name, "--node", "all", "--method", method, "--limit-rate", "1MB"];
+        let said = world.delivered(&args);
+        let took = start.elapsed().as_secs_f64();
+        assert!(took > 2.4, "{method}: three megabytes in {took} s");
+        for said in said {
+            let sent = said["sent"].as_u64().unwrap();
+            assert!((1_000_000..2_500_000).contains(&sent), "{method}: {said}");
+        }
+    }
+}

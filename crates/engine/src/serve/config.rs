@@ -1,10 +1,10 @@
 //! The `serve` section of the configuration.
 
 use super::registry;
-use crate::quantity::{Bytes, Span};
 use crate::upstream::UpstreamSettings;
 use crate::{Error, Result};
 use larder_core::Registry;
+use larder_core::{Bytes, Span};
 use larder_server::{AccessSettings, Action, RuleSettings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -1,8 +1,8 @@
 //! Which upstreams there are, and how each is treated.
 
 use crate::Error;
-use crate::quantity::{Bytes, Span};
 use larder_core::Registry;
+use larder_core::{Bytes, Span};
 use larder_server::LOCAL;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

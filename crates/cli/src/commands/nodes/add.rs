@@ -4,9 +4,9 @@ use crate::exit::Exit;
 use crate::fleet::Nodes;
 use crate::invocation::Invocation;
 use crate::problem::Usage;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use larder_engine::nodes::{Keys, Rate, RuntimeChoice};
-use larder_engine::replace_file;
+use larder_engine::{Turn, replace_file};
 use std::path::PathBuf;
 
 /// Add a node to the inventory
@@ -64,6 +64,8 @@ Examples:
 pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let config = invocation.settings()?.config;
     let nodes = Nodes { selectors: Vec::new(), inventory: args.inventory.clone() };
+    let _turn = Turn::at(nodes.inventory(&config)?.path())?;
+    // Read again: others may have added theirs meanwhile.
     let inventory = nodes.inventory(&config)?;
     let mut keys = match &args.destination {
         Some(destination) => Keys::of_destination(destination)?,
@@ -85,9 +87,6 @@ pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     }
     let text = inventory.with(&args.name, &keys)?;
     let path = inventory.path();
-    if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        std::fs::create_dir_all(parent).with_context(|| format!("cannot create {}", parent.display()))?;
-    }
     replace_file(path, text.as_bytes())?;
     invocation.done(&serde_json::json!({ "inventory": path, "node": args.name }), || {
         format!("{} is now in {}\n", args.name, path.display())

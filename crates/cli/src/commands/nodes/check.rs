@@ -1,14 +1,14 @@
 //! `larder nodes check`.
 
 use crate::exit::Exit;
-use crate::fleet::{self, Nodes};
+use crate::fleet::Nodes;
 use crate::invocation::Invocation;
 use crate::problem::Problem;
 use crate::table::Table;
 use crate::words::size;
 use anyhow::Result;
 use larder_core::Kind;
-use larder_engine::nodes::{Depth, Facts, Node};
+use larder_engine::nodes::{ASKED, Depth, Facts, Node};
 use larder_engine::{Error, Failure, Selector};
 
 /// Ask nodes whether they can be reached, and what they have
@@ -44,7 +44,8 @@ pub(super) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let every = Nodes { selectors: vec!["all".parse::<Selector>()?], ..args.nodes.clone() };
     let nodes = if args.nodes.selectors.is_empty() { &every } else { &args.nodes };
     let fleet = nodes.fleet(&config, invocation)?;
-    let jobs = fleet::at_once(invocation);
+    // Nobody is sent anything: those that do not answer are not to hold up the others.
+    let jobs = invocation.global.jobs.unwrap_or(ASKED);
     let answers = invocation.wait(async move { fleet.probe(Depth::Full, jobs).await })?;
     let checked: Vec<Checked> = answers.into_iter().map(|(node, facts)| judge(&node, facts)).collect();
     invocation.answer(&serde_json::json!({ "nodes": checked }), || table(&checked))?;

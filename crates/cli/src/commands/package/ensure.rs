@@ -9,8 +9,8 @@ use crate::problem::{Problem, Usage};
 use crate::table::Table;
 use crate::words::{count, size, took};
 use anyhow::Result;
-use larder_engine::nodes::{ParcelOptions, Rate};
-use larder_engine::{NodePackages, ParcelRequest, ParcelsReport, Wish};
+use larder_engine::nodes::{PlacementOptions, Rate};
+use larder_engine::{NodePackages, PlacementRequest, PlacementsReport, Wish};
 use std::time::Duration;
 
 /// See to it that packages are in the store and, with --node, on nodes
@@ -82,16 +82,17 @@ impl Sending {
         require_signature: bool,
         install: bool,
         invocation: &Invocation,
-    ) -> Result<ParcelsReport> {
+    ) -> Result<PlacementsReport> {
         let engine = invocation.engine()?;
         let fleet = self.nodes.fleet(engine.config(), invocation)?;
-        let options = ParcelOptions {
+        let options = PlacementOptions {
             jobs: fleet::at_once(invocation),
             attempts: self.retries,
             limit: self.limit_rate,
             progress: invocation.terminal.progress(),
         };
-        let request = ParcelRequest { wishes: wishes.to_vec(), require_signature, fleet, options, install };
+        let request =
+            PlacementRequest { wishes: wishes.to_vec(), require_signature, fleet, options, install };
         let report = invocation.wait(async move { engine.place_packages(request).await })??;
         invocation.terminal.finish();
         Ok(report)
@@ -99,7 +100,7 @@ impl Sending {
 }
 
 /// Shows what became of the nodes.
-pub(super) fn tell(report: &ParcelsReport, invocation: &Invocation) -> Result<Exit> {
+pub(super) fn tell(report: &PlacementsReport, invocation: &Invocation) -> Result<Exit> {
     invocation.done(report, || table(report))?;
     for (node, failure) in report.failures() {
         let message = match failure.message.starts_with(node) {
@@ -116,7 +117,7 @@ pub(super) fn tell(report: &ParcelsReport, invocation: &Invocation) -> Result<Ex
     Ok(Exit::of_all(report.failures().map(|(_, failure)| failure.kind)))
 }
 
-fn table(report: &ParcelsReport) -> String {
+fn table(report: &PlacementsReport) -> String {
     let mut table = Table::new(&["NODE", "STATE", "ARCH", ">SENT", ">TIME"]);
     for node in &report.nodes {
         let elapsed = took(Duration::from_millis(node.elapsed));

@@ -4,7 +4,8 @@
 
 use larder_core::Digest;
 use larder_nodes::{
-    Error, Fleet, Installation, Inventory, Node, Parcel, ParcelOptions, ParcelReport, SshOptions, State,
+    Error, Fleet, Installation, Inventory, Node, Placement, PlacementOptions, PlacementReport, SshOptions,
+    State,
 };
 use larder_testkit::nodes::{Engine, Fleet as Machines, Link, Plan};
 use larder_testkit::{Process, Random, tools};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// Some megabytes that do not compress, in an archive `tool-VERSION-amd64.tar.zst` with `bin/tool` and `bin/helper`.
-fn parcel(directory: &Path, version: &str, files: &[&str], noise: usize) -> Arc<Parcel> {
+fn placement(directory: &Path, version: &str, files: &[&str], noise: usize) -> Arc<Placement> {
     let tree = directory.join(version);
     std::fs::create_dir_all(tree.join("bin")).unwrap();
     for name in files {
@@ -31,7 +32,7 @@ fn parcel(directory: &Path, version: &str, files: &[&str], noise: usize) -> Arc<
         .unwrap();
     let bytes = std::fs::read(&archive).unwrap();
     let digest = Digest::of(&bytes);
-    Arc::new(Parcel {
+    Arc::new(Placement {
         title: format!("tool {version} amd64"),
         size: bytes.len() as u64,
         digest,
@@ -46,8 +47,8 @@ fn parcel(directory: &Path, version: &str, files: &[&str], noise: usize) -> Arc<
     })
 }
 
-fn sent_only(parcel: &Arc<Parcel>) -> Arc<Parcel> {
-    Arc::new(Parcel { installation: None, ..Parcel::clone(parcel) })
+fn sent_only(placement: &Arc<Placement>) -> Arc<Placement> {
+    Arc::new(Placement { installation: None, ..Placement::clone(placement) })
 }
 
 fn fleet(inventory: &Path) -> Fleet {
@@ -62,10 +63,10 @@ fn fleet(inventory: &Path) -> Fleet {
     Fleet::new(options, nodes).unwrap()
 }
 
-fn place(fleet: &Fleet, parcels: &[&Arc<Parcel>]) -> Vec<ParcelReport> {
-    let parcels: Vec<Arc<Parcel>> = parcels.iter().map(|parcel| (*parcel).clone()).collect();
-    let options = ParcelOptions { jobs: 10, attempts: 4, limit: None, progress: larder_core::silent() };
-    run(fleet.place(|_| parcels.clone(), &options))
+fn place(fleet: &Fleet, placements: &[&Arc<Placement>]) -> Vec<PlacementReport> {
+    let placements: Vec<Arc<Placement>> = placements.iter().map(|placement| (*placement).clone()).collect();
+    let options = PlacementOptions { jobs: 10, attempts: 4, limit: None, progress: larder_core::silent() };
+    run(fleet.place(|_| placements.clone(), &options))
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -80,7 +81,7 @@ fn says(machine: &larder_testkit::nodes::Node, program: &str) -> String {
 fn what_is_there_is_hashed_there_and_only_what_differs_is_sent() {
     let machines = Machines::start(2, &Engine::None).unwrap();
     let fleet = fleet(&machines.inventory());
-    let tool = sent_only(&parcel(&machines.directory(), "1.0", &["tool"], 3_000_000));
+    let tool = sent_only(&placement(&machines.directory(), "1.0", &["tool"], 3_000_000));
     for report in place(&fleet, &[&tool]) {
         assert_eq!(report.sent, tool.size, "{:?}", report.outcome);
         assert!(!report.outcome.unwrap()[0].was_there);
@@ -109,7 +110,7 @@ fn a_cut_transfer_goes_on_at_the_byte() {
     let link = Link::to(&machines[0]).unwrap();
     machines.write_inventory(&link.entry(&machines[0])).unwrap();
     let fleet = fleet(&machines.inventory());
-    let tool = sent_only(&parcel(&machines.directory(), "1.0", &["tool"], 6_000_000));
+    let tool = sent_only(&placement(&machines.directory(), "1.0", &["tool"], 6_000_000));
     link.cut_at_each(&[2_000_000, 4_000_000]);
     let report = place(&fleet, &[&tool]).remove(0);
     assert!(report.outcome.is_ok(), "{:?}", report.outcome);
@@ -125,12 +126,12 @@ fn versions_are_switched_at_once_and_the_one_before_comes_back() {
     let machines = Machines::start(1, &Engine::None).unwrap();
     let fleet = fleet(&machines.inventory());
     let node = &machines[0];
-    let old = parcel(&machines.directory(), "1.0", &["tool", "gone"], 1000);
-    let new = parcel(&machines.directory(), "2.0", &["tool", "helper"], 1000);
+    let old = placement(&machines.directory(), "1.0", &["tool", "gone"], 1000);
+    let new = placement(&machines.directory(), "2.0", &["tool", "helper"], 1000);
     // Somebody put one there by hand before.
     let by_hand = "printf '#!/bin/sh\\necho by hand\\n' > /usr/local/bin/tool; chmod 755 /usr/local/bin/tool";
     node.run(["sh", "-c", by_hand]).unwrap();
-    let installed = |reports: Vec<ParcelReport>| {
+    let installed = |reports: Vec<PlacementReport>| {
         let outcome = reports.into_iter().next().unwrap().outcome.unwrap();
         outcome[0].installed.clone().unwrap()
     };
@@ -171,7 +172,7 @@ fn what_was_there_before_larder_comes_back() {
     let base = ["/usr/local/lib/larder/tool".to_owned()];
     let nothing = run(fleet.roll_back(&base, 1)).remove(0).1;
     assert!(matches!(nothing, Err(Error::Unsupported { .. })), "{nothing:?}");
-    place(&fleet, &[&parcel(&machines.directory(), "1.0", &["tool", "more"], 1000)])
+    place(&fleet, &[&placement(&machines.directory(), "1.0", &["tool", "more"], 1000)])
         .remove(0)
         .outcome
         .unwrap();
@@ -187,7 +188,10 @@ fn a_node_without_zstd_gets_the_archive_inflated() {
     let fleet = fleet(&machines.inventory());
     let node = &machines[0];
     hide_zstd(node);
-    place(&fleet, &[&parcel(&machines.directory(), "1.0", &["tool"], 2_000_000)]).remove(0).outcome.unwrap();
+    place(&fleet, &[&placement(&machines.directory(), "1.0", &["tool"], 2_000_000)])
+        .remove(0)
+        .outcome
+        .unwrap();
     assert_eq!(says(node, "/usr/local/bin/tool"), "tool 1.0");
 }
 
@@ -202,7 +206,7 @@ fn one_full_node_fails_and_the_others_do_not() {
     let plans = [Plan::new("small", Engine::None).disk(24 << 20), Plan::new("large", Engine::None)];
     let machines = Machines::with(&plans).unwrap();
     let fleet = fleet(&machines.inventory());
-    let tool = sent_only(&parcel(&machines.directory(), "1.0", &["tool"], 12_000_000));
+    let tool = sent_only(&placement(&machines.directory(), "1.0", &["tool"], 12_000_000));
     let reports = place(&fleet, &[&tool]);
     assert!(matches!(reports[0].outcome, Err(Error::Full { .. })), "{:?}", reports[0].outcome);
     assert!(reports[1].outcome.is_ok(), "{:?}", reports[1].outcome);

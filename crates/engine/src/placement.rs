@@ -2,13 +2,15 @@
 
 use crate::package::PackageOrder;
 use crate::{Engine, Error, Failure, PackageRow, Result};
-use larder_nodes::{Fleet, Installation, Installed, Node, Parcel, ParcelOptions, ParcelReport, Placed};
+use larder_nodes::{
+    Fleet, Installation, Installed, Node, Placed, Placement, PlacementOptions, PlacementReport,
+};
 use larder_packages::Wish;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Packages that are to be on nodes.
-pub struct ParcelRequest {
+pub struct PlacementRequest {
     /// Which ones.
     pub wishes: Vec<Wish>,
     /// A signature that cannot be verified is an error.
@@ -16,14 +18,14 @@ pub struct ParcelRequest {
     /// On which nodes.
     pub fleet: Fleet,
     /// How they are sent.
-    pub options: ParcelOptions,
+    pub options: PlacementOptions,
     /// They are installed there, too.
     pub install: bool,
 }
 
 /// What became of all nodes.
 #[derive(Debug, serde::Serialize)]
-pub struct ParcelsReport {
+pub struct PlacementsReport {
     /// One per node, in the order of the inventory.
     pub nodes: Vec<NodePackages>,
 }
@@ -55,7 +57,7 @@ pub struct NodePackages {
     pub elapsed: u64,
 }
 
-impl ParcelsReport {
+impl PlacementsReport {
     /// The nodes that lack something, and why.
     pub fn failures(&self) -> impl Iterator<Item = (&str, &Failure)> {
         self.nodes.iter().filter_map(|node| Some((node.node.as_str(), node.failure.as_ref()?)))
@@ -69,8 +71,8 @@ impl Engine {
     /// # Errors
     /// When a package cannot be had, or nothing says where its files go: then nothing is sent to anybody. What becomes of a node is
     /// in the report.
-    pub async fn place_packages(&self, request: ParcelRequest) -> Result<ParcelsReport> {
-        let ParcelRequest { wishes, require_signature, fleet, options, install } = request;
+    pub async fn place_packages(&self, request: PlacementRequest) -> Result<PlacementsReport> {
+        let PlacementRequest { wishes, require_signature, fleet, options, install } = request;
         let asked = fleet.architectures(options.jobs).await;
         let wanted: BTreeSet<&String> =
             asked.iter().filter_map(|(_, architecture)| architecture.as_ref().ok()).collect();
@@ -85,15 +87,15 @@ impl Engine {
             }));
         }
         let added = self.add_packages(&orders).await?;
-        let mut parcels: BTreeMap<String, Vec<Arc<Parcel>>> = BTreeMap::new();
+        let mut placements: BTreeMap<String, Vec<Arc<Placement>>> = BTreeMap::new();
         for outcome in added.packages {
             if let Some(failure) = outcome.failure {
                 let package = format!("{} for {}", outcome.wish, outcome.architecture);
                 return Err(Error::NotAdded { package, failure });
             }
             if let Some(row) = outcome.package {
-                let parcel = self.parcel(&row, install)?;
-                parcels.entry(row.architecture).or_default().push(Arc::new(parcel));
+                let placement = self.placement(&row, install)?;
+                placements.entry(row.architecture).or_default().push(Arc::new(placement));
             }
         }
         let architectures: BTreeMap<String, String> = asked
@@ -107,7 +109,7 @@ impl Engine {
                 |node| {
                     let architecture = architectures.get(node.name());
                     architecture
-                        .and_then(|architecture| parcels.get(architecture))
+                        .and_then(|architecture| placements.get(architecture))
                         .cloned()
                         .unwrap_or_default()
                 },
@@ -115,7 +117,7 @@ impl Engine {
             )
             .await;
         let nodes = reports.into_iter().zip(asked).map(|(report, (_, asked))| placed(report, asked));
-        Ok(ParcelsReport { nodes: nodes.collect() })
+        Ok(PlacementsReport { nodes: nodes.collect() })
     }
 
     /// Goes back to what was installed before, on all nodes.
@@ -127,7 +129,7 @@ impl Engine {
         wishes: &[Wish],
         fleet: &Fleet,
         jobs: usize,
-    ) -> Result<ParcelsReport> {
+    ) -> Result<PlacementsReport> {
         let bases: Vec<String> = wishes.iter().map(|wish| base(&wish.name)).collect();
         let rolled = fleet.roll_back(&bases, jobs).await;
         let nodes = rolled.into_iter().map(|(node, outcome)| {
@@ -137,15 +139,15 @@ impl Engine {
             };
             NodePackages { returned, failure, attempts: 1, ..NodePackages::of(&node) }
         });
-        Ok(ParcelsReport { nodes: nodes.collect() })
+        Ok(PlacementsReport { nodes: nodes.collect() })
     }
 
-    fn parcel(&self, row: &PackageRow, install: bool) -> Result<Parcel> {
+    fn placement(&self, row: &PackageRow, install: bool) -> Result<Placement> {
         let installation = match install {
             true => Some(self.installation(row)?),
             false => None,
         };
-        Ok(Parcel {
+        Ok(Placement {
             title: row.title(),
             source: row.archive.clone(),
             digest: row.digest,
@@ -187,7 +189,7 @@ impl NodePackages {
     }
 }
 
-fn placed(report: ParcelReport, asked: larder_nodes::Result<String>) -> NodePackages {
+fn placed(report: PlacementReport, asked: larder_nodes::Result<String>) -> NodePackages {
     let mut outcome = NodePackages {
         sent: report.sent,
         attempts: report.attempts,

@@ -1,6 +1,6 @@
-//! What is installed from parcels: versions beside each other, and one link that says which one counts.
+//! What is installed from placements: versions beside each other, and one link that says which one counts.
 
-use super::{Installation, Parcel, Sending};
+use super::{Installation, Placement, Sending};
 use crate::{Connection, Error, Output, Result};
 use larder_rootfs::{Decoder, Limits};
 use std::io::Read as _;
@@ -42,8 +42,12 @@ struct Answer {
 }
 
 impl Sending<'_> {
-    /// Unpacks a parcel that is in its place, and switches to it.
-    pub(super) async fn install(&self, parcel: &Parcel, installation: &Installation) -> Result<Installed> {
+    /// Unpacks a placement that is in its place, and switches to it.
+    pub(super) async fn install(
+        &self,
+        placement: &Placement,
+        installation: &Installation,
+    ) -> Result<Installed> {
         let Installation { base, key, pairs } = installation;
         let before = ask(self.connection, base, key).await?;
         let node = self.connection.node().name();
@@ -54,27 +58,27 @@ impl Sending<'_> {
         // Where the node cannot inflate it, this side does.
         let local = before.unpacked || before.zstd == "yes";
         let way = if local { "unpack" } else { "receive" };
-        let archive = if local { parcel.path() } else { inflated_size(parcel).await?.to_string() };
+        let archive = if local { placement.path() } else { inflated_size(placement).await?.to_string() };
         let mut argv = vec!["sh", "-c", SCRIPT, "larder", way, base, key, &archive];
         argv.extend(pairs.iter().flat_map(|(from, to)| [from.as_str(), to.as_str()]));
         let answer = if local {
             unpacked(node, self.connection.run(&argv, b"").await?)?
         } else {
-            self.stream(parcel, &argv).await?
+            self.stream(placement, &argv).await?
         };
         let answer = parse(node, &answer)?;
         if answer.current.as_ref() != Some(key) {
             let problem = "another version counts".to_owned();
-            return Err(Error::NotThere { node: node.to_owned(), image: parcel.title.clone(), problem });
+            return Err(Error::NotThere { node: node.to_owned(), image: placement.title.clone(), problem });
         }
         let state = if before.current.as_ref() == Some(key) { State::Present } else { State::Installed };
         Ok(Installed { base: base.clone(), current: answer.current, previous: answer.previous, state })
     }
 
     /// Runs the program with the inflated archive as its input.
-    async fn stream(&self, parcel: &Parcel, argv: &[&str]) -> Result<Vec<u8>> {
+    async fn stream(&self, placement: &Placement, argv: &[&str]) -> Result<Vec<u8>> {
         let (sender, mut receiver) = mpsc::channel::<Vec<u8>>(8);
-        let source = parcel.source.clone();
+        let source = placement.source.clone();
         let inflating = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             let mut decoder = Decoder::new(std::fs::File::open(source)?, None, &Limits::default());
             loop {
@@ -100,20 +104,20 @@ impl Sending<'_> {
         };
         let ((), output) = tokio::join!(feed, self.connection.collect(child));
         let inflated = inflating.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-        inflated.map_err(Error::file("read", &parcel.source))?;
+        inflated.map_err(Error::file("read", &placement.source))?;
         unpacked(self.connection.node().name(), output?)
     }
 }
 
 /// How long the tar in an archive is.
-async fn inflated_size(parcel: &Parcel) -> Result<u64> {
-    let source = parcel.source.clone();
+async fn inflated_size(placement: &Placement) -> Result<u64> {
+    let source = placement.source.clone();
     let counting = tokio::task::spawn_blocking(move || -> std::io::Result<u64> {
         let mut decoder = Decoder::new(std::fs::File::open(source)?, None, &Limits::default());
         std::io::copy(&mut decoder, &mut std::io::sink())
     });
     let counted = counting.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-    counted.map_err(Error::file("read", &parcel.source))
+    counted.map_err(Error::file("read", &placement.source))
 }
 
 /// What the script said, if it succeeded. What no other attempt could change is an error for good.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// A file, and where it has to be.
 #[derive(Debug, Clone)]
-pub struct Parcel {
+pub struct Placement {
     /// What people call it.
     pub title: String,
     /// The file on this machine.
@@ -43,9 +43,9 @@ pub struct Installation {
     pub pairs: Vec<(String, String)>,
 }
 
-/// How parcels are sent.
+/// How placements are sent.
 #[derive(Clone)]
-pub struct ParcelOptions {
+pub struct PlacementOptions {
     /// Nodes at the same time.
     pub jobs: usize,
     /// Attempts without progress before a node is given up.
@@ -58,10 +58,10 @@ pub struct ParcelOptions {
 
 /// What became of one node.
 #[derive(Debug)]
-pub struct ParcelReport {
+pub struct PlacementReport {
     /// Which one.
     pub node: Node,
-    /// What became of each parcel, in their order.
+    /// What became of each placement, in their order.
     pub outcome: Result<Vec<Placed>>,
     /// Bytes that went over the network.
     pub sent: u64,
@@ -71,7 +71,7 @@ pub struct ParcelReport {
     pub elapsed: Duration,
 }
 
-/// A parcel that is where it should be, hashed there.
+/// A placement that is where it should be, hashed there.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Placed {
     /// What people call it.
@@ -108,16 +108,16 @@ impl Fleet {
         .await
     }
 
-    /// Sees to it that parcels are on every node; `parcels` says which belong to a node. Only what is missing or different is sent.
+    /// Sees to it that placements are on every node; `placements` says which belong to a node. Only what is missing or different is sent.
     pub async fn place(
         &self,
-        parcels: impl Fn(&Node) -> Vec<Arc<Parcel>>,
-        options: &ParcelOptions,
-    ) -> Vec<ParcelReport> {
+        placements: impl Fn(&Node) -> Vec<Arc<Placement>>,
+        options: &PlacementOptions,
+    ) -> Vec<PlacementReport> {
         let shared = options.limit.map(|rate| Arc::new(Valve::new(rate)));
         self.each(options.jobs, |fleet, node| {
-            let (parcels, options, shared) = (parcels(&node), options.clone(), shared.clone());
-            async move { fleet.place_on(node, &parcels, &options, shared).await }
+            let (placements, options, shared) = (placements(&node), options.clone(), shared.clone());
+            async move { fleet.place_on(node, &placements, &options, shared).await }
         })
         .await
     }
@@ -152,10 +152,10 @@ impl Fleet {
     async fn place_on(
         &self,
         node: Node,
-        parcels: &[Arc<Parcel>],
-        options: &ParcelOptions,
+        placements: &[Arc<Placement>],
+        options: &PlacementOptions,
         shared: Option<Arc<Valve>>,
-    ) -> ParcelReport {
+    ) -> PlacementReport {
         let started = Instant::now();
         let sent = AtomicU64::new(0);
         let own = node.bandwidth.map(|rate| Arc::new(Valve::new(rate)));
@@ -170,7 +170,7 @@ impl Fleet {
             let attempt = async {
                 let connection = self.connect(&node).await?;
                 let sending = Sending { connection: &connection, valves: &valves, advanced: &advanced };
-                let placed = sending.all(parcels, options).await;
+                let placed = sending.all(placements, options).await;
                 connection.close().await;
                 placed
             };
@@ -191,7 +191,7 @@ impl Fleet {
         };
         (options.progress)(Event::NodeFinished { node: node.name().to_owned() });
         let sent = sent.load(Ordering::Relaxed);
-        ParcelReport { node, outcome, sent, attempts, elapsed: started.elapsed() }
+        PlacementReport { node, outcome, sent, attempts, elapsed: started.elapsed() }
     }
 }
 
@@ -206,29 +206,34 @@ impl Sending<'_> {
         }
     }
 
-    async fn all(&self, parcels: &[Arc<Parcel>], options: &ParcelOptions) -> Result<Vec<Placed>> {
+    async fn all(&self, placements: &[Arc<Placement>], options: &PlacementOptions) -> Result<Vec<Placed>> {
         enter(self.connection).await?;
-        let there = self.survey(parcels).await?;
+        let there = self.survey(placements).await?;
         let node = self.connection.node().name();
-        let bytes = parcels.iter().zip(&there).map(|(parcel, there)| there.missing(parcel)).sum();
+        let bytes = placements.iter().zip(&there).map(|(placement, there)| there.missing(placement)).sum();
         (options.progress)(Event::NodeStarted { node: node.to_owned(), bytes });
-        let mut placed = Vec::with_capacity(parcels.len());
-        for (parcel, there) in parcels.iter().zip(there) {
-            let was_there = there.is(parcel);
+        let mut placed = Vec::with_capacity(placements.len());
+        for (placement, there) in placements.iter().zip(there) {
+            let was_there = there.is(placement);
             if !was_there {
-                self.send(parcel, &there).await?;
+                self.send(placement, &there).await?;
             }
-            let installed = match &parcel.installation {
-                Some(installation) => Some(self.install(parcel, installation).await?),
+            let installed = match &placement.installation {
+                Some(installation) => Some(self.install(placement, installation).await?),
                 None => None,
             };
-            placed.push(Placed { title: parcel.title.clone(), path: parcel.path(), was_there, installed });
+            placed.push(Placed {
+                title: placement.title.clone(),
+                path: placement.path(),
+                was_there,
+                installed,
+            });
         }
         Ok(placed)
     }
 }
 
-impl Parcel {
+impl Placement {
     /// Where it has to be.
     pub fn path(&self) -> String {
         format!("{}/{}", self.directory, self.file_name)
