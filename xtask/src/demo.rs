@@ -6,7 +6,8 @@ use crate::relay::Relay;
 use crate::workspace::Workspace;
 use crate::{enclosure, packages, program};
 use anyhow::{Context, Result, bail, ensure};
-use larder_testkit::DockerRegistry;
+use larder_testkit::nodes::{Engine, Fleet};
+use larder_testkit::{DockerRegistry, tools};
 use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -45,6 +46,8 @@ const CLUSTER: [(&str, &str); 6] = [
         "resources: [../base]\nimages:\n- {name: debian, newName: REGISTRY/demo/debian, newTag: '12'}\n",
     ),
 ];
+/// What a node is made of.
+const NODE: [&str; 8] = ["ip", "ssh", "sshd", "ssh-keygen", "nsenter", "containerd", "ctr", "runc"];
 /// A line slow enough that progress can be watched and a pull be killed in its middle.
 const LINE_BYTES_PER_SECOND: u64 = 16 << 20;
 
@@ -63,6 +66,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     demo.kill_and_resume()?;
     demo.check()?;
     demo.discover()?;
+    demo.deliver()?;
     let demo = demo.serve()?;
     demo.close(start.elapsed());
     Ok(())
@@ -199,6 +203,30 @@ impl Demo {
         self.show(&["ready", "--lock", &lock])
     }
 
+    /// To a machine made of namespaces.
+    fn deliver(&self) -> Result<()> {
+        title(
+            "Deliver: the image on a node, over SSH; only what it lacks travels, and it is asked afterwards",
+        );
+        if let Err(problem) = tools::require(&NODE) {
+            println!("This needs a node, and what one is made of is not here ({problem}).");
+            return Ok(());
+        }
+        let fleet = Fleet::start(1, &Engine::Containerd)?;
+        println!("worker-1 has a network, an address, an sshd and a containerd of its own.");
+        let inventory = fleet.inventory().to_string_lossy().into_owned();
+        let inventory = ["--inventory", &inventory];
+        self.show(&[&["nodes", "check"], &inventory[..]].concat())?;
+        let delivery = [&["deliver", &self.reference, "--node", "worker-1"], &inventory[..]].concat();
+        self.show(&delivery)?;
+        println!("\nAgain: the node has everything.");
+        self.show(&delivery)?;
+        let run = ["run", "--rm", &self.reference, "demo", "/usr/bin/git", "--version"];
+        println!("\nworker-1$ ctr --namespace k8s.io {}", run.join(" "));
+        print!("{}", fleet[0].ctr(run)?.text());
+        Ok(())
+    }
+
     /// In a third, empty store, in front of the registry.
     fn serve(mut self) -> Result<Self> {
         title("Serve: one registry in front of all, which goes on when they are gone");
@@ -249,8 +277,8 @@ impl Demo {
             "\n── That was larder, in {:.0} seconds ──\n\
              Shown: a pull with progress, a second pull that had nothing to do, list, inspect and stats; a mount\n\
              without extracting, with programs run from it; a pull killed half-way and resumed; a store that\n\
-             verifies and that skopeo reads; every image of a cluster found, pinned and looked for; a registry in\n\
-             front of another, which serves on without it.\n\n\
+             verifies and that skopeo reads; every image of a cluster found, pinned and looked for; a node that\n\
+             has it by SSH; a registry in front of another, which serves on without it.\n\n\
              Try next, with target/debug/larder:\n  \
              larder pull debian:12                  from Docker Hub, if you are online\n  \
              larder discover ./manifests ./chart    which images a cluster of yours asks for\n  \

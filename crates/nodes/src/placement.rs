@@ -186,6 +186,7 @@ impl Fleet {
             }
             let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);
             let (what, reason) = (node.name().to_owned(), report(&error));
+            let reason = reason.strip_prefix(&format!("{what}: ")).map_or(reason.clone(), str::to_owned);
             (options.progress)(Event::Retrying { what, reason, delay });
             tokio::time::sleep(delay).await;
         };

@@ -113,7 +113,8 @@ impl Packages {
             cleaned.orphans.push(file.path);
         }
         let before = now.checked_sub(PARTS).unwrap_or(SystemTime::UNIX_EPOCH);
-        cleaned.freed += self.shelf.sweep_parts(before, policy.dry_run).map_err(store())?;
+        let parts = self.shelf.sweep_parts(before, policy.dry_run).map_err(store())?;
+        cleaned.freed += parts.iter().map(|part| part.size).sum::<u64>();
         Ok(cleaned)
     }
 

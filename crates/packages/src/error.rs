@@ -217,6 +217,7 @@ impl Classify for Error {
             Self::File { source, .. } => match source.kind() {
                 std::io::ErrorKind::NotFound => Kind::NotFound,
                 std::io::ErrorKind::PermissionDenied => Kind::Denied,
+                std::io::ErrorKind::IsADirectory | std::io::ErrorKind::NotADirectory => Kind::Invalid,
                 _ => Kind::Unavailable,
             },
             Self::Task { .. } => Kind::Internal,
@@ -248,12 +249,24 @@ impl Classify for Error {
                 let mut words = what.split_whitespace();
                 let (name, version) = (words.next().unwrap_or_default(), words.next());
                 vec![match version {
+                    Some("for") => {
+                        let architecture = words.next().unwrap_or_default();
+                        format!("larder package add {name} --arch {architecture}")
+                    }
                     Some(version) => format!("larder package add {name}@{version}"),
                     None => format!("larder package add {name}"),
                 }]
             }
             Self::Damaged { .. } => vec!["`larder package verify` sets it aside; `larder package add` brings it again".into()],
-            Self::Remote { source, .. } => source.hints(),
+            Self::Remote { source, .. } => {
+                let mut hints = source.hints();
+                if hints.is_empty() && source.kind() == Kind::NotFound {
+                    let latest = "there may be no such version: NAME@latest asks the project which is the newest";
+                    hints.push(latest.into());
+                    hints.push("where only the checksum is missing, --checksum sha256:… stands in for it".into());
+                }
+                hints
+            }
             Self::Store { source, .. } => source.hints(),
             Self::Archive { source, .. } => source.hints().into_iter().filter(|hint| hint.contains('`')).collect(),
             _ => Vec::new(),

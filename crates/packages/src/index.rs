@@ -93,7 +93,10 @@ impl Index {
             Ok(_) => return (index, vec!["it is no index".into()]),
             Err(error) => {
                 let reason = error.to_string();
-                return (index, vec![reason.lines().next().unwrap_or_default().to_owned()]);
+                return (
+                    index,
+                    vec![reason.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()],
+                );
             }
         };
         if document["version"].as_u64() != Some(VERSION) {

@@ -15,6 +15,7 @@ mod openpgp;
 mod pack;
 mod packages;
 mod pin;
+mod signature;
 mod version;
 mod wish;
 

@@ -123,7 +123,7 @@ impl Classify for Error {
                     _ => return Vec::new(),
                 };
                 vec![format!(
-                    "`{key}` in the configuration is the limit; raise it only if you trust the image's maker"
+                    "`{key}` in the configuration is the limit; raise it only if you trust who made this"
                 )]
             }
             Self::Compression(_) => vec!["rebuild the image with gzip or zstd layers".into()],

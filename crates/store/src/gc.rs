@@ -14,13 +14,14 @@ use std::collections::HashSet;
 use std::fs::{self, DirEntry, File};
 use std::io;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 /// What a collection may remove.
 pub struct GcPlan<'a> {
     /// Report only; nothing is touched.
     pub dry_run: bool,
-    /// Remove names, least recently used first, until blobs and derived things take at most so many bytes.
+    /// Remove names, least recently used first, until blobs, derived things and packages take at most so many bytes. Packages count,
+    /// but none of them goes: what is used of them only their index knows.
     pub quota_bytes: Option<u64>,
     /// Remove names that were not used for so long.
     pub max_age: Option<Duration>,
@@ -60,7 +61,9 @@ pub struct GcReport {
     pub upload_bytes: u64,
     /// All bytes removed.
     pub freed_bytes: u64,
-    /// Bytes of the blobs and derived things that stay.
+    /// Bytes of the packages that stay.
+    pub package_bytes: u64,
+    /// Bytes of the blobs, derived things and packages that stay.
     pub kept_bytes: u64,
 }
 
@@ -84,9 +87,11 @@ impl Store {
     /// one of them stays. Safe at any time, from any process: whatever is put under a lease before this looks is kept, and
     /// whatever is put under one later is looked up anew by [`Store::begin`].
     pub fn gc(&self, plan: &GcPlan<'_>) -> Result<GcReport> {
+        let package_bytes = self.shelf().archives()?.iter().map(|file| file.size).sum();
         if plan.dry_run {
             let _no_sweep = lock::commit(&self.layout)?;
-            let survey = self.database.snapshot("survey the store", |db| self.survey(db, plan))?;
+            let survey =
+                self.database.snapshot("survey the store", |db| self.survey(db, plan, package_bytes))?;
             return self.sweep(plan, survey);
         }
         let report = {
@@ -94,7 +99,7 @@ impl Store {
             // INVARIANT: rows are gone for good, even after a power cut, before the first byte goes. A crash in between leaves
             // files without rows, which the next collection removes.
             let survey = self.database.write("collect", Durability::Disk, |db| {
-                let survey = self.survey(db, plan)?;
+                let survey = self.survey(db, plan, package_bytes)?;
                 self.forget_dead(db, &survey)?;
                 Ok(survey)
             })?;
@@ -108,7 +113,7 @@ impl Store {
     }
 
     /// Finds out what lives. Files that cannot be examined count as in use.
-    fn survey(&self, db: &Connection, plan: &GcPlan<'_>) -> rusqlite::Result<Survey> {
+    fn survey(&self, db: &Connection, plan: &GcPlan<'_>, package_bytes: u64) -> rusqlite::Result<Survey> {
         let mut graph = Graph::load(db, &self.options.boot_id)?;
         let leases = self.survey_leases(db, &mut graph)?;
         let mounts = survey_mounts(db, plan, &self.options.boot_id, &mut graph, &leases)?;
@@ -136,13 +141,13 @@ impl Store {
         let limits = Limits {
             oldest_use: plan.max_age.map(|age| self.ago(age)),
             count: plan.max_count,
-            bytes: plan.quota_bytes,
+            bytes: plan.quota_bytes.map(|quota| quota.saturating_sub(package_bytes)),
         };
         let removed = expendable(&graph.edges, &graph.sizes(), &held, &names, &limits);
         let gone: HashSet<usize> = removed.iter().copied().collect();
         let kept = names.iter().enumerate().filter(|(at, _)| !gone.contains(at)).map(|(_, name)| name.node);
         let live = mark(&graph.edges, roots().chain(kept));
-        Ok(Survey { graph, live, removed, dead_leases: leases.dead, dead_mounts: mounts.dead })
+        Ok(Survey { graph, live, removed, package_bytes, dead_leases: leases.dead, dead_mounts: mounts.dead })
     }
 
     /// A manifest that was put here stays; a blob waits for one.
@@ -246,16 +251,18 @@ impl Store {
             .removed_cached()
             .map(|(repository, selector)| (repository.clone(), selector.into()))
             .collect();
+        if let Some(age) = plan.remove_partials_older_than {
+            let before = SystemTime::from(Nanos(self.ago(age)));
+            let parts = self.shelf().sweep_parts(before, plan.dry_run)?;
+            report.partials += parts.iter().filter(|part| part.size > 0).count() as u64;
+            report.partial_bytes += parts.iter().map(|part| part.size).sum::<u64>();
+        }
+        report.package_bytes = survey.package_bytes;
         report.freed_bytes =
             report.blob_bytes + report.derived_bytes + report.partial_bytes + report.upload_bytes;
-        report.kept_bytes = survey
-            .graph
-            .sizes()
-            .iter()
-            .zip(&survey.live)
-            .filter(|(_, live)| **live)
-            .map(|(size, _)| size)
-            .sum();
+        let sizes = survey.graph.sizes();
+        let kept = sizes.iter().zip(&survey.live).filter(|(_, live)| **live).map(|(size, _)| size);
+        report.kept_bytes = kept.sum::<u64>() + survey.package_bytes;
         Ok(report)
     }
 }
@@ -265,6 +272,7 @@ struct Survey {
     live: Vec<bool>,
     /// Positions in `graph.names` and, counted on from there, `graph.cached`.
     removed: Vec<usize>,
+    package_bytes: u64,
     dead_leases: Vec<String>,
     dead_mounts: Vec<MountRecord>,
 }

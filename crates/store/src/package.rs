@@ -49,7 +49,12 @@ impl Store {
                 _ => {}
             }
         }
-        Ok(PackageShelf { layout: self.layout.clone() })
+        Ok(self.shelf())
+    }
+
+    /// The same, where it may be that there is nothing yet.
+    pub(crate) fn shelf(&self) -> PackageShelf {
+        PackageShelf { layout: self.layout.clone() }
     }
 }
 
@@ -166,10 +171,9 @@ impl PackageShelf {
         Ok(files.iter().filter_map(|path| shelved(path)).map(|file| file.size).sum())
     }
 
-    /// Removes what interrupted downloads left before `before`, unless somebody is at it. Returns how many bytes that freed, or
-    /// with `dry_run` would.
-    pub fn sweep_parts(&self, before: SystemTime, dry_run: bool) -> Result<u64> {
-        let mut freed = 0;
+    /// Removes what interrupted downloads left before `before`, unless somebody is at it. Returns what went, or with `dry_run` would.
+    pub fn sweep_parts(&self, before: SystemTime, dry_run: bool) -> Result<Vec<ShelvedFile>> {
+        let mut swept = Vec::new();
         let files = list(&self.layout.home().join(PACKAGES).join(PARTS))?;
         let owner = |path: &Path| {
             let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -187,9 +191,9 @@ impl PackageShelf {
             if !dry_run {
                 layout::remove(path)?;
             }
-            freed += file.size;
+            swept.push(file);
         }
-        Ok(freed)
+        Ok(swept)
     }
 }
 

@@ -29,7 +29,11 @@ pub struct Stats {
     pub unique_bytes: u64,
     /// What derived things take.
     pub derived_bytes: u64,
-    /// What interrupted downloads and uploads take.
+    /// Archives of packages.
+    pub packages: u64,
+    /// What those take.
+    pub package_bytes: u64,
+    /// What interrupted downloads and uploads take, those of packages included.
     pub partial_bytes: u64,
     /// What all of these take on disk.
     pub stored_bytes: u64,
@@ -46,7 +50,8 @@ pub struct Stats {
 impl Store {
     /// Counts everything. Costs in proportion to the number of names and blobs.
     pub fn stats(&self) -> Result<Stats> {
-        let partial_bytes = self.partial_bytes()?;
+        let partial_bytes = self.partial_bytes()? + self.shelf().partial_bytes()?;
+        let archives = self.shelf().archives()?;
         let home = self.home();
         let space = rustix::fs::statvfs(home).map_err(|errno| Error::io("read", home)(errno.into()))?;
         self.database.snapshot("count everything", |db| {
@@ -70,6 +75,8 @@ impl Store {
                 total_bytes,
                 unique_bytes: 0,
                 derived_bytes: 0,
+                packages: archives.len() as u64,
+                package_bytes: archives.iter().map(|file| file.size).sum(),
                 partial_bytes,
                 stored_bytes: 0,
                 compression_ratio: None,
@@ -92,7 +99,8 @@ impl Store {
                     Thing::Derived { size, .. } => stats.derived_bytes += size,
                 }
             }
-            stats.stored_bytes = stats.unique_bytes + stats.derived_bytes + stats.partial_bytes;
+            stats.stored_bytes =
+                stats.unique_bytes + stats.derived_bytes + stats.package_bytes + stats.partial_bytes;
             let (expanded, compressed): (f64, f64) = db.query_row(
                 "SELECT total(expanded), total(size) FROM blobs WHERE expanded IS NOT NULL",
                 [],

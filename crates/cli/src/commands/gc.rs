@@ -41,7 +41,7 @@ pub(super) const DOCUMENT: &str = "\
 JSON:
   {\"dry_run\", \"names\": [REF], \"cached\": [{\"repository\", \"selector\"}], \"blobs\",
    \"blob_bytes\", \"derived\", \"derived_bytes\", \"partials\", \"partial_bytes\", \"uploads\",
-   \"upload_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed
+   \"upload_bytes\", \"package_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed
    and kept";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
@@ -77,6 +77,7 @@ pub(super) fn collect(
         "partial_bytes": collected.partial_bytes,
         "uploads": collected.uploads,
         "upload_bytes": collected.upload_bytes,
+        "package_bytes": collected.package_bytes,
         "freed_bytes": collected.freed_bytes,
         "kept_bytes": collected.kept_bytes,
     });
@@ -107,7 +108,12 @@ fn show(collected: &Collected, dry_run: bool) -> String {
         }
     }
     text.push_str(&table.to_string());
-    text.push_str(&format!("{} {freed}, {} stay\n", size(collected.freed_bytes), size(collected.kept_bytes)));
+    let of_packages = match collected.package_bytes {
+        0 => String::new(),
+        bytes => format!(", {} of them packages", size(bytes)),
+    };
+    let (gone, kept) = (size(collected.freed_bytes), size(collected.kept_bytes));
+    text.push_str(&format!("{gone} {freed}, {kept} stay{of_packages}\n"));
     text
 }
 

@@ -20,12 +20,12 @@ Examples:
 
 const DOCUMENT: &str = "\
 total is what the images would take without sharing, unique what their blobs take, derived what is
-unpacked or indexed for mounting, partial what interrupted downloads take, stored the last three
-together.
+unpacked or indexed for mounting, package what the archives of tools take, partial what interrupted
+downloads take, stored the last four together.
 
 JSON:
   {\"images\", \"manifests\", \"layers\", \"blobs\", \"total_bytes\", \"unique_bytes\", \"derived_bytes\",
-   \"partial_bytes\", \"stored_bytes\", \"free_bytes\", \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\":
+   \"packages\", \"package_bytes\", \"partial_bytes\", \"stored_bytes\", \"free_bytes\", \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\":
    \"memory\" | \"disk\" | \"remote\" | \"registry\", \"hits\", \"misses\", \"errors\", \"hit_rate\", \"bytes\",
    \"p50_us\", \"p95_us\", \"p99_us\"}]}";
 
@@ -38,6 +38,8 @@ struct Document {
     total_bytes: u64,
     unique_bytes: u64,
     derived_bytes: u64,
+    packages: u64,
+    package_bytes: u64,
     partial_bytes: u64,
     stored_bytes: u64,
     free_bytes: u64,
@@ -83,6 +85,8 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Exit> {
         total_bytes: stats.total_bytes,
         unique_bytes: stats.unique_bytes,
         derived_bytes: stats.derived_bytes,
+        packages: stats.packages,
+        package_bytes: stats.package_bytes,
         partial_bytes: stats.partial_bytes,
         stored_bytes: stats.stored_bytes,
         free_bytes: stats.free_bytes,
@@ -109,6 +113,7 @@ fn show(stats: &Document, now: SystemTime) -> String {
     };
     table.row(["Unique", &format!("{} of {}{shared}", size(stats.unique_bytes), size(stats.total_bytes))]);
     table.row(["Derived", &size(stats.derived_bytes)]);
+    table.row(["Packages", &format!("{}: {}", stats.packages, size(stats.package_bytes))]);
     table.row(["Partial", &size(stats.partial_bytes)]);
     table.row(["Stored", &format!("{}, {} free", size(stats.stored_bytes), size(stats.free_bytes))]);
     if let Some(ratio) = stats.compression_ratio {

@@ -73,6 +73,25 @@ fn failures_have_their_exit_codes_and_the_others_go_on() {
     let info = home.run(["package", "info", "tool", "--arch", "amd64"]);
     assert!(info.text().contains("tool 1.33.4 amd64"), "{}", info.text());
     home.run(["package", "add", "../etc@1"]).fails_with(2);
-    home.run(["package", "info", "helm"]).fails_with(3);
+    let info = home.run(["package", "info", "helm", "--arch", "arm64"]);
+    let text = info.fails_with(3).error_text();
+    assert!(text.contains("larder package add helm --arch arm64"), "{text}");
+    let missing = home.run(["package", "add", "tool@9.9.9", "--arch", "amd64"]);
+    assert!(missing.error_text().contains("NAME@latest"), "{}", missing.error_text());
+    home.run(["package", "add", "tool@1", "--from", "/", "--arch", "amd64"]).fails_with(8);
     home.run(["package", "install", "helm"]).fails_with(2);
+}
+
+#[test]
+fn statistics_and_collection_count_packages() {
+    let (_server, home, _) = world(100_000);
+    home.run(ADD).success();
+    let stats = home.run(["stats", "--output", "json"]).json().unwrap();
+    let bytes = stats["package_bytes"].as_u64().unwrap();
+    assert!(stats["packages"] == 1 && bytes > 100_000 && stats["stored_bytes"] == bytes, "{stats}");
+    let collected = home.run(["gc", "--quota", "1kB", "--output", "json"]).json().unwrap();
+    assert_eq!((&collected["package_bytes"], &collected["kept_bytes"]), (&bytes.into(), &bytes.into()));
+    let said = home.run(["gc"]);
+    assert!(said.text().contains("of them packages"), "{}", said.text());
+    home.run(["package", "verify"]).success();
 }

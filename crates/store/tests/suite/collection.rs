@@ -363,3 +363,37 @@ fn nothing_in_use_is_ever_collected() {
     let report = store.verify(&mut |_| {}).unwrap();
     assert!(report.is_clean(), "{report:?}");
 }
+
+#[test]
+fn packages_count_for_the_quota_and_what_their_downloads_left_goes() {
+    let world = World::new();
+    let store = world.open();
+    let images = four(&world, &store);
+    let shelf = store.packages().unwrap();
+    let archive = shelf.archive("tool", "1.0", "amd64").unwrap();
+    fs::create_dir(archive.parent().unwrap()).unwrap();
+    fs::write(&archive, noise(7, 180_000)).unwrap();
+    let part = shelf.part(&Digest::of(b"tool")).unwrap();
+    fs::write(part.path(), noise(8, 1000)).unwrap();
+    let stats = store.stats().unwrap();
+    assert_eq!((stats.packages, stats.package_bytes, stats.partial_bytes), (1, 180_000, 1000));
+    assert_eq!(stats.stored_bytes, stats.unique_bytes + stats.derived_bytes + 181_000);
+
+    let plan = GcPlan {
+        quota_bytes: Some(300_000),
+        remove_partials_older_than: Some(Duration::ZERO),
+        ..GcPlan::new(&never_mounted)
+    };
+    let report = store.gc(&plan).unwrap();
+    assert_eq!(removed(&report), ["c:1", "a:1"], "120,000 are left to the images");
+    assert_eq!((report.package_bytes, report.partials), (180_000, 0), "somebody is at the part");
+    assert!(report.kept_bytes <= 300_000 && archive.exists());
+    assert!(is_whole(&store, &images[1]) && is_whole(&store, &images[3]));
+    let path = part.path().to_owned();
+    drop(part);
+    let past = SystemTime::UNIX_EPOCH + Duration::from_secs(60);
+    fs::File::options().write(true).open(&path).unwrap().set_modified(past).unwrap();
+    let report = store.gc(&plan).unwrap();
+    assert_eq!((report.partials, report.partial_bytes), (1, 1000));
+    assert!(!path.exists());
+}

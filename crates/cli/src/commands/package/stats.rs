@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::invocation::Invocation;
 use crate::table::Table;
-use crate::words::size;
+use crate::words::{count, size};
 use anyhow::Result;
 
 /// Show how many packages there are, and what they take
@@ -28,7 +28,7 @@ pub(crate) fn run(invocation: &Invocation) -> Result<Exit> {
             stats.architectures.iter().map(|(name, number)| format!("{number} for {name}")).collect();
         table.row([
             "packages",
-            &format!("{} of {} tools, {} pinned", stats.packages, stats.names, stats.pinned),
+            &format!("{} of {}, {} pinned", stats.packages, count(stats.names, "tool"), stats.pinned),
         ]);
         table.row(["architectures", &per.join(", ")]);
         table.row(["archives", &size(stats.size)]);
