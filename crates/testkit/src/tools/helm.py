@@ -56,7 +56,7 @@ def render(request):
             with helm.Config(kubeconfig_content=CLUSTER, storage_driver="memory") as config:
                 answer["manifest"] = config.install(
                     chart, request["name"], values, dry_run="client", namespace=request["namespace"]
-                )["manifest"]
+                ).get("manifest", "")
     return answer
 
 
