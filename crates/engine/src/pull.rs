@@ -289,7 +289,11 @@ impl Engine {
             }
         });
         let (root, _) = resolved?;
-        if let Some(mut pulled) = self.up_to_date(reference, &root, &selection)? {
+        let asked = match &request.selection {
+            Some(Selection::Only(platforms)) => Some(platforms.as_slice()),
+            _ => None,
+        };
+        if let Some(mut pulled) = self.up_to_date(reference, &root, &selection, asked)? {
             if !request.dry_run {
                 self.confirm(reference)?;
             }
@@ -303,11 +307,8 @@ impl Engine {
             return Ok(Content { pulled, root: None, unpacking: Unpacking::default() });
         }
         let mut plan = self.plan(&scope, &root, &selection).await?;
-        let wanted = match &request.selection {
-            // An index was asked for them already.
-            Some(Selection::Only(platforms)) if plan.documents.len() == 1 => Some(platforms.as_slice()),
-            _ => None,
-        };
+        // An index was asked for them already.
+        let wanted = asked.filter(|_| plan.documents.len() == 1);
         let failed =
             |source| Error::Store { action: format!("cannot look up the blobs of {reference}"), source };
         let digests: Vec<Digest> = plan.blobs.iter().map(|blob| blob.digest).collect();
@@ -393,6 +394,7 @@ impl Engine {
         reference: &Reference,
         root: &Descriptor,
         selection: &Selection,
+        asked: Option<&[Platform]>,
     ) -> Result<Option<Pulled>> {
         let failed = |source| Error::Store { action: format!("cannot look up {reference}"), source };
         let known = self.store().name(reference).map_err(failed)?;
@@ -412,6 +414,14 @@ impl Engine {
             }
         }
         if !graph.absent.is_empty() {
+            return Ok(None);
+        }
+        if let ([document], Some(asked)) = (graph.documents.as_slice(), asked)
+            && let Manifest::Image(image) = document.manifest()
+            && let Ok(config) = self.image_config(image, &document.digest().to_string())
+            && !asked.iter().any(|platform| larder_fetch::runs_on(&config, platform))
+        {
+            // For another platform: pulling it says so.
             return Ok(None);
         }
         let index = graph.documents.last().map(Document::manifest);

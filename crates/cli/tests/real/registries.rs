@@ -155,6 +155,28 @@ fn a_platform_subset_keeps_the_index_and_its_digest() {
 }
 
 #[test]
+fn an_image_of_another_platform_is_refused_also_when_it_is_here() {
+    let registry = DockerRegistry::start().unwrap();
+    let image =
+        ImageBuilder::new(10).platform("linux/arm64").random_layers(2, 20_000, Compression::Gzip).build();
+    registry.push(&image, "other", Some("1")).unwrap();
+    let reference = registry.reference("other:1").to_string();
+    let home = Home::new().unwrap();
+    let refused = |verb: &[&str]| {
+        let outcome = home.run(verb.iter().chain(&[reference.as_str()]));
+        outcome.fails_with(3);
+        assert!(outcome.error_text().contains("it offers linux/arm64"), "{}", outcome.describe());
+    };
+    refused(&["pull", "--platform", "linux/amd64"]);
+    refused(&["pull", "--dry-run", "--platform", "linux/amd64"]);
+    assert_eq!(home.run(["list", "--quiet"]).success().text(), "");
+    home.run(["pull", "--platform", "linux/arm64", &reference]).success();
+    refused(&["pull", "--platform", "linux/amd64"]);
+    refused(&["pull", "--dry-run", "--platform", "linux/s390x,linux/amd64"]);
+    home.run(["pull", "--platform", "linux/amd64,linux/arm64", &reference]).success();
+}
+
+#[test]
 fn a_dry_run_downloads_nothing() {
     let (registry, home, image, reference) = world(9);
     let report = home.run(["pull", "-o", "json", "--dry-run", &reference]).success().json().unwrap();
