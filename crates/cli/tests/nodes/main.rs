@@ -140,7 +140,14 @@ fn names(node: &Node) -> Vec<String> {
 fn leftovers(node: &Node) -> Vec<String> {
     let places = ["/var/lib/larder-node", "/tmp", "/var/tmp", "/root", "/usr/local"];
     let found = node.run(["find"].iter().chain(&places).chain(&["-type", "f"])).unwrap().text();
-    let known = ["/var/lib/larder-node/bin/", "/var/lib/larder-node/boot", "/root/.ssh/authorized_keys"];
+    let known = [
+        "/var/lib/larder-node/bin/",
+        "/var/lib/larder-node/boot",
+        "/root/.ssh/authorized_keys",
+        // A containerd of another version is called by these.
+        "/usr/local/bin/containerd",
+        "/usr/local/bin/ctr",
+    ];
     // What tells a node about the way back goes with the next delivery that finds nobody listening there.
     let is_known = |file: &str| {
         known.iter().any(|known| file.starts_with(known)) || file.starts_with("/var/lib/larder-node/tunnel-")
