@@ -64,7 +64,8 @@ struct Order {
     #[arg(long, value_name = "FILE")]
     lock: Option<PathBuf>,
 
-    /// The images that this asks for: a file, a directory, a chart, as for `larder discover`; may be given several times
+    /// The images that this asks for: a file, a directory, a chart with its own values, as for `larder discover`; may be given several
+    /// times. For other values, make a lock file: `larder lock CHART --values FILE`
     #[arg(long = "source", value_name = "SOURCE")]
     sources: Vec<String>,
 
