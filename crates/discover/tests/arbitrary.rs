@@ -1,7 +1,8 @@
 //! Whatever is read, nothing panics, and what is found lies in what was read.
 
+use larder_core::Reference;
 use larder_discover::chart::{KubeVersion, SetKind, set};
-use larder_discover::cluster::{Catalog, Description, Kubeadm, Release};
+use larder_discover::cluster::{Catalog, Description, Kubeadm, Release, is_description};
 use larder_discover::dockerfile;
 use larder_discover::kustomize::{Options, build};
 use larder_discover::manifest::{Rules, Scanner};
@@ -110,8 +111,17 @@ proptest! {
 
     #[test]
     fn descriptions_of_clusters(text in pieces()) {
+        let lines = text.lines().count().max(1);
+        let is_inside = |line: u32| line >= 1 && line as usize <= lines;
         for node in yaml::documents(text.as_bytes(), &yaml::Limits::default()).flatten() {
-            let _ = Description::read("source", &node, &Kubeadm::built_in(), &Catalog::built_in());
+            let description = Description::read("source", &node, &Kubeadm::built_in(), &Catalog::built_in());
+            for find in &description.finds {
+                prop_assert!(is_inside(find.place.line), "{find:?}");
+                prop_assert!(find.text.parse::<Reference>().is_ok(), "{find:?}");
+            }
+            prop_assert!(description.wanted.iter().all(|wanted| is_inside(wanted.line)), "{description:?}");
+            prop_assert!(description.problems.iter().all(|problem| is_inside(problem.line)), "{description:?}");
+            prop_assert!(is_description(&node) || !description.problems.is_empty(), "it is none, and says so");
         }
     }
 }
@@ -122,8 +132,23 @@ proptest! {
     #[test]
     fn kustomizations(file in pieces(), other in pieces()) {
         let directory = tempfile::tempdir().expect("a directory");
-        std::fs::write(directory.path().join("kustomization.yaml"), file).expect("a file");
-        std::fs::write(directory.path().join("a"), other).expect("a file");
-        let _ = build(directory.path(), &Options::default());
+        let root = directory.path().join("root");
+        std::fs::create_dir(&root).expect("a directory");
+        // `../b` is what the pieces name.
+        std::fs::write(directory.path().join("b"), "apiVersion: v1\nkind: Pod\nmetadata: {name: outside}\n").expect("a file");
+        std::fs::write(root.join("kustomization.yaml"), file).expect("a file");
+        std::fs::write(root.join("a"), other).expect("a file");
+        let first = build(&root, &Options::default());
+        for find in first.scan(&Scanner::new(Rules::built_in())).finds {
+            let place = &find.find.place;
+            prop_assert!(!place.source.is_empty() && place.line >= 1, "{place:?}");
+        }
+        for object in &first.objects {
+            let text = yaml::to_value(object).and_then(|value| yaml::emit(&value)).unwrap_or_default();
+            prop_assert!(!text.contains("outside"), "it is outside");
+        }
+        let second = build(&root, &Options::default());
+        prop_assert_eq!(first.objects, second.objects);
+        prop_assert_eq!(first.problems, second.problems);
     }
 }
