@@ -60,7 +60,7 @@ impl Plugin {
         environment.push((Self::REQUEST.to_owned(), request.to_string()));
         Ok(Self {
             user: user.to_owned(),
-            command: command.clone().into(),
+            command: command.into(),
             arguments: exec.args.clone().unwrap_or_default(),
             environment,
             hint: exec.install_hint.clone(),
