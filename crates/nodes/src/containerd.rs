@@ -93,12 +93,12 @@ impl Containerd<'_> {
             true => vec!["content", "fetch", "--hosts-dir", hosts_dir],
             false => vec!["images", "pull", "--hosts-dir", hosts_dir],
         };
+        if is_new {
+            words.push("--skip-metadata");
+        }
         match (&unpacking.snapshotter, unpacking.is_off) {
-            (Some(snapshotter), false) if is_new => {
-                words.extend(["--local", "--skip-metadata", "--snapshotter", snapshotter]);
-            }
+            (Some(snapshotter), false) if is_new => words.extend(["--local", "--snapshotter", snapshotter]),
             (Some(snapshotter), false) => words.extend(["--snapshotter", snapshotter]),
-            (None, false) if is_new => words.push("--skip-metadata"),
             _ => {}
         }
         words.push(name);

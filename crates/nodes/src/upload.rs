@@ -59,7 +59,7 @@ impl Attempt<'_> {
 
     /// Sends what follows the first `have` bytes; returns what all of it hashes to, and its size. Nothing of it is written here.
     async fn send(&self, archive: &Archive, path: &str, have: u64) -> Result<(Digest, u64)> {
-        let (mut chunks, writing) = read(archive)?;
+        let Reading { mut chunks, writing } = read(archive)?;
         let mut file = RemoteFile::open(self.connection, path).await?;
         let mut hasher = Hasher::new(larder_core::Algorithm::Sha256);
         let mut at = 0;
@@ -78,8 +78,15 @@ impl Attempt<'_> {
     }
 }
 
-/// The bytes of an archive, as they are made by threads that may block.
-fn read(archive: &Archive) -> Result<(mpsc::Receiver<Vec<u8>>, JoinHandle<Result<()>>)> {
+/// The bytes of an archive, as they are made.
+struct Reading {
+    chunks: mpsc::Receiver<Vec<u8>>,
+    /// Says whether all of it could be made.
+    writing: JoinHandle<Result<()>>,
+}
+
+/// Makes the bytes of an archive by threads that may block.
+fn read(archive: &Archive) -> Result<Reading> {
     let failed = |source| Error::Program { program: "ssh", source };
     let (mut reader, writer) = std::io::pipe().map_err(failed)?;
     let archive = archive.clone();
@@ -109,5 +116,5 @@ fn read(archive: &Archive) -> Result<(mpsc::Receiver<Vec<u8>>, JoinHandle<Result
             }
         }
     });
-    Ok((receiver, writing))
+    Ok(Reading { chunks: receiver, writing })
 }

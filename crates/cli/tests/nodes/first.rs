@@ -104,6 +104,12 @@ fn a_node_of_the_newest_containerd_is_no_different() {
             checked.contains(&second.digest().to_string()) && checked.trim_end().ends_with("true"),
             "{checked}"
         );
+        let packed = IndexBuilder::new(Family::Oci).image(&image(seed + 20, 1, 1000)).absent("linux/ppc64le");
+        let packed = packed.build();
+        let name = world.add(&packed, &format!("new/{method}:2"));
+        world.delivered(&[&name, "--node", "new", "--method", method, "--no-unpack"]);
+        let checked = node.ctr(["images", "check", &format!("name=={name}")]).unwrap().text();
+        assert!(checked.contains(" complete ("), "{method}: {checked}");
         assert_eq!(leftovers(node), [""; 0], "{method}");
     }
 }
