@@ -28,7 +28,7 @@ impl Behind {
 
     /// An inventory of the inner node, whose file of host keys has these lines.
     fn inventory(&self, lines: &[String], jump: &str) {
-        let known_hosts = self.world.home.write("hosts with a space", &lines.join("\n")).unwrap();
+        let known_hosts = self.world.home.write("hosts with a space", lines.join("\n")).unwrap();
         let entry = self.inner().entry_at(self.way.address(), &known_hosts);
         self.world.fleet.write_inventory(&format!("{entry}  jump: {jump}\n")).unwrap();
     }
