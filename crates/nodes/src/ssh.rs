@@ -146,7 +146,11 @@ impl Ssh {
         let files: Vec<String> = files.iter().map(|path| quoted(path)).collect::<Result<_>>()?;
         let alive = seconds(self.options.idle_timeout / 3);
         let _ = writeln!(text, "ConnectTimeout {}", seconds(self.options.connect_timeout));
-        let _ = writeln!(text, "ServerAliveInterval {alive}\nUserKnownHostsFile {}", files.join(" "));
+        let _ = writeln!(text, "ServerAliveInterval {alive}");
+        // Without any, those that ssh knows by itself.
+        if !files.is_empty() {
+            let _ = writeln!(text, "UserKnownHostsFile {}", files.join(" "));
+        }
         text += USERS;
         if let (Some(_), Some(key)) = (&node.jump, &node.key) {
             // Last, and for all: what the user has configured for a jump host is tried before.

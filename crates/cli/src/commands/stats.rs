@@ -25,8 +25,9 @@ downloads take, stored the last four together.
 
 JSON:
   {\"images\", \"manifests\", \"layers\", \"blobs\", \"total_bytes\", \"unique_bytes\", \"derived_bytes\",
-   \"packages\", \"package_bytes\", \"partial_bytes\", \"stored_bytes\", \"free_bytes\", \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\":
-   \"memory\" | \"disk\" | \"remote\" | \"registry\", \"hits\", \"misses\", \"errors\", \"hit_rate\", \"bytes\",
+   \"packages\", \"package_bytes\", \"partial_bytes\", \"stored_bytes\", \"free_bytes\",
+   \"compression_ratio\", \"last_gc\", \"tiers\": [{\"tier\": \"memory\" | \"disk\" | \"remote\" |
+   \"registry\", \"hits\", \"misses\", \"errors\", \"hit_rate\", \"bytes\",
    \"p50_us\", \"p95_us\", \"p99_us\"}]}";
 
 #[derive(Serialize)]

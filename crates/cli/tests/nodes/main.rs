@@ -149,8 +149,15 @@ fn leftovers(node: &Node) -> Vec<String> {
         "/usr/local/bin/ctr",
     ];
     // What tells a node about the way back goes with the next delivery that finds nobody listening there.
+    // Where the programs of the other version are, if that is a place of the node, too.
+    let engine = match node.engine() {
+        larder_testkit::nodes::Engine::ContainerdIn(programs) => programs.parent(),
+        _ => None,
+    };
     let is_known = |file: &str| {
-        known.iter().any(|known| file.starts_with(known)) || file.starts_with("/var/lib/larder-node/tunnel-")
+        known.iter().any(|known| file.starts_with(known))
+            || file.starts_with("/var/lib/larder-node/tunnel-")
+            || engine.is_some_and(|engine| std::path::Path::new(file).starts_with(engine))
     };
     let files = found.lines().filter(|file| !is_known(file));
     let mut left: Vec<String> = files.map(str::to_owned).collect();
