@@ -41,8 +41,8 @@ pub(super) const DOCUMENT: &str = "\
 JSON:
   {\"dry_run\", \"names\": [REF], \"cached\": [{\"repository\", \"selector\"}], \"blobs\",
    \"blob_bytes\", \"derived\", \"derived_bytes\", \"partials\", \"partial_bytes\", \"uploads\",
-   \"upload_bytes\", \"package_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be removed, freed
-   and kept";
+   \"upload_bytes\", \"package_bytes\", \"freed_bytes\", \"kept_bytes\"}; in a dry run what would be
+   removed, freed and kept";
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let engine = invocation.engine()?;
