@@ -41,7 +41,8 @@ Examples:
   larder nodes trust --node worker-1 --accept SHA256:Vh0p…
 
 JSON:
-  {\"nodes\": [{\"node\", \"keys\": [{\"type\", \"fingerprint\", \"recorded\"}] or \"failure\": {\"message\", \"kind\", \"hints\": []}}]}";
+  {\"nodes\": [{\"node\", \"keys\": [{\"type\", \"fingerprint\", \"recorded\"}] or
+    \"failure\": {\"message\", \"kind\", \"hints\": []}}]}";
 
 /// The host keys of a node, or why they are not known.
 type Answer = (Node, nodes::Result<HostKeys>);
