@@ -29,7 +29,10 @@ pub enum Fault {
     /// A file that cannot be read.
     #[error("cannot read {}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    /// It is no kubeconfig, or what belongs to it is not there.
+    /// A file that is no kubeconfig. Where, and nothing of what is there: it may be a secret.
+    #[error("{} is no kubeconfig{place}", path.display())]
+    Malformed { path: PathBuf, place: String },
+    /// What belongs to it is not there, or does not go together.
     #[error("{0}")]
     Kubeconfig(KubeconfigError),
     /// It names no context, and none was named.
@@ -75,6 +78,11 @@ impl Kubeconfig {
                         false => return Err(fault),
                     }
                     continue;
+                }
+                Err(KubeconfigError::Parse(error)) => {
+                    let place =
+                        error.location().map(|at| format!(": line {}, column {}", at.line(), at.column()));
+                    return Err(Fault::Malformed { path: path.clone(), place: place.unwrap_or_default() });
                 }
                 Err(error) => return Err(Fault::Kubeconfig(error)),
             };
@@ -356,6 +364,21 @@ users:
         assert_eq!(turned.access(None, &run).expect("it is whole").host(), "two.test");
         let absent = files.read(&["absent", "absent too"]).expect_err("none is there");
         assert!(matches!(&absent, Fault::Read { path, .. } if path.ends_with("absent")), "{absent}");
-        assert!(Files::new(&[("bad", "[")]).read(&["bad"]).is_err());
+    }
+
+    #[test]
+    fn what_is_malformed_is_named_and_not_shown() {
+        for (text, place) in [
+            ("users:\n- name: u\n  user: {token: s3cret\n", "line "),
+            ("users:\n- name: u\n  user:\n    token: [s3cret]\n", "line 4"),
+            ("users: s3cret\n", "line 1"),
+            ("s3cret", "line 1"),
+            ("clusters: []\n---\nusers: [s3cret]\n", "line 3"),
+        ] {
+            let fault = Files::new(&[("bad", text)]).read(&["bad"]).expect_err("it is none");
+            let said = fault.to_string();
+            assert!(said.contains("bad is no kubeconfig: ") && said.contains(place), "{said}");
+            assert!(!format!("{said}{fault:?}").contains("s3cret"), "{fault:?}");
+        }
     }
 }
