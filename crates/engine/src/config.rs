@@ -188,7 +188,7 @@ pub const KEYS: &[Key] = &[
     ),
     list("package_pins", "files that say what packages hash to"),
     list("package_keys", "directories with the keys that may sign packages: NAME.asc, NAME.gpg, fulcio.pem"),
-    key("require_signatures", "packages whose signature cannot be verified are refused"),
+    key("require_signatures", "packages without a verified signature are refused"),
     key("inventory", "the file that says which nodes there are; HOME/nodes.yaml where nothing is said"),
     key(
         "node_binaries",

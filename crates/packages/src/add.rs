@@ -3,6 +3,7 @@
 use crate::fetch::Fetched;
 use crate::index::{Entry, title};
 use crate::pack::Packing;
+use crate::signature::is_signed;
 use crate::{Definition, Error, Packages, Result, Selector, Version, Wish, checksum};
 use larder_core::{Algorithm, Digest, Event, Tier};
 use larder_remote::Client;
@@ -116,6 +117,12 @@ impl Packages {
                 one: Box::new(entry.upstream),
                 other_says: "the command line".into(),
                 other: Box::new(digest),
+            });
+        }
+        if self.settings.require_signatures && !is_signed(&entry.verified) {
+            return Err(Error::Unsigned {
+                what: entry.title(),
+                problem: "what is in the store came without one that was verified".into(),
             });
         }
         self.touch(&entry)?;

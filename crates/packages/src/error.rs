@@ -242,8 +242,12 @@ impl Classify for Error {
                 "somebody changed a published release, or stands between here and it; find out before you go on".into(),
                 "larder package remove NAME@VERSION --forget gives up what was seen first".into(),
             ],
-            Self::Unsigned { .. } => vec![
+            Self::Unsigned { what, .. } => vec![
                 "`package_keys` in the configuration names directories with NAME.asc and fulcio.pem".into(),
+                format!(
+                    "what came without a verified signature is fetched again after `larder package remove {}`",
+                    what.split_whitespace().take(2).collect::<Vec<_>>().join("@")
+                ),
             ],
             Self::NotCached { what } => {
                 let mut words = what.split_whitespace();

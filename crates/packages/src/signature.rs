@@ -105,7 +105,10 @@ impl Packages {
             .await?;
             verified.push(format!("cosign signature by {who}, transparency log and time not checked"));
         }
-        Ok(())
+        match self.settings.require_signatures && !is_signed(verified) {
+            true => self.unsigned(title, "its definition names none"),
+            false => Ok(()),
+        }
     }
 
     fn is_there(&self, order: &Order, subject: &Subject<'_>, published: &str) -> bool {
@@ -142,6 +145,11 @@ impl Packages {
             }
         }
     }
+}
+
+/// Whether a signature is among what was verified.
+pub(crate) fn is_signed(verified: &[String]) -> bool {
+    verified.iter().any(|said| said.starts_with("OpenPGP signature") || said.starts_with("cosign signature"))
 }
 
 /// A file that cannot be read.

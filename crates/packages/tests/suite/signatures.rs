@@ -196,4 +196,27 @@ fn without_a_key_a_signature_is_told_to_be_unverified_or_refused_on_demand() {
     world.settings.require_signatures = false;
     world.add("runc@1.3.0").unwrap();
     assert!(world.warned("signature was not verified"));
+    // That it is here does not make it signed.
+    world.settings.require_signatures = true;
+    let error = world.add("runc@1.3.0").unwrap_err();
+    assert!(matches!(error, Error::Unsigned { .. }), "{error}");
+}
+
+#[test]
+fn a_tool_that_nobody_signs_is_refused_on_demand() {
+    let mut world = World::new();
+    let (work, name) = (world.path("work"), "cni-plugins-linux-amd64-v1.7.1.tgz");
+    std::fs::create_dir(&work).unwrap();
+    std::fs::write(work.join("bridge"), program(1, 5_000)).unwrap();
+    shell(&work, &format!("chmod 755 bridge; tar -czf {name} bridge"));
+    let bytes = std::fs::read(work.join(name)).unwrap();
+    let url = format!("https://github.com/containernetworking/plugins/releases/download/v1.7.1/{name}");
+    world.publish(&format!("{url}.sha256"), format!("{}  {name}\n", Digest::of(&bytes).hex()));
+    world.publish(&url, bytes);
+    world.settings.require_signatures = true;
+    let error = world.add("cni-plugins@1.7.1").unwrap_err();
+    assert!(matches!(error, Error::Unsigned { .. }), "{error}");
+    assert!(world.parts().is_empty());
+    world.settings.require_signatures = false;
+    world.add("cni-plugins@1.7.1").unwrap();
 }

@@ -40,7 +40,7 @@ pub(crate) struct Manner {
     #[arg(long, value_name = "ARCH", value_delimiter = ',', value_parser = super::architecture)]
     pub(super) arch: Vec<String>,
 
-    /// Refuse what has a signature that cannot be verified for want of keys
+    /// Refuse what has no signature, or none that can be verified, also if it is here already
     #[arg(long)]
     pub(super) require_signature: bool,
 }

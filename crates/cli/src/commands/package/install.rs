@@ -19,7 +19,7 @@ pub(crate) struct Args {
     #[arg(value_name = "NAME[@VERSION]", required = true)]
     wishes: Vec<Wish>,
 
-    /// Refuse what has a signature that cannot be verified for want of keys
+    /// Refuse what has no signature, or none that can be verified, also if it is here already
     #[arg(long)]
     require_signature: bool,
 
