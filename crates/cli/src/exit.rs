@@ -142,17 +142,7 @@ mod tests {
 
     #[test]
     fn words_are_those_of_the_kinds() {
-        let kinds = [
-            Kind::NotFound,
-            Kind::Denied,
-            Kind::Invalid,
-            Kind::Corrupt,
-            Kind::Conflict,
-            Kind::Unavailable,
-            Kind::Unsupported,
-            Kind::Internal,
-        ];
-        for kind in kinds {
+        for kind in Kind::ALL {
             assert_eq!(Exit::of(kind).word(), kind.to_string());
             assert_eq!(Exit::of_all([kind]), Exit::of(kind), "{kind} has no rank");
         }

@@ -3,9 +3,34 @@
 use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::Result;
-use larder_engine::nodes::{NodePrograms, SshOptions};
+use larder_core::Platform;
+use larder_engine::nodes::{NodePrograms, Rate, SshOptions};
 use larder_engine::{Config, Fleet, Inventory, Selector};
 use std::path::PathBuf;
+
+/// How images get to nodes: what `deliver` and `preheat` share.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Delivery {
+    /// The namespace of containerd [default: that of the inventory, or k8s.io]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) namespace: Option<String>,
+
+    /// For this platform, os/arch[/variant]; may be given several times [default: those of the lock files, or this machine's]
+    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
+    pub(crate) platforms: Vec<Platform>,
+
+    /// At most so many bytes per second to all nodes together, as in 20MB
+    #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
+    pub(crate) limit_rate: Option<Rate>,
+
+    /// Attempts without progress before a node is given up
+    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) retries: u32,
+
+    /// Leave the layers packed on the node until a container needs them
+    #[arg(long)]
+    pub(crate) no_unpack: bool,
+}
 
 /// Nodes at the same time, where nothing is said.
 const AT_ONCE: usize = 10;

@@ -24,6 +24,20 @@ pub enum Kind {
     Internal,
 }
 
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::NotFound,
+        Self::Denied,
+        Self::Invalid,
+        Self::Corrupt,
+        Self::Conflict,
+        Self::Unavailable,
+        Self::Unsupported,
+        Self::Internal,
+    ];
+}
+
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -69,14 +69,7 @@ impl Engine {
         let lease = self.lease("deliver")?;
         let shipments = self.shipments(&request, &lease).await?;
         let mut options = request.options.clone();
-        let _registry = match options.method {
-            Some(Method::Tunnel) => {
-                let lent = self.lend(&shipments).await?;
-                options.registry = Some(lent.registry.clone());
-                Some(lent)
-            }
-            _ => None,
-        };
+        let _registry = self.lend_for(&mut options, &shipments).await?;
         let reports = request.fleet.deliver(shipments, &options).await;
         Ok(DeliverReport { nodes: reports.into_iter().map(outcome).collect() })
     }

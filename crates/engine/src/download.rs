@@ -72,7 +72,7 @@ impl Engine {
             let reader = match unpack.is_some() && blob.media_type.is_layer() {
                 true => {
                     let (sender, arriving) = oneshot::channel();
-                    unpacking.spawn(self.clone().import(blob.clone(), arriving, sources.clone()));
+                    unpacking.spawn(self.clone().import_layer(blob.clone(), arriving, sources.clone()));
                     Reader::File(sender)
                 }
                 false => Reader::None,
@@ -122,7 +122,7 @@ impl Engine {
 
     /// Unpacks one layer from the file that it is written to, so that inflating does not slow the network down, and syncing the
     /// blob does not wait for it.
-    async fn import(
+    async fn import_layer(
         self,
         blob: Descriptor,
         arriving: oneshot::Receiver<Follower>,

@@ -468,17 +468,7 @@ fn as_word<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S:
 
 fn of_word<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Kind, D::Error> {
     let word = <String as serde::Deserialize>::deserialize(deserializer)?;
-    let kinds = [
-        Kind::NotFound,
-        Kind::Denied,
-        Kind::Invalid,
-        Kind::Corrupt,
-        Kind::Conflict,
-        Kind::Unavailable,
-        Kind::Unsupported,
-        Kind::Internal,
-    ];
-    let found = kinds.into_iter().find(|kind| kind.to_string() == word);
+    let found = Kind::ALL.into_iter().find(|kind| kind.to_string() == word);
     found.ok_or_else(|| serde::de::Error::custom(format!("{word:?} is no kind of failure")))
 }
 

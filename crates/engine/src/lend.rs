@@ -2,7 +2,7 @@
 
 use crate::{Engine, Error, Result};
 use larder_core::{RepositoryName, Secret};
-use larder_nodes::{Registry, Shipment};
+use larder_nodes::{DeliverOptions, Method, Registry, Shipment};
 use larder_server::{Access, Parts, Server, Settings};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,13 +11,27 @@ use tokio::task::JoinHandle;
 
 /// A registry that ends when this is dropped.
 pub(crate) struct Lent {
-    pub(crate) registry: Registry,
+    registry: Registry,
     server: JoinHandle<()>,
 }
 
 impl Engine {
+    /// The registry that nodes pull from, where that is how images are delivered. It lives as long as what this returns.
+    pub(crate) async fn lend_for(
+        &self,
+        options: &mut DeliverOptions,
+        shipments: &[Arc<Shipment>],
+    ) -> Result<Option<Lent>> {
+        if options.method != Some(Method::Tunnel) {
+            return Ok(None);
+        }
+        let lent = self.lend(shipments).await?;
+        options.registry = Some(lent.registry.clone());
+        Ok(Some(lent))
+    }
+
     /// Serves the repositories of these images on the loopback interface, to nobody but who has the token.
-    pub(crate) async fn lend(&self, shipments: &[Arc<Shipment>]) -> Result<Lent> {
+    async fn lend(&self, shipments: &[Arc<Shipment>]) -> Result<Lent> {
         let token = Secret::new(token()?);
         let mut repositories: Vec<RepositoryName> = Vec::new();
         for name in shipments.iter().map(|shipment| shipment.name()) {

@@ -7,9 +7,7 @@ mod state;
 use crate::lock::Lock;
 use crate::{DeliverRequest, Engine, Error, Failure, Result};
 use larder_core::{Digest, Platform, Reference};
-use larder_nodes::{
-    ASKED, Convoy, DeliverOptions, Fleet, Inventory, Method, Node, Selector, Shipment, SshOptions,
-};
+use larder_nodes::{ASKED, Convoy, DeliverOptions, Fleet, Inventory, Node, Selector, Shipment, SshOptions};
 pub use plan::PreheatSet;
 use run::Run;
 pub use state::{NodePhase, PreheatPhase, PreheatState, PreheatedNode, Preheats};
@@ -102,14 +100,7 @@ impl Engine {
             Ok(shipments) => shipments,
             Err(error) => return self.give_up(&run, &fleet, &options, error).await,
         };
-        let _registry = match options.method {
-            Some(Method::Tunnel) => {
-                let lent = self.lend(&shipments).await?;
-                options.registry = Some(lent.registry.clone());
-                Some(lent)
-            }
-            _ => None,
-        };
+        let _registry = self.lend_for(&mut options, &shipments).await?;
         run.record(|state| state.phase = PreheatPhase::Sending)?;
         let convoy = Convoy::new(&options);
         let loads = Arc::new(loads(&shares, &shipments));

@@ -31,13 +31,20 @@ pub(crate) struct Unpacking {
 }
 
 impl Unpacking {
-    /// Version 2 and later unpack for a snapshotter of choice only where `ctr` itself does the work.
+    /// What an import is told.
     fn words(&self, is_new: bool) -> Vec<&str> {
-        match (&self.snapshotter, self.is_off) {
-            (_, true) => vec!["--no-unpack"],
-            (Some(snapshotter), false) if is_new => vec!["--local", "--snapshotter", snapshotter],
-            (Some(snapshotter), false) => vec!["--snapshotter", snapshotter],
-            (None, false) => Vec::new(),
+        match self.is_off {
+            true => vec!["--no-unpack"],
+            false => self.choice(is_new),
+        }
+    }
+
+    /// Version 2 and later unpack for a snapshotter of choice only where `ctr` itself does the work.
+    fn choice(&self, is_new: bool) -> Vec<&str> {
+        match &self.snapshotter {
+            Some(snapshotter) if is_new => vec!["--local", "--snapshotter", snapshotter],
+            Some(snapshotter) => vec!["--snapshotter", snapshotter],
+            None => Vec::new(),
         }
     }
 }
@@ -96,10 +103,8 @@ impl Containerd<'_> {
         if is_new {
             words.push("--skip-metadata");
         }
-        match (&unpacking.snapshotter, unpacking.is_off) {
-            (Some(snapshotter), false) if is_new => words.extend(["--local", "--snapshotter", snapshotter]),
-            (Some(snapshotter), false) => words.extend(["--snapshotter", snapshotter]),
-            _ => {}
+        if !unpacking.is_off {
+            words.extend(unpacking.choice(is_new));
         }
         words.push(name);
         self.run(&words, Input::Bytes(b"")).await.map(drop)

@@ -4,10 +4,11 @@ use crate::deliver::{Attempt, DeliverOptions, Delivered, tidy_up};
 use crate::host::Flow;
 use crate::probe::{Depth, Facts};
 use crate::rate::Valve;
+use crate::retry::{may_pass, pause};
 use crate::session::Packing;
 use crate::ssh::Ssh;
 use crate::{Connection, Error, Method, Node, Result, Shipment, SshOptions};
-use larder_core::{Event, report};
+use larder_core::Event;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -59,9 +60,6 @@ impl Convoy {
         Self { valve, packing: Arc::default(), slots: Arc::new(Semaphore::new(options.jobs.max(1))) }
     }
 }
-
-/// The first pause between attempts, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 
 impl Fleet {
     /// These nodes. Talks to nobody.
@@ -207,11 +205,7 @@ impl Fleet {
             if !(starts || may_pass(&error)) || fruitless >= options.attempts {
                 break Err(error);
             }
-            let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);
-            let (what, reason) = (node.name().to_owned(), report(&error));
-            let reason = reason.strip_prefix(&format!("{what}: ")).map_or(reason.clone(), str::to_owned);
-            (options.progress)(Event::Retrying { what, reason, delay });
-            tokio::time::sleep(delay).await;
+            pause(&node, &error, fruitless, &options.progress).await;
         };
         let was_reached = least_missing < u64::MAX && !options.dry_run;
         if was_reached && outcome.as_ref().is_err_and(|error| !is_out_of_reach(error)) {
@@ -247,15 +241,4 @@ fn is_out_of_reach(error: &Error) -> bool {
             | Error::ChangedHost { .. }
             | Error::Login { .. }
     )
-}
-
-/// Whether another attempt may end better.
-fn may_pass(error: &Error) -> bool {
-    match error {
-        // A node that collects garbage in between loses blobs that were counted on.
-        Error::NotThere { .. } => true,
-        // Nobody makes room in the meantime.
-        Error::Full { .. } | Error::NoSpace { .. } => false,
-        error => error.is_passing(),
-    }
 }

@@ -17,6 +17,7 @@ mod node;
 mod placement;
 mod probe;
 mod rate;
+mod retry;
 mod rollback;
 mod runtime;
 mod selector;

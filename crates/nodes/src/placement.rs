@@ -6,8 +6,9 @@ mod transfer;
 pub use install::{Installed, State};
 
 use crate::rate::Valve;
+use crate::retry::{may_pass, pause};
 use crate::{Connection, Error, Fleet, Node, Rate, Result};
-use larder_core::{Digest, Event, Progress, report};
+use larder_core::{Digest, Event, Progress};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -184,11 +185,7 @@ impl Fleet {
             if !may_pass(&error) || fruitless >= options.attempts.max(1) || attempts >= MOST_ATTEMPTS {
                 break Err(error);
             }
-            let delay = PAUSES.0.saturating_mul(1 << fruitless.min(8)).min(PAUSES.1);
-            let (what, reason) = (node.name().to_owned(), report(&error));
-            let reason = reason.strip_prefix(&format!("{what}: ")).map_or(reason.clone(), str::to_owned);
-            (options.progress)(Event::Retrying { what, reason, delay });
-            tokio::time::sleep(delay).await;
+            pause(&node, &error, fruitless, &options.progress).await;
         };
         (options.progress)(Event::NodeFinished { node: node.name().to_owned() });
         let sent = sent.load(Ordering::Relaxed);
@@ -269,18 +266,7 @@ async fn enter(connection: &Connection) -> Result<String> {
     .to_owned())
 }
 
-/// Whether another attempt may end better.
-fn may_pass(error: &Error) -> bool {
-    match error {
-        Error::NotThere { .. } => true,
-        Error::Full { .. } => false,
-        error => error.is_passing(),
-    }
-}
-
 const ENTER: &str = "if [ \"$(id -u)\" = 0 ]; then r=root; elif sudo -n true 2>/dev/null; then r=sudo; else r=user; fi; \
                      printf 'larder-enter %s %s\\n' \"$r\" \"$(uname -m)\"";
-/// The first pause between attempts, and the longest.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(15));
 /// A connection that brings a few bytes each time is given up one day.
 const MOST_ATTEMPTS: u32 = 1000;

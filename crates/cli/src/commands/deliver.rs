@@ -2,14 +2,14 @@
 
 use super::pull;
 use crate::exit::Exit;
-use crate::fleet::{self, Nodes};
+use crate::fleet::{self, Delivery, Nodes};
 use crate::invocation::Invocation;
 use crate::problem::Problem;
 use crate::table::Table;
 use crate::words::{count, size, took};
 use anyhow::Result;
-use larder_core::{Platform, Reference};
-use larder_engine::nodes::{DeliverOptions, ImageState, Method, Rate};
+use larder_core::Reference;
+use larder_engine::nodes::{DeliverOptions, ImageState, Method};
 use larder_engine::{DeliverReport, DeliverRequest, Lock, NodeOutcome};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,29 +48,12 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     node_binary: Option<PathBuf>,
 
-    /// The namespace of containerd [default: that of the inventory, or k8s.io]
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
-
-    /// For this platform, os/arch[/variant]; may be given several times [default: those of the lock file, or this machine's]
-    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
-    platforms: Vec<Platform>,
-
-    /// At most so many bytes per second to all nodes together, as in 20MB
-    #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
-    limit_rate: Option<Rate>,
-
-    /// Attempts without progress before a node is given up
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
-    retries: u32,
+    #[command(flatten)]
+    delivery: Delivery,
 
     /// Only say what would be sent
     #[arg(long)]
     dry_run: bool,
-
-    /// Leave the layers packed on the node until a container needs them
-    #[arg(long)]
-    no_unpack: bool,
 
     /// Unpack for this snapshotter [default: that of containerd]
     #[arg(long, value_name = "NAME", conflicts_with = "no_unpack")]
@@ -103,7 +86,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     let lock = args.lock.as_deref().map(Lock::read).transpose()?;
     let engine = invocation.engine()?;
     let fleet = args.nodes.fleet(engine.config(), invocation)?;
-    let fleet = match &args.namespace {
+    let fleet = match &args.delivery.namespace {
         Some(namespace) => fleet.in_namespace(namespace)?,
         None => fleet,
     };
@@ -115,16 +98,17 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
             args.method == Some(Way::Agent),
         )),
         registry: None,
-        attempts: args.retries,
+        attempts: args.delivery.retries,
         jobs: fleet::at_once(invocation),
-        limit: args.limit_rate,
+        limit: args.delivery.limit_rate,
         dry_run: args.dry_run,
-        unpack: !args.no_unpack,
+        unpack: !args.delivery.no_unpack,
         snapshotter: args.snapshotter.clone(),
         clock: Arc::new(SystemTime::now),
         progress: invocation.terminal.progress(),
     };
-    let request = DeliverRequest { references, lock, platforms: args.platforms.clone(), fleet, options };
+    let request =
+        DeliverRequest { references, lock, platforms: args.delivery.platforms.clone(), fleet, options };
     let report = invocation.wait(async move { engine.deliver(request).await })??;
     invocation.terminal.finish();
     tell(&report, invocation)

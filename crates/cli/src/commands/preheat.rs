@@ -3,13 +3,13 @@
 use crate::commands::deliver::Way;
 use crate::commands::discover;
 use crate::exit::Exit;
-use crate::fleet::{self, Nodes};
+use crate::fleet::{self, Delivery, Nodes};
 use crate::invocation::{self, Invocation};
 use crate::problem::Usage;
 use crate::sources::Reading;
 use anyhow::{Context as _, Result};
-use larder_core::{Platform, Reference};
-use larder_engine::nodes::{DeliverOptions, Pattern, Rate};
+use larder_core::Reference;
+use larder_engine::nodes::{DeliverOptions, Pattern};
 use larder_engine::{Config, Engine, Lock, PreheatLoad, PreheatRequest, PreheatSet, PreheatState, Sureness};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
@@ -96,25 +96,8 @@ struct Order {
     #[arg(long, value_enum, value_name = "METHOD")]
     method: Option<Way>,
 
-    /// The namespace of containerd [default: that of the inventory, or k8s.io]
-    #[arg(long, value_name = "NAME")]
-    namespace: Option<String>,
-
-    /// For this platform, os/arch[/variant]; may be given several times [default: those of the lock files, or this machine's]
-    #[arg(long = "platform", value_name = "PLATFORM", value_delimiter = ',')]
-    platforms: Vec<Platform>,
-
-    /// At most so many bytes per second to all nodes together, as in 20MB
-    #[arg(long, value_name = "RATE", value_parser = str::parse::<Rate>)]
-    limit_rate: Option<Rate>,
-
-    /// Attempts without progress before a node is given up
-    #[arg(long, value_name = "N", default_value_t = 6, value_parser = clap::value_parser!(u32).range(1..))]
-    retries: u32,
-
-    /// Leave the layers packed on the node until a container needs them
-    #[arg(long)]
-    no_unpack: bool,
+    #[command(flatten)]
+    delivery: Delivery,
 }
 
 const EXAMPLES: &str = "\
@@ -156,12 +139,12 @@ fn preheat(order: &Order, invocation: &Invocation) -> Result<Exit> {
         loads,
         inventory,
         ssh: fleet::ssh_options(engine.config(), invocation),
-        namespace: order.namespace.clone(),
-        platforms: order.platforms.clone(),
+        namespace: order.delivery.namespace.clone(),
+        platforms: order.delivery.platforms.clone(),
         options: DeliverOptions {
-            attempts: order.retries,
-            limit: order.limit_rate,
-            unpack: !order.no_unpack,
+            attempts: order.delivery.retries,
+            limit: order.delivery.limit_rate,
+            unpack: !order.delivery.no_unpack,
             ..options(engine.config(), order.method, invocation)
         },
         keep: order.keep,

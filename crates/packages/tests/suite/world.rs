@@ -18,6 +18,8 @@ pub(crate) struct World {
     pub(crate) now: Arc<Mutex<SystemTime>>,
     pub(crate) settings: Settings,
     client: Client,
+    // The client's connections live in it: one that ended with its user would cut those that others use.
+    runtime: tokio::runtime::Runtime,
 }
 
 impl World {
@@ -65,7 +67,9 @@ impl World {
             ..Config::default()
         })
         .unwrap();
-        Self { server, directory, warnings, now, settings, client }
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { server, directory, warnings, now, settings, client, runtime }
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -91,12 +95,7 @@ impl World {
         let mut order = order(wish);
         change(&mut order);
         let packages = self.packages();
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .unwrap()
-            .block_on(packages.add(&self.client, &order))
+        self.runtime.block_on(packages.add(&self.client, &order))
     }
 
     /// Publishes a file, as the upstream with this URL does.
