@@ -1,5 +1,6 @@
 //! A blob arrives.
 
+use crate::arrivals::Arrivals;
 use crate::decompress::Decompress;
 use crate::error::{Error, Result};
 use crate::message::{BlobHeader, Encoding, Offset, Reply, Request, Stored};
@@ -10,9 +11,19 @@ use std::time::{Duration, Instant};
 
 /// Answers one [`Request::Blob`], whose data are read to their end also if they are of no use. The answer may go out before that:
 /// a client that sees it stops sending.
-pub(crate) fn receive(wire: &mut Wire<'_>, spool: &mut Spool, header: &BlobHeader) -> Result<()> {
+pub(crate) fn receive(
+    wire: &mut Wire<'_>,
+    spool: &mut Spool,
+    arrivals: &Arrivals,
+    header: &BlobHeader,
+) -> Result<()> {
     let mut ended = false;
-    match store(wire, spool, header, &mut ended) {
+    let outcome = store(wire, spool, arrivals, header, &mut ended);
+    match (&outcome, spool.read(&header.digest)) {
+        (Ok(_), Ok((file, size))) => arrivals.is_whole(&header.digest, file, size),
+        _ => arrivals.failed(&header.digest),
+    }
+    match outcome {
         Ok(stored) => wire.send(&Reply::Stored(stored))?,
         Err(error) if error.is_fatal() => return Err(error),
         Err(error) => wire.send(&Reply::Failure(error.failure()))?,
@@ -28,12 +39,18 @@ pub(crate) fn receive(wire: &mut Wire<'_>, spool: &mut Spool, header: &BlobHeade
     Ok(())
 }
 
-fn store(wire: &mut Wire<'_>, spool: &mut Spool, header: &BlobHeader, ended: &mut bool) -> Result<Stored> {
+fn store(
+    wire: &mut Wire<'_>,
+    spool: &mut Spool,
+    arrivals: &Arrivals,
+    header: &BlobHeader,
+    ended: &mut bool,
+) -> Result<Stored> {
     let BlobHeader { digest, size, .. } = *header;
     let Some(mut part) = begin(wire, spool, header)? else {
         return Ok(Stored { digest, existing: true });
     };
-    match fill(wire, &mut part, header, ended).and_then(|()| part.finish()) {
+    match fill(wire, &mut part, arrivals, header, ended).and_then(|()| part.finish()) {
         Ok(()) => {
             spool.keep(&digest, part.into_file())?;
             Ok(Stored { digest, existing: false })
@@ -71,7 +88,13 @@ fn begin(wire: &mut Wire<'_>, spool: &mut Spool, header: &BlobHeader) -> Result<
     }
 }
 
-fn fill(wire: &mut Wire<'_>, part: &mut Part, header: &BlobHeader, ended: &mut bool) -> Result<()> {
+fn fill(
+    wire: &mut Wire<'_>,
+    part: &mut Part,
+    arrivals: &Arrivals,
+    header: &BlobHeader,
+    ended: &mut bool,
+) -> Result<()> {
     let digest = header.digest;
     part.resume(header.offset)?;
     let mut said = Instant::now();
@@ -84,6 +107,7 @@ fn fill(wire: &mut Wire<'_>, part: &mut Part, header: &BlobHeader, ended: &mut b
         wire.pause(Duration::ZERO)?;
     }
     drop(buffer);
+    arrivals.begins(&digest, part.file(), part.length());
     let mut told = part.length();
     let mut decompress = match header.encoding {
         Encoding::Identity => None,
@@ -97,10 +121,13 @@ fn fill(wire: &mut Wire<'_>, part: &mut Part, header: &BlobHeader, ended: &mut b
             said = Instant::now();
         }
         match wire.continued()? {
-            Request::Data(bytes) => match &mut decompress {
-                None => part.append(bytes)?,
-                Some(decompress) => decompress.push(bytes, part)?,
-            },
+            Request::Data(bytes) => {
+                match &mut decompress {
+                    None => part.append(bytes)?,
+                    Some(decompress) => decompress.push(bytes, part)?,
+                }
+                arrivals.grew(&digest, part.length());
+            }
             Request::End => {
                 *ended = true;
                 return Ok(());

@@ -152,6 +152,31 @@ pub enum Error {
         /// Which.
         digest: Digest,
     },
+    /// A layer that cannot be read.
+    #[error("a layer cannot be unpacked")]
+    Layer(#[source] larder_rootfs::Error),
+    /// A layer that hashes to something else than it should. Nothing of it was kept.
+    #[error("a layer has the content {actual}, not {diff_id}")]
+    DiffId {
+        /// What it should be.
+        diff_id: Digest,
+        /// What it is.
+        actual: Box<Digest>,
+    },
+    /// A layer that only makes sense on top of those below, which is not done here.
+    #[error("{path:?} of a layer: {reason}")]
+    Irregular {
+        /// The entry.
+        path: String,
+        /// What is special about it.
+        reason: &'static str,
+    },
+    /// Only root of the machine can write what overlayfs stacks.
+    #[error("not root of this machine")]
+    Unprivileged,
+    /// Layers were awaited that were not asked for.
+    #[error("nothing is being unpacked")]
+    NothingToAwait,
     /// A program that is not there.
     #[error("there is no program {program}")]
     NoProgram {
@@ -243,6 +268,10 @@ impl Error {
                 Code::Protocol
             }
             Self::Version { .. } => Code::Version,
+            Self::Layer(_) | Self::DiffId { .. } => Code::WrongBytes,
+            Self::Irregular { .. } => Code::Irregular,
+            Self::Unprivileged => Code::Denied,
+            Self::NothingToAwait => Code::Absent,
             Self::Limit { .. } | Self::Answer => Code::Limit,
             Self::WrongBytes { .. } | Self::Size { .. } | Self::TooLong { .. } | Self::Encoding { .. } => {
                 Code::WrongBytes

@@ -22,6 +22,8 @@ pub enum FrameType {
     Ping = 0x08,
     Cancel = 0x09,
     Sweep = 0x0a,
+    Unpack = 0x0b,
+    Await = 0x0c,
     Welcome = 0x81,
     Held = 0x82,
     Progress = 0x83,
@@ -32,11 +34,13 @@ pub enum FrameType {
     Released = 0x88,
     Pong = 0x89,
     Swept = 0x8a,
+    Unpacking = 0x8b,
+    Unpacked = 0x8c,
     Failure = 0x8f,
 }
 
 impl FrameType {
-    const ALL: [Self; 21] = [
+    const ALL: [Self; 25] = [
         Self::Hello,
         Self::Have,
         Self::Blob,
@@ -47,6 +51,8 @@ impl FrameType {
         Self::Ping,
         Self::Cancel,
         Self::Sweep,
+        Self::Unpack,
+        Self::Await,
         Self::Welcome,
         Self::Held,
         Self::Progress,
@@ -57,6 +63,8 @@ impl FrameType {
         Self::Released,
         Self::Pong,
         Self::Swept,
+        Self::Unpacking,
+        Self::Unpacked,
         Self::Failure,
     ];
 
@@ -73,7 +81,7 @@ impl FrameType {
     pub fn limit(self) -> usize {
         match self {
             raw if raw.is_raw() => DATA_LIMIT,
-            Self::End | Self::Ping | Self::Cancel | Self::Pong => 0,
+            Self::End | Self::Ping | Self::Cancel | Self::Await | Self::Pong | Self::Unpacking => 0,
             _ => CONTROL_LIMIT,
         }
     }
@@ -200,13 +208,22 @@ impl Frames {
         Ok(Some(Frame { frame_type, payload: &self.buffer[from..from + length] }))
     }
 
+    /// Of which type the one is that [`Frames::take`] would give.
+    ///
+    /// # Errors
+    ///
+    /// As [`Frames::take`].
+    pub fn peek(&self) -> Result<Option<FrameType>, FrameError> {
+        Ok(self.next()?.map(|(frame_type, ..)| frame_type))
+    }
+
     /// True when [`Frames::take`] has one to give.
     ///
     /// # Errors
     ///
     /// As [`Frames::take`].
     pub fn is_ready(&self) -> Result<bool, FrameError> {
-        Ok(self.next()?.is_some())
+        Ok(self.peek()?.is_some())
     }
 
     /// True when a frame has begun that is not whole yet, or was not taken.

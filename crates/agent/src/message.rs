@@ -31,6 +31,10 @@ pub enum Request<'a> {
     Release(Release),
     /// Remove what nobody uses.
     Sweep(Sweep),
+    /// Unpack layers while their blobs arrive.
+    Unpack(Unpack),
+    /// Wait until they are unpacked.
+    Await,
     /// The client is alive. Allowed at any time, also between data.
     Ping,
     /// End the running program.
@@ -58,6 +62,10 @@ pub enum Reply<'a> {
     Released(Released),
     /// To [`Request::Sweep`].
     Swept(Swept),
+    /// To [`Request::Unpack`]: it began.
+    Unpacking,
+    /// To [`Request::Await`].
+    Unpacked(Unpacked),
     /// To [`Request::Ping`].
     Pong,
     /// The request failed; the session goes on unless the code is [`Code::Protocol`] or [`Code::Version`].
@@ -287,6 +295,33 @@ pub struct Swept {
     pub bytes: u64,
 }
 
+/// Layers to unpack, each into a directory of its own, in the form that overlayfs stacks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpack {
+    /// Where the directories are made; the directory above it must exist.
+    pub directory: String,
+    /// Directories of the layers below, the nearest first. None: the first of the layers is the lowest of all.
+    pub lowers: Vec<String>,
+    /// From the bottom; at most 1000.
+    pub layers: Vec<PackedLayer>,
+}
+
+/// A layer as it travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedLayer {
+    /// The blob, compressed or not: in the spool, or sent before [`Request::Await`].
+    pub blob: Digest,
+    /// The digest of what is in it.
+    pub diff_id: Digest,
+}
+
+/// Layers are unpacked and verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unpacked {
+    /// The directory of each. They are there until the session ends or unpacks others, or somebody moves them.
+    pub directories: Vec<String>,
+}
+
 /// Why a request failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
@@ -320,6 +355,8 @@ pub enum Code {
     NoProgram,
     /// A program that could not be started.
     Start,
+    /// A layer that only makes sense on top of those below.
+    Irregular,
     /// A request that goes beyond a bound.
     Limit,
     /// The node may not do it.
@@ -343,7 +380,7 @@ impl Code {
             Self::Incomplete | Self::DiskFull | Self::System => Kind::Unavailable,
             Self::Offset => Kind::Conflict,
             Self::Absent | Self::NoProgram => Kind::NotFound,
-            Self::Start | Self::Version | Self::Other => Kind::Unsupported,
+            Self::Start | Self::Irregular | Self::Version | Self::Other => Kind::Unsupported,
             Self::Denied => Kind::Denied,
             Self::Limit | Self::Protocol => Kind::Invalid,
         }
@@ -383,6 +420,8 @@ impl<'a> Request<'a> {
             FrameType::Run => Self::Run(parse(frame)?),
             FrameType::Release => Self::Release(parse(frame)?),
             FrameType::Sweep => Self::Sweep(parse(frame)?),
+            FrameType::Unpack => Self::Unpack(parse(frame)?),
+            FrameType::Await => Self::Await,
             FrameType::Ping => Self::Ping,
             FrameType::Cancel => Self::Cancel,
             other => return Err(MessageError::Direction(other)),
@@ -401,6 +440,8 @@ impl<'a> Request<'a> {
             Self::Run(run) => push(out, FrameType::Run, run),
             Self::Release(release) => push(out, FrameType::Release, release),
             Self::Sweep(sweep) => push(out, FrameType::Sweep, sweep),
+            Self::Unpack(unpack) => push(out, FrameType::Unpack, unpack),
+            Self::Await => push_raw(out, FrameType::Await, &[]),
             Self::Ping => push_raw(out, FrameType::Ping, &[]),
             Self::Cancel => push_raw(out, FrameType::Cancel, &[]),
         }
@@ -424,6 +465,8 @@ impl<'a> Reply<'a> {
             FrameType::Exit => Self::Exit(parse(frame)?),
             FrameType::Released => Self::Released(parse(frame)?),
             FrameType::Swept => Self::Swept(parse(frame)?),
+            FrameType::Unpacking => Self::Unpacking,
+            FrameType::Unpacked => Self::Unpacked(parse(frame)?),
             FrameType::Pong => Self::Pong,
             FrameType::Failure => Self::Failure(parse(frame)?),
             other => return Err(MessageError::Direction(other)),
@@ -443,6 +486,8 @@ impl<'a> Reply<'a> {
             Self::Exit(exit) => push(out, FrameType::Exit, exit),
             Self::Released(released) => push(out, FrameType::Released, released),
             Self::Swept(swept) => push(out, FrameType::Swept, swept),
+            Self::Unpacking => push_raw(out, FrameType::Unpacking, &[]),
+            Self::Unpacked(unpacked) => push(out, FrameType::Unpacked, unpacked),
             Self::Pong => push_raw(out, FrameType::Pong, &[]),
             Self::Failure(failure) => push(out, FrameType::Failure, failure),
         }

@@ -133,6 +133,11 @@ impl Part {
         std::fs::rename(&self.path, &self.whole).map_err(|source| Error::file("rename", &self.path, source))
     }
 
+    /// The file.
+    pub(crate) fn file(&self) -> &File {
+        &self.file
+    }
+
     /// The file, still locked. For after [`Part::finish`].
     pub(crate) fn into_file(self) -> File {
         self.file

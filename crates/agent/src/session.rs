@@ -1,11 +1,13 @@
 //! One session: a client at the other end of two pipes.
 
+use crate::arrivals::Arrivals;
 use crate::blob;
 use crate::error::{Error, Result};
-use crate::message::{Have, Held, Hello, PREFACE, Reply, Request, Space, VERSION, Welcome};
+use crate::message::{Have, Held, Hello, PREFACE, Reply, Request, Space, Unpack, Unpacked, VERSION, Welcome};
 use crate::run;
 use crate::spool::{Spool, is_still, listed, lock, open};
 use crate::sweep::sweep;
+use crate::unpack::Job;
 use crate::wire::Wire;
 use rustix::fs::FlockOperation;
 use rustix::process::{Pid, Signal, kill_process};
@@ -77,8 +79,13 @@ fn converse(options: &Options, wire: &mut Wire<'_>) -> Result<()> {
                 let keep = Some(Duration::from_secs(order.keep_seconds));
                 sweep(&session.spool, options.program.as_deref(), keep).map(Reply::Swept)
             }
+            Request::Unpack(order) => session.unpack(&order).map(|()| Reply::Unpacking),
+            Request::Await => match session.unpacked(wire) {
+                Err(error) if error.is_fatal() => return Err(error),
+                outcome => outcome.map(Reply::Unpacked),
+            },
             Request::Blob(header) => {
-                blob::receive(wire, &mut session.spool, &header)?;
+                blob::receive(wire, &mut session.spool, &session.arrivals, &header)?;
                 continue;
             }
             Request::Run(order) => {
@@ -102,6 +109,9 @@ fn converse(options: &Options, wire: &mut Wire<'_>) -> Result<()> {
 /// What a session holds. All of it are locks, which go with the process.
 #[derive(Debug)]
 struct Session {
+    /// Before the spool: what it unpacks ends first.
+    job: Option<Job>,
+    arrivals: Arrivals,
     spool: Spool,
     idle: Option<Duration>,
     _mark: Mark,
@@ -144,7 +154,24 @@ impl Session {
             swept,
         };
         let idle = hello.idle_seconds.map(Duration::from_secs);
-        Ok((Self { spool, idle, _mark: mark, _program: program }, welcome))
+        let (job, arrivals) = (None, Arrivals::default());
+        Ok((Self { job, arrivals, spool, idle, _mark: mark, _program: program }, welcome))
+    }
+
+    /// Unpacks layers from now on, in place of others.
+    fn unpack(&mut self, order: &Unpack) -> Result<()> {
+        self.job = None;
+        self.job = Some(Job::start(order, &self.spool, &self.arrivals)?);
+        Ok(())
+    }
+
+    /// Waits for those layers. What cannot be used does not take room any longer.
+    fn unpacked(&mut self, wire: &mut Wire<'_>) -> Result<Unpacked> {
+        let outcome = self.job.as_mut().map_or(Err(Error::NothingToAwait), |job| job.wait(wire));
+        if outcome.is_err() {
+            self.job = None;
+        }
+        outcome
     }
 
     fn have(&mut self, have: &Have) -> Result<Reply<'static>> {

@@ -16,7 +16,7 @@ pub use packed::Packed;
 pub use parcel::{Parcel, Sent, Source, Toll};
 pub use program::{Architecture, Form, Program, Programs};
 
-use larder_agent::{Have, Release, Reply, Request, Sweep, VERSION};
+use larder_agent::{Have, Release, Reply, Request, Sweep, Unpack, Unpacked, VERSION};
 use larder_core::Digest;
 use line::Line;
 use std::time::Duration;
@@ -107,6 +107,24 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
         .await
     }
 
+    /// Begins to unpack layers, in place of those before. Their blobs are in the spool, or are sent next.
+    pub async fn unpack(&mut self, order: Unpack) -> Result<(), AgentError> {
+        let order = Request::Unpack(order);
+        self.ask(&order, |reply| matches!(reply, Reply::Unpacking).then_some(())).await
+    }
+
+    /// Waits until they are unpacked.
+    ///
+    /// # Errors
+    /// If one of them is not what it should be, or cannot be unpacked by itself; the session goes on then.
+    pub async fn unpacked(&mut self) -> Result<Unpacked, AgentError> {
+        self.ask(&Request::Await, |reply| match reply {
+            Reply::Unpacked(unpacked) => Some(unpacked),
+            _ => None,
+        })
+        .await
+    }
+
     /// Asks for a sign of life.
     pub async fn ping(&mut self) -> Result<(), AgentError> {
         self.ask(&Request::Ping, |reply| matches!(reply, Reply::Pong).then_some(())).await
@@ -120,7 +138,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
     ) -> Result<T, AgentError> {
         self.line.begin()?;
         self.line.say(request).await?;
-        let answer = match self.line.hear().await? {
+        let answer = match self.line.hear_alive().await? {
             Reply::Failure(failure) => Err(AgentError::Failed(failure)),
             reply => match answer(reply) {
                 Some(answer) => Ok(answer),

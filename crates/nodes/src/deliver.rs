@@ -6,6 +6,7 @@ use crate::docker::{self, Docker};
 use crate::host::{Flow, Host};
 use crate::probe::{Depth, Facts, Room};
 use crate::session::{NodePrograms, Packing, Session};
+use crate::snapshots::Snapshots;
 use crate::tunnel::Tunnel;
 use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
 use larder_core::{Classify as _, Digest, Kind};
@@ -302,6 +303,10 @@ impl Attempt<'_> {
         let is_new = containerd::is_new(facts);
         let now = (self.options.clock)();
         let unpacking = self.unpacking();
+        let snapshots = match host {
+            Host::Agent(session) => Snapshots::of(session, &runtime, facts, &unpacking),
+            Host::Ssh(_) => None,
+        };
         let mut here: HashSet<Digest> = HashSet::new();
         let mut incoming = Vec::new();
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
@@ -316,7 +321,25 @@ impl Attempt<'_> {
                     self.discard(&path).await?;
                     imported?;
                 }
-                _ => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
+                _ => {
+                    let making = match &snapshots {
+                        Some(snapshots) => snapshots.begin(lack.shipment, &send).await?,
+                        None => None,
+                    };
+                    match (&snapshots, making) {
+                        (Some(snapshots), Some(making)) => {
+                            let packed = Unpacking { is_off: true, snapshotter: None };
+                            runtime.import(&archive, self.flow, is_new, &packed).await?;
+                            let made = snapshots.finish(making).await?;
+                            // It has nothing left to bring, and finds nothing left to unpack.
+                            let nothing = HashSet::new();
+                            let nothing = Archive::layout(lack.shipment, &name, &facts.platform(), &nothing);
+                            runtime.import(&nothing, self.flow, is_new, &unpacking).await?;
+                            snapshots.free(made).await?;
+                        }
+                        _ => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
+                    }
+                }
             }
             here.extend(send);
             incoming.push((lack.shipment, name));

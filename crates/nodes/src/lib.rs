@@ -24,6 +24,7 @@ mod selector;
 mod session;
 mod sftp;
 mod shipment;
+mod snapshots;
 mod ssh;
 mod tunnel;
 mod upload;

@@ -7,6 +7,7 @@ use crate::archive::{Archive, Content, inflate};
 use crate::connection::Output;
 use crate::host::{Flow, Input};
 use crate::{Connection, Error, Piece, Result, Shipment};
+use larder_agent::Unpack;
 use larder_core::{Compression, Digest};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
@@ -133,6 +134,24 @@ impl<'a> Session<'a> {
         let ran = self.agent.lock().await.run(&order).await.map_err(failed)?;
         let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
         Ok(Output { code: ran.exit.status, stdout: ran.stdout, stderr })
+    }
+
+    /// Lets the node unpack layers while they arrive. False if it cannot.
+    pub(crate) async fn unpack(&self, order: Unpack) -> Result<bool> {
+        match self.agent.lock().await.unpack(order).await {
+            Ok(()) => Ok(true),
+            Err(AgentError::Failed(_)) => Ok(false),
+            Err(source) => Err(Error::Agent { node: self.connection.node().name().into(), source }),
+        }
+    }
+
+    /// Waits for layers that are being unpacked, and gives their directories; `None` if they could not be.
+    pub(crate) async fn unpacked(&self) -> Result<Option<Vec<String>>> {
+        match self.agent.lock().await.unpacked().await {
+            Ok(unpacked) => Ok(Some(unpacked.directories)),
+            Err(AgentError::Failed(_)) => Ok(None),
+            Err(source) => Err(Error::Agent { node: self.connection.node().name().into(), source }),
+        }
     }
 
     /// Brings the blobs of an archive into the spool, and says what the archive is made of.

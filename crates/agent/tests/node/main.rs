@@ -9,3 +9,4 @@ mod protocol;
 mod sharing;
 mod spool;
 mod sweep;
+mod unpack;

@@ -115,7 +115,7 @@ fn a_node_of_the_newest_containerd_is_no_different() {
 }
 
 /// Where the benchmarks keep the containerd of another Debian suite, if they fetched one.
-fn newest_containerd() -> Option<std::path::PathBuf> {
+pub(super) fn newest_containerd() -> Option<std::path::PathBuf> {
     let test = std::env::current_exe().ok()?;
     let found = test.ancestors().map(|directory| directory.join("bench/containerd-sid/bin"));
     found.into_iter().find(|directory| directory.join("containerd").exists())

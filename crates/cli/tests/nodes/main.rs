@@ -11,6 +11,7 @@ mod jump;
 mod leftovers;
 mod missing;
 mod several;
+mod unpacked;
 
 use larder_core::Compression;
 use larder_testkit::nodes::{Fleet, Link, Node, Plan};

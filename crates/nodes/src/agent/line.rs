@@ -1,7 +1,7 @@
 //! Frames over two pipes.
 
 use super::error::AgentError;
-use larder_agent::{Frames, PREFACE, Reply, Request};
+use larder_agent::{FrameType, Frames, PREFACE, Reply, Request};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
@@ -15,13 +15,15 @@ pub(super) struct Line<R, W> {
     frames: Frames,
     out: Vec<u8>,
     patience: Duration,
+    /// Signs of life that were asked for and did not come yet. They may come after what was waited for.
+    pings: u32,
     /// True while something is under way. A future that was dropped leaves it so.
     is_busy: bool,
 }
 
 impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     pub(super) fn new(reader: R, writer: W, patience: Duration) -> Self {
-        Self { reader, writer, frames: Frames::new(), out: Vec::new(), patience, is_busy: false }
+        Self { reader, writer, frames: Frames::new(), out: Vec::new(), patience, pings: 0, is_busy: false }
     }
 
     pub(super) fn patience(&self) -> Duration {
@@ -91,9 +93,9 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
         }
     }
 
-    /// The next reply, waiting for it; those that only say that the session is alive as well.
+    /// The next reply, waiting for it.
     pub(super) async fn hear(&mut self) -> Result<Reply<'_>, AgentError> {
-        while !self.frames.is_ready()? {
+        while !self.is_ready()? {
             match timeout(self.patience, self.fill()).await {
                 Err(_) => return Err(AgentError::Stalled { after: self.patience }),
                 Ok(filled) => filled?,
@@ -105,7 +107,7 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
     /// As [`Line::hear`], asking for signs of life meanwhile.
     pub(super) async fn hear_alive(&mut self) -> Result<Reply<'_>, AgentError> {
         let mut heard = Instant::now();
-        while !self.frames.is_ready()? {
+        while !self.is_ready()? {
             match timeout(self.patience / 4, self.fill()).await {
                 Ok(filled) => {
                     filled?;
@@ -114,7 +116,10 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
                 Err(_) if heard.elapsed() >= self.patience => {
                     return Err(AgentError::Stalled { after: self.patience });
                 }
-                Err(_) => self.say(&Request::Ping).await?,
+                Err(_) => {
+                    self.say(&Request::Ping).await?;
+                    self.pings += 1;
+                }
             }
         }
         self.take()
@@ -122,7 +127,16 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Line<R, W> {
 
     /// A reply that came already.
     pub(super) fn heard(&mut self) -> Result<Option<Reply<'_>>, AgentError> {
-        if self.frames.is_ready()? { self.take().map(Some) } else { Ok(None) }
+        if self.is_ready()? { self.take().map(Some) } else { Ok(None) }
+    }
+
+    /// Whether a reply is there, apart from signs of life.
+    fn is_ready(&mut self) -> Result<bool, AgentError> {
+        while self.pings > 0 && self.frames.peek()? == Some(FrameType::Pong) {
+            self.frames.take()?;
+            self.pings -= 1;
+        }
+        Ok(self.frames.is_ready()?)
     }
 
     /// Reads once; cancel safe.
@@ -201,3 +215,34 @@ enum Step {
 /// Bytes of greetings that are skipped.
 const NOISE: usize = 64 << 10;
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use larder_agent::{Exit, Frame};
+
+    /// A node that is asked for a sign of life when it has just ended what it was asked for.
+    #[tokio::test]
+    async fn a_sign_of_life_that_comes_late_answers_nothing_else() {
+        let (ours, mut node) = tokio::io::duplex(1 << 16);
+        let (reader, writer) = tokio::io::split(ours);
+        let mut line = Line::new(reader, writer, Duration::from_millis(400));
+        let silent = async {
+            let mut ping = [0; Frame::HEADER];
+            node.read_exact(&mut ping).await.unwrap();
+            let mut out = Vec::new();
+            Reply::Exit(Exit { status: Some(0), ..Exit::default() }).encode(&mut out).unwrap();
+            Reply::Pong.encode(&mut out).unwrap();
+            Reply::Unpacking.encode(&mut out).unwrap();
+            Reply::Pong.encode(&mut out).unwrap();
+            node.write_all(&out).await.unwrap();
+        };
+        let talk = async {
+            assert!(matches!(line.hear_alive().await.unwrap(), Reply::Exit(_)));
+            assert_eq!(line.hear().await.unwrap(), Reply::Unpacking);
+            // Nobody is owed this one.
+            assert_eq!(line.hear().await.unwrap(), Reply::Pong);
+        };
+        tokio::join!(silent, talk);
+    }
+}

@@ -90,7 +90,6 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Agent<R, W> {
             match line.hear_alive().await? {
                 Reply::Stdout(bytes) => extend(&mut stdout, bytes, order.limits.stdout_bytes)?,
                 Reply::Stderr(bytes) => extend(&mut stderr, bytes, order.limits.stderr_bytes)?,
-                Reply::Pong => {}
                 Reply::Exit(exit) => break Ok(exit),
                 Reply::Failure(failure) if matches!(failure.code, Code::Protocol | Code::Version) => {
                     return Err(AgentError::Failed(failure));

@@ -143,10 +143,10 @@ impl Parcel {
         Ok(sent)
     }
 
-    /// What a reply says of this blob: whether it existed, or why it could not be stored; nothing if it is a sign of life.
+    /// What a reply says of this blob: whether it existed, or why it could not be stored; nothing if it only says how far it is.
     fn outcome(&self, reply: Reply<'_>) -> Result<Option<Result<bool, AgentError>>, AgentError> {
         match reply {
-            Reply::Progress(_) | Reply::Pong => Ok(None),
+            Reply::Progress(_) => Ok(None),
             Reply::Stored(stored) if stored.digest == self.digest => Ok(Some(Ok(stored.existing))),
             // Nothing follows those.
             Reply::Failure(failure) if matches!(failure.code, Code::Protocol | Code::Version) => {
