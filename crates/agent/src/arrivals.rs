@@ -44,6 +44,11 @@ impl Arrivals {
         self.0.changed.notify_all();
     }
 
+    /// Whether somebody reads a blob that did not begin to arrive.
+    pub(crate) fn awaits(&self, digest: &Digest) -> bool {
+        matches!(self.lock().blobs.get(digest), Some(Blob::Awaited))
+    }
+
     /// So many bytes of a blob are in its file.
     pub(crate) fn grew(&self, digest: &Digest, length: u64) {
         if let Some(Blob::Part(_, known)) = self.lock().blobs.get_mut(digest) {

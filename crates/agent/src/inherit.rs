@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layer::open_directory;
-use rustix::fd::{AsFd as _, OwnedFd};
+use rustix::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use rustix::fs::{CWD, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 use std::ffi::CStr;
@@ -42,6 +42,10 @@ pub(crate) fn inherit(layer: &Path, paths: &[Box<[u8]>], lowers: &[&Path]) -> Re
                 Err(source) => return Err(failed(source)),
             }
         }
+        if model.is_none() && has_set_group(root.as_fd(), path).map_err(failed)? {
+            let reason = "its directory would get the group of the one above";
+            return Err(Error::Irregular { path: shown(), reason });
+        }
         let stat = model.as_ref().map(rustix::fs::fstat).transpose().map_err(failed)?;
         let (uid, gid) = stat.as_ref().map_or((0, 0), |stat| (stat.st_uid, stat.st_gid));
         rustix::fs::fchown(&directory, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(failed)?;
@@ -58,6 +62,13 @@ pub(crate) fn inherit(layer: &Path, paths: &[Box<[u8]>], lowers: &[&Path]) -> Re
         }
     }
     Ok(())
+}
+
+/// Whether the directory above makes its group that of what is made in it.
+fn has_set_group(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::Result<bool> {
+    let Some(slash) = path.iter().rposition(|byte| *byte == b'/') else { return Ok(false) };
+    let above = rustix::fs::fstat(open_directory(root, &path[..slash])?)?;
+    Ok(Mode::from_raw_mode(above.st_mode).contains(Mode::SGID))
 }
 
 /// All but those that steer overlayfs and the host.

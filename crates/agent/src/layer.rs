@@ -145,10 +145,15 @@ impl LayerWriter {
         self.close()?;
         let Entry { path, meta, body } = entry;
         if let Body::Opaque = body {
-            self.directory(&path)?;
-            if self.place == Place::Above {
-                self.describe(&path, |described| described.is_opaque = true);
+            if self.place == Place::Bottom {
+                // containerd removes there what came before the mark.
+                return match self.exists(&path)? {
+                    true => Err(self.irregular(&path, "a mark that hides what the lowest layer itself has")),
+                    false => self.directory(&path),
+                };
             }
+            self.directory(&path)?;
+            self.describe(&path, |described| described.is_opaque = true);
             return Ok(());
         }
         if path.is_empty() {
@@ -162,8 +167,10 @@ impl LayerWriter {
         match &body {
             Body::Directory => {
                 self.directory(&path)?;
-                self.describe(&path, |described| described.meta = Some(meta));
-                Ok(())
+                self.dressed_later(&path, meta)
+            }
+            Body::Whiteout if self.place == Place::Bottom && self.exists(&path)? => {
+                Err(self.irregular(&path, "a mark that removes what the lowest layer itself has"))
             }
             // Nothing to hide, but its directory is there.
             Body::Whiteout if self.place == Place::Bottom => self.directory(parent),
@@ -303,10 +310,7 @@ impl LayerWriter {
             if self.directories.contains_key(here) {
                 continue;
             }
-            self.memory += DIRECTORY + here.len() as u64;
-            if self.memory > self.memory_limit {
-                return Err(self.irregular(here, "too many directories to keep in memory"));
-            }
+            self.charge(here, 0)?;
             let (parent, name) = split(here);
             let directory = open_directory(self.root.as_fd(), parent)
                 .map_err(|source| self.fail("open", parent, source))?;
@@ -315,6 +319,48 @@ impl LayerWriter {
             self.directories.insert(here.into(), Described::default());
         }
         Ok(())
+    }
+
+    /// Keeps what a layer says of a directory until its content is there.
+    fn dressed_later(&mut self, path: &[u8], meta: Meta) -> Result<()> {
+        if meta.xattrs.iter().any(|xattr| *xattr.name == *DEFAULT_ACL) {
+            return Err(self.irregular(path, "a directory that gives its content attributes"));
+        }
+        let before = self.directories.get(path).and_then(|described| described.meta.as_ref());
+        if before.is_some_and(|before| !before.xattrs.is_empty()) {
+            return Err(self.irregular(path, "a directory that is described twice"));
+        }
+        let bytes = meta.xattrs.iter().map(|xattr| xattr.name.len() + xattr.value.len()).sum::<usize>();
+        self.charge(path, bytes)?;
+        self.describe(path, |described| described.meta = Some(meta));
+        Ok(())
+    }
+
+    /// Whether the layer has made something at this path.
+    fn exists(&self, path: &[u8]) -> Result<bool> {
+        let (parent, name) = split(path);
+        if path.is_empty() || self.directories.contains_key(path) {
+            return Ok(true);
+        }
+        if !self.directories.contains_key(parent) {
+            return Ok(false);
+        }
+        let directory =
+            open_directory(self.root.as_fd(), parent).map_err(|source| self.fail("open", parent, source))?;
+        match rustix::fs::statat(&directory, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) => Ok(true),
+            Err(Errno::NOENT) => Ok(false),
+            Err(source) => Err(self.fail("look at", path, source)),
+        }
+    }
+
+    /// Counts what is kept in memory until the end.
+    fn charge(&mut self, path: &[u8], bytes: usize) -> Result<()> {
+        self.memory = self.memory.saturating_add(DIRECTORY + (path.len() + bytes) as u64);
+        match self.memory > self.memory_limit {
+            true => Err(self.irregular(path, "too many directories to keep in memory")),
+            false => Ok(()),
+        }
     }
 
     fn describe(&mut self, path: &[u8], change: impl FnOnce(&mut Described)) {
@@ -367,16 +413,16 @@ pub(crate) fn open_directory(root: BorrowedFd<'_>, path: &[u8]) -> rustix::io::R
     }
 }
 
-/// Owner, mode, attributes, times, in this order: giving a file away clears set-user-id and capabilities, and everything changes
-/// the times.
+/// Owner, attributes, mode, times, in this order: giving a file away clears set-user-id and capabilities, an access list changes
+/// the mode, and everything changes the times.
 pub(crate) fn dress(handle: BorrowedFd<'_>, meta: &Meta) -> rustix::io::Result<()> {
     let (uid, gid) = owner(meta)?;
     rustix::fs::fchown(handle, Some(uid), Some(gid))?;
-    rustix::fs::fchmod(handle, mode(meta))?;
     // Those that only root of the machine sees mean nothing in a container; containerd sets none either.
     for xattr in meta.xattrs.iter().filter(|xattr| !xattr.name.starts_with(b"trusted.")) {
         rustix::fs::fsetxattr(handle, &*xattr.name, &xattr.value, XattrFlags::empty())?;
     }
+    rustix::fs::fchmod(handle, mode(meta))?;
     rustix::fs::futimens(handle, &times(meta))
 }
 
@@ -392,8 +438,12 @@ fn mode(meta: &Meta) -> Mode {
     Mode::from_raw_mode(u32::from(meta.mode))
 }
 
+/// What Go cannot count in nanoseconds is the beginning of time, as containerd has it.
 fn times(meta: &Meta) -> Timestamps {
-    let (secs, nanos) = (meta.mtime.secs, meta.mtime.nanos);
+    let (secs, nanos) = match meta.mtime.secs {
+        0..LAST_SECOND => (meta.mtime.secs, meta.mtime.nanos),
+        _ => (0, 0),
+    };
     let time = Timespec { tv_sec: secs, tv_nsec: nanos.into() };
     Timestamps { last_access: time, last_modification: time }
 }
@@ -415,4 +465,8 @@ const BLOCK: usize = 512;
 const DIRECTORY: u64 = 128;
 /// By which overlayfs knows that nothing of lower layers shows through (Documentation/filesystems/overlayfs.rst).
 const OPAQUE: &str = "trusted.overlay.opaque";
+/// Whose content gets attributes as it is made (acl(5)).
+const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
+/// The last whole second of a signed 64-bit number of nanoseconds.
+const LAST_SECOND: i64 = i64::MAX / 1_000_000_000;
 const LOWER_LINK: &str = "a hard link to a file that the layer does not have";

@@ -6,8 +6,8 @@ use larder_core::{Digest, Kind};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// The version of the protocol. FORMAT: both ends say theirs first, and the lower one holds; there is only this one yet.
-pub const VERSION: u32 = 1;
+/// The version of the protocol. FORMAT: both ends say theirs first, and the lower one holds; 2 has `Unpack` and `Await`.
+pub const VERSION: u32 = 2;
 
 /// What the node writes before anything else, so that greetings of a login shell cannot be taken for frames.
 pub const PREFACE: &[u8] = b"larder-node/1 ready\n";

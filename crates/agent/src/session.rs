@@ -3,9 +3,12 @@
 use crate::arrivals::Arrivals;
 use crate::blob;
 use crate::error::{Error, Result};
-use crate::message::{Have, Held, Hello, PREFACE, Reply, Request, Space, Unpack, Unpacked, VERSION, Welcome};
+use crate::message::{
+    Have, Held, Hello, PREFACE, Presence, Reply, Request, Space, Unpack, Unpacked, VERSION, Welcome,
+};
 use crate::run;
 use crate::spool::{Spool, is_still, listed, lock, open};
+use crate::staging;
 use crate::sweep::sweep;
 use crate::unpack::Job;
 use crate::wire::Wire;
@@ -17,6 +20,7 @@ use std::io::Write;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Where and as what a session runs.
@@ -111,6 +115,7 @@ fn converse(options: &Options, wire: &mut Wire<'_>) -> Result<()> {
 struct Session {
     /// Before the spool: what it unpacks ends first.
     job: Option<Job>,
+    removals: Removals,
     arrivals: Arrivals,
     spool: Spool,
     idle: Option<Duration>,
@@ -121,8 +126,8 @@ struct Session {
 
 impl Session {
     fn begin(options: &Options, hello: Hello) -> Result<(Self, Welcome)> {
-        if hello.version < VERSION {
-            return Err(Error::Version { found: hello.version, known: VERSION });
+        if hello.version < OLDEST {
+            return Err(Error::Version { found: hello.version, known: OLDEST });
         }
         if hello.paths.len() > PATHS_LIMIT {
             return Err(Error::Limit { what: "paths to look at", limit: PATHS_LIMIT as u64 });
@@ -143,7 +148,7 @@ impl Session {
         let swept = sweep(&spool, options.program.as_deref(), hello.keep_seconds.map(Duration::from_secs))?;
         let system = rustix::system::uname();
         let welcome = Welcome {
-            version: VERSION,
+            version: hello.version.min(VERSION),
             program: env!("CARGO_PKG_VERSION").to_owned(),
             architecture: system.machine().to_string_lossy().into_owned(),
             kernel: system.release().to_string_lossy().into_owned(),
@@ -154,29 +159,70 @@ impl Session {
             swept,
         };
         let idle = hello.idle_seconds.map(Duration::from_secs);
-        let (job, arrivals) = (None, Arrivals::default());
-        Ok((Self { job, arrivals, spool, idle, _mark: mark, _program: program }, welcome))
+        let (job, removals, arrivals) = (None, Removals::default(), Arrivals::default());
+        Ok((Self { job, removals, arrivals, spool, idle, _mark: mark, _program: program }, welcome))
     }
 
     /// Unpacks layers from now on, in place of others.
     fn unpack(&mut self, order: &Unpack) -> Result<()> {
-        self.job = None;
-        self.job = Some(Job::start(order, &self.spool, &self.arrivals)?);
+        self.give_up();
+        let job = Job::start(order, &self.spool, &self.arrivals)?;
+        self.job = Some(job);
+        let directory = PathBuf::from(&order.directory);
+        // What cannot be removed now is there for the next one.
+        self.removals.begin(move || drop(staging::sweep(&directory)));
         Ok(())
+    }
+
+    fn give_up(&mut self) {
+        if let Some(job) = self.job.take() {
+            job.cancel();
+            self.removals.begin(move || drop(job));
+        }
     }
 
     /// Waits for those layers. What cannot be used does not take room any longer.
     fn unpacked(&mut self, wire: &mut Wire<'_>) -> Result<Unpacked> {
         let outcome = self.job.as_mut().map_or(Err(Error::NothingToAwait), |job| job.wait(wire));
         if outcome.is_err() {
-            self.job = None;
+            self.give_up();
         }
         outcome
     }
 
     fn have(&mut self, have: &Have) -> Result<Reply<'static>> {
-        let blobs = have.digests.iter().map(|digest| self.spool.look(digest)).collect::<Result<_>>()?;
+        let blobs: Vec<Presence> =
+            have.digests.iter().map(|digest| self.spool.look(digest)).collect::<Result<_>>()?;
+        for (digest, presence) in have.digests.iter().zip(&blobs) {
+            // Another session may have brought it since its layer was asked for; then it does not arrive here.
+            if self.arrivals.awaits(digest)
+                && matches!(presence, Presence::Whole(_))
+                && let Ok((file, size)) = self.spool.read(digest)
+            {
+                self.arrivals.is_whole(digest, file, size);
+            }
+        }
         Ok(Reply::Held(Held { blobs }))
+    }
+}
+
+/// Large trees on their way out: it may take long, and the client wants answers meanwhile. The session ends after them.
+#[derive(Debug, Default)]
+struct Removals(Vec<JoinHandle<()>>);
+
+impl Removals {
+    fn begin(&mut self, remove: impl FnOnce() + Send + 'static) {
+        self.0.retain(|removal| !removal.is_finished());
+        // Without a thread `remove` is dropped, and what it has with it.
+        self.0.extend(std::thread::Builder::new().name("remove".into()).spawn(remove));
+    }
+}
+
+impl Drop for Removals {
+    fn drop(&mut self) {
+        for removal in self.0.drain(..) {
+            let _ = removal.join();
+        }
     }
 }
 
@@ -258,6 +304,8 @@ fn namespace() -> String {
         .unwrap_or_else(|_| format!("unknown-{}", std::process::id()))
 }
 
+/// The oldest version that is still spoken.
+const OLDEST: u32 = 1;
 const PATHS_LIMIT: usize = 64;
 const OWNER_LIMIT: usize = 200;
 const GRACE: Duration = Duration::from_secs(2);

@@ -16,16 +16,9 @@ pub(crate) struct Staging {
 }
 
 impl Staging {
-    /// Makes one in `parent`, which is made if it is missing, and removes what dead sessions left there. The directory above `parent`
-    /// must exist.
+    /// Makes one in `parent`, which is made if it is missing. The directory above `parent` must exist.
     pub(crate) fn new(parent: &Path) -> Result<Self> {
         make(parent)?;
-        for (path, _) in listed(parent)? {
-            let Ok(directory) = File::open(&path) else { continue };
-            if lock(&directory, FlockOperation::NonBlockingLockExclusive, &path)? {
-                remove(&path)?;
-            }
-        }
         for number in 0.. {
             let path = parent.join(format!("{}-{number}", std::process::id()));
             match std::fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -57,6 +50,17 @@ impl Drop for Staging {
         // What stays is removed by the next session.
         let _ = std::fs::remove_dir_all(&self.path);
     }
+}
+
+/// Removes what dead sessions left in `parent`.
+pub(crate) fn sweep(parent: &Path) -> Result<()> {
+    for (path, _) in listed(parent)? {
+        let Ok(directory) = File::open(&path) else { continue };
+        if lock(&directory, FlockOperation::NonBlockingLockExclusive, &path)? {
+            remove(&path)?;
+        }
+    }
+    Ok(())
 }
 
 fn make(path: &Path) -> Result<()> {

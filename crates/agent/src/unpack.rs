@@ -10,7 +10,7 @@ use crate::staging::Staging;
 use crate::wire::Wire;
 use larder_core::{Digest, Hasher};
 use larder_rootfs::{Decoder, Limits};
-use std::io::Read as _;
+use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +24,7 @@ pub(crate) struct Job {
     threads: Vec<JoinHandle<()>>,
     arrivals: Arrivals,
     lowers: Vec<PathBuf>,
+    is_given_up: AtomicBool,
     /// Last: nobody writes there any more when it goes.
     _staging: Staging,
 }
@@ -72,8 +73,15 @@ impl Job {
         let count = tasks.len().min(processors.clamp(2, THREADS));
         let work = Arc::new(Work { tasks, next: AtomicUsize::new(0), is_cancelled: AtomicBool::new(false) });
         let lowers = order.lowers.iter().map(PathBuf::from).collect();
-        let mut job =
-            Self { work, threads: Vec::new(), arrivals: arrivals.clone(), lowers, _staging: staging };
+        let is_given_up = AtomicBool::new(false);
+        let mut job = Self {
+            work,
+            is_given_up,
+            threads: Vec::new(),
+            arrivals: arrivals.clone(),
+            lowers,
+            _staging: staging,
+        };
         for _ in 0..count {
             let (work, arrivals) = (job.work.clone(), arrivals.clone());
             let builder = std::thread::Builder::new().name("unpack".into());
@@ -82,6 +90,14 @@ impl Job {
             job.threads.push(thread.map_err(failed)?);
         }
         Ok(job)
+    }
+
+    /// Ends it soon. From then on blobs may be expected by somebody else.
+    pub(crate) fn cancel(&self) {
+        self.work.is_cancelled.store(true, Ordering::Relaxed);
+        if !self.is_given_up.swap(true, Ordering::Relaxed) {
+            self.arrivals.expect([]);
+        }
     }
 
     /// Waits until all layers are unpacked. What did not begin to arrive is not waited for.
@@ -126,8 +142,7 @@ impl Job {
 
 impl Drop for Job {
     fn drop(&mut self) {
-        self.work.is_cancelled.store(true, Ordering::Relaxed);
-        self.arrivals.expect([]);
+        self.cancel();
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -148,7 +163,7 @@ impl Work {
     }
 
     fn unpack(&self, task: &Task, blob: Follower) -> Result<Inherited> {
-        let limits = Limits::default();
+        let limits = limits();
         let mut writer = LayerWriter::new(&task.directory, task.place, &limits)?;
         let mut hasher = Hasher::new(task.layer.diff_id.algorithm());
         let mut decoder = Decoder::new(blob, None, &limits);
@@ -157,9 +172,10 @@ impl Work {
             if self.is_cancelled.load(Ordering::Relaxed) {
                 return Err(Error::NothingToAwait);
             }
-            let count = decoder
-                .read(&mut buffer)
-                .map_err(|error| Error::Layer(larder_rootfs::Error::from_io(error)))?;
+            let count = decoder.read(&mut buffer).map_err(|error| match error.kind() {
+                ErrorKind::NotFound => Error::Absent { digest: task.layer.blob },
+                _ => Error::Layer(larder_rootfs::Error::from_io(error)),
+            })?;
             if count == 0 {
                 break;
             }
@@ -173,6 +189,11 @@ impl Work {
         }
         Ok(inherited)
     }
+}
+
+/// Several layers are unpacked at once on a machine with other work: what takes more is left to others.
+fn limits() -> Limits {
+    Limits { metadata_bytes: 8 << 20, window_log: 23, ..Limits::default() }
 }
 
 /// Root of the machine, not only of a user namespace: overlayfs believes the marks of nobody else.

@@ -199,14 +199,19 @@ impl Connection {
         command.arg("--").arg(&self.node.host).stdin(Stdio::null());
         let output = command.output().await.map_err(|source| Error::Program { program: "ssh", source })?;
         let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-        said.parse().ok().filter(|port| *port > 0).ok_or_else(|| Error::Unsupported {
-            node: self.node.name().into(),
-            reason: format!(
-                "its SSH server forwards no ports: {}",
-                last_words(&String::from_utf8_lossy(&output.stderr))
-            ),
-            hint: "use another --method, or allow `AllowTcpForwarding remote` there",
-        })
+        if let Some(port) = said.parse().ok().filter(|port| *port > 0) {
+            return Ok(port);
+        }
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        // What the server says; anything else is a connection that is gone.
+        match complaint.contains("forwarding request failed") {
+            true => Err(Error::Unsupported {
+                node: self.node.name().into(),
+                reason: format!("its SSH server forwards no ports: {}", last_words(&complaint)),
+                hint: "use another --method, or allow `AllowTcpForwarding remote` there",
+            }),
+            false => Err(refusal(&self.node, &complaint, "forwarding a port")),
+        }
     }
 
     /// Starts the node's SFTP server. Dropped, it ends. It has the rights of the user who logs in.

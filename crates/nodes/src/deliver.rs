@@ -6,7 +6,7 @@ use crate::docker::{self, Docker};
 use crate::host::{Flow, Host};
 use crate::probe::{Depth, Facts, Room};
 use crate::session::{NodePrograms, Packing, Session};
-use crate::snapshots::Snapshots;
+use crate::snapshots::{Incoming, Snapshots};
 use crate::tunnel::Tunnel;
 use crate::{Connection, Error, Method, Rate, Result, Runtime, Shipment};
 use larder_core::{Classify as _, Digest, Kind};
@@ -322,22 +322,10 @@ impl Attempt<'_> {
                     imported?;
                 }
                 _ => {
-                    let making = match &snapshots {
-                        Some(snapshots) => snapshots.begin(lack.shipment, &send).await?,
-                        None => None,
-                    };
-                    match (&snapshots, making) {
-                        (Some(snapshots), Some(making)) => {
-                            let packed = Unpacking { is_off: true, snapshotter: None };
-                            runtime.import(&archive, self.flow, is_new, &packed).await?;
-                            let made = snapshots.finish(making).await?;
-                            // It has nothing left to bring, and finds nothing left to unpack.
-                            let nothing = HashSet::new();
-                            let nothing = Archive::layout(lack.shipment, &name, &facts.platform(), &nothing);
-                            runtime.import(&nothing, self.flow, is_new, &unpacking).await?;
-                            snapshots.free(made).await?;
-                        }
-                        _ => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
+                    let incoming = Incoming { shipment: lack.shipment, name: &name, send: &send };
+                    match &snapshots {
+                        Some(snapshots) => snapshots.import(&incoming, self.flow, is_new).await?,
+                        None => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
                     }
                 }
             }

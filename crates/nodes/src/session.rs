@@ -19,6 +19,8 @@ use tokio::process::{Child, ChildStdin, ChildStdout};
 const KEEP: Duration = Duration::from_secs(24 * 3600);
 /// Smaller blobs are not worth compressing.
 const WORTH_PACKING: u64 = 64 << 10;
+/// The version of the protocol from which on layers are unpacked.
+const CAN_UNPACK: u32 = 2;
 
 /// The programs that can be put on nodes. Looked for when the first node needs one.
 #[derive(Debug, Default)]
@@ -138,7 +140,11 @@ impl<'a> Session<'a> {
 
     /// Lets the node unpack layers while they arrive. False if it cannot.
     pub(crate) async fn unpack(&self, order: Unpack) -> Result<bool> {
-        match self.agent.lock().await.unpack(order).await {
+        let mut agent = self.agent.lock().await;
+        if agent.welcome().version < CAN_UNPACK {
+            return Ok(false);
+        }
+        match agent.unpack(order).await {
             Ok(()) => Ok(true),
             Err(AgentError::Failed(_)) => Ok(false),
             Err(source) => Err(Error::Agent { node: self.connection.node().name().into(), source }),

@@ -5,8 +5,9 @@
 //! does it (`diff/apply/apply_linux.go` writes into the upper directory, too), verified, and committed by its `ctr`. What is
 //! unusual in any way is left to containerd.
 
+use crate::archive::Archive;
 use crate::containerd::{Containerd, Unpacking};
-use crate::host::Input;
+use crate::host::{Flow, Input};
 use crate::probe::Facts;
 use crate::session::Session;
 use crate::{Result, Shipment, ShippedImage};
@@ -22,20 +23,20 @@ const SNAPSHOTTER: &str = "overlayfs";
 pub(crate) struct Snapshots<'a> {
     session: &'a Session<'a>,
     runtime: &'a Containerd<'a>,
+    unpacking: &'a Unpacking,
     platform: larder_core::Platform,
     /// Where the snapshotter keeps them.
     root: &'a str,
 }
 
-/// Layers of an image that are being unpacked.
-pub(crate) struct Making {
-    chains: Vec<Digest>,
-    /// So many of the lowest ones have snapshots already.
-    count: usize,
+/// An image on its way.
+pub(crate) struct Incoming<'a> {
+    pub(crate) shipment: &'a Shipment,
+    /// Its name until it is whole.
+    pub(crate) name: &'a str,
+    /// The blobs that the node lacks.
+    pub(crate) send: &'a HashSet<Digest>,
 }
-
-/// Snapshots that nothing refers to yet. They stay until they are given up.
-pub(crate) struct Made(Vec<Digest>);
 
 /// What a node has of an image's snapshots.
 struct Base {
@@ -43,6 +44,8 @@ struct Base {
     count: usize,
     /// The directories of these, the nearest first.
     lowers: Vec<String>,
+    /// Those of them that a delivery made which did not come to its end. Only a label keeps them.
+    held: Vec<Digest>,
 }
 
 impl<'a> Snapshots<'a> {
@@ -51,59 +54,63 @@ impl<'a> Snapshots<'a> {
         session: &'a Session<'a>,
         runtime: &'a Containerd<'a>,
         facts: &'a Facts,
-        unpacking: &Unpacking,
+        unpacking: &'a Unpacking,
     ) -> Option<Self> {
         let is_usual = unpacking.snapshotter.as_deref().is_none_or(|name| name == SNAPSHOTTER);
         if unpacking.is_off || !is_usual {
             return None;
         }
         let root = &facts.rooms.get("unpacked")?.directory;
-        Some(Self { session, runtime, platform: facts.platform(), root })
+        Some(Self { session, runtime, unpacking, platform: facts.platform(), root })
     }
 
-    /// Unpacks the layers of an image that have no snapshot, from now on and while they arrive. `None` where that is containerd's:
-    /// it cannot be done here, or not all of them are sent.
-    pub(crate) async fn begin(&self, shipment: &Shipment, send: &HashSet<Digest>) -> Result<Option<Making>> {
-        let Some(image) = shipment.best_for(&self.platform) else { return Ok(None) };
-        let chains = chains(image);
-        let Some(base) = self.look(&chains).await? else { return Ok(None) };
-        let missing = image.layers.get(base.count..).unwrap_or_default();
+    /// Imports an image, and unpacks its layers while they arrive, as far as they can be unpacked here.
+    pub(crate) async fn import(&self, incoming: &Incoming<'_>, flow: &Flow, is_new: bool) -> Result<()> {
+        let Incoming { shipment, name, send } = *incoming;
+        let archive = |send: &HashSet<Digest>| Archive::layout(shipment, name, &self.platform, send);
+        let chains = shipment.best_for(&self.platform).map(chains).unwrap_or_default();
+        let Some(mut base) = self.look(&chains).await? else {
+            return self.runtime.import(&archive(send), flow, is_new, self.unpacking).await;
+        };
+        if self.begin(shipment, &base, send).await? {
+            let packed = Unpacking { is_off: true, ..Unpacking::default() };
+            self.runtime.import(&archive(send), flow, is_new, &packed).await?;
+            if let Some(directories) = self.session.unpacked().await? {
+                self.commit(&chains, base.count, &directories).await?;
+                base.held.extend(&chains[base.count..]);
+            }
+            // Nothing is left to bring, and where all went well nothing to unpack.
+            self.runtime.import(&archive(&HashSet::new()), flow, is_new, self.unpacking).await?;
+        } else {
+            self.runtime.import(&archive(send), flow, is_new, self.unpacking).await?;
+        }
+        // The image holds them now.
+        self.free(&base.held).await
+    }
+
+    /// Begins to unpack the layers without a snapshot. False where that is containerd's: it cannot be done here, or not all of them
+    /// are sent.
+    async fn begin(&self, shipment: &Shipment, base: &Base, send: &HashSet<Digest>) -> Result<bool> {
+        let layers = shipment.best_for(&self.platform).map_or(&[][..], |image| &image.layers);
+        let missing = layers.get(base.count..).unwrap_or_default();
         if missing.is_empty() || missing.iter().any(|(blob, _)| !send.contains(blob)) {
-            return Ok(None);
+            return Ok(false);
         }
         let layers =
             missing.iter().map(|(blob, diff_id)| PackedLayer { blob: *blob, diff_id: *diff_id }).collect();
         let directory = format!("{}/larder-node", self.root);
-        let is_begun = self.session.unpack(Unpack { directory, lowers: base.lowers, layers }).await?;
-        Ok(is_begun.then_some(Making { chains, count: base.count }))
-    }
-
-    /// Waits for the layers, and makes snapshots of them, as far as that goes: containerd unpacks the others.
-    pub(crate) async fn finish(&self, making: Making) -> Result<Made> {
-        let Making { chains, count } = making;
-        let Some(directories) = self.session.unpacked().await? else { return Ok(Made(Vec::new())) };
-        self.commit(&chains, count, &directories).await?;
-        Ok(Made(chains[count..].to_vec()))
-    }
-
-    /// Gives snapshots up that an image holds now.
-    pub(crate) async fn free(&self, made: Made) -> Result<()> {
-        if made.0.is_empty() {
-            return Ok(());
-        }
-        let chains: Vec<String> = made.0.iter().map(Digest::to_string).collect();
-        // What is not done now is done by the next delivery.
-        self.run("free", &chains).await.map(drop)
+        self.session.unpack(Unpack { directory, lowers: base.lowers.clone(), layers }).await
     }
 
     /// Which snapshots are there. Tidies up after deliveries that were killed. `None` where something is unusual.
     async fn look(&self, chains: &[Digest]) -> Result<Option<Base>> {
         let chains: Vec<String> = chains.iter().map(Digest::to_string).collect();
         let Some(answer) = self.run("look", &chains).await? else { return Ok(None) };
-        let mut base = Base { count: 0, lowers: Vec::new() };
+        let mut base = Base { count: 0, lowers: Vec::new(), held: Vec::new() };
         for line in answer.lines() {
             match line.split_once(' ') {
                 Some(("lower", path)) => base.lowers.push(path.to_owned()),
+                Some(("held", chain)) => base.held.extend(chain.parse::<Digest>()),
                 Some(("have", count)) => base.count = count.parse().unwrap_or_default(),
                 _ => {}
             }
@@ -120,6 +127,16 @@ impl<'a> Snapshots<'a> {
             words.extend([chains[at].to_string(), parent, directory.clone()]);
         }
         self.run("commit", &words).await.map(drop)
+    }
+
+    /// Gives snapshots up that an image holds.
+    async fn free(&self, chains: &[Digest]) -> Result<()> {
+        if chains.is_empty() {
+            return Ok(());
+        }
+        let chains: Vec<String> = chains.iter().map(Digest::to_string).collect();
+        // What is not done now is done by the next delivery.
+        self.run("free", &chains).await.map(drop)
     }
 
     async fn run(&self, mode: &str, words: &[String]) -> Result<Option<String>> {

@@ -8,8 +8,10 @@ LC_ALL=C
 export LC_ALL
 mode=$1 socket=$2 namespace=$3 marks=$4/snapshots/$3 root=$5
 shift 5
-# Everything that is not finished carries the number of the larder-node that this runs for.
-session=$PPID
+# Everything that is not finished carries the number of the larder-node that this runs for, and when that began: numbers come again.
+began() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d ' ' -f 20; }
+lives() { [ -n "$2" ] && [ "$(began "$1")" = "$2" ]; }
+session=$PPID-$(began "$PPID")
 snapshots() { ctr --address "$socket" --namespace "$namespace" snapshots --snapshotter overlayfs "$@"; }
 fail() { printf 'failed %s\n' "$*"; exit 0; }
 # Where the content of a snapshot goes, or what lies below: `bind SOURCE` or `overlay OPTIONS`, of the one mount that ctr prints.
@@ -36,22 +38,29 @@ case $mode in
         [ "$(stat -c %u "$root")" = 0 ] || fail "$root is not root's"
         list=$(snapshots ls) || exit 1
         # What a delivery left that was killed.
-        for key in $(printf '%s\n' "$list" | sed -n 's/^\(larder-[0-9]*-[0-9a-z]*\) .*/\1/p'); do
-            number=${key#larder-}
-            [ -d "/proc/${number%%-*}" ] || snapshots rm "$key" >/dev/null 2>&1
+        for key in $(printf '%s\n' "$list" | sed -n 's/^\(larder-[0-9]*-[0-9]*-[0-9a-z]*\) .*/\1/p'); do
+            number=${key#larder-} rest=${key#larder-*-}
+            lives "${number%%-*}" "${rest%%-*}" || snapshots rm "$key" >/dev/null 2>&1
         done
+        # Those that others are making, or look at, do not count.
+        list=" $(printf '%s\n' "$list" | sed -n 's/^\(sha[0-9]*:[0-9a-f]*\) .*Committed *$/\1/p' | tr '\n' ' ')"
         for mark in "$marks"/*; do
             [ -f "$mark" ] || continue
-            read -r number <"$mark" && [ -d "/proc/$number" ] && continue
-            chain=sha256:${mark##*/}
+            read -r number <"$mark" && lives "${number%-*}" "${number#*-}" && continue
+            chain=${mark##*/}
             case $list in
-                *"$chain "*) snapshots label "$chain" containerd.io/gc.root= >/dev/null 2>&1 || continue ;;
+                *" $chain "*) ;;
+                *) rm -f "$mark"; continue ;;
             esac
-            rm -f "$mark"
+            case " $* " in
+                # This delivery needs it, and gives it up when an image has it: without its label it could be collected before.
+                *" $chain "*) echo "$session" >"$mark" && printf 'held %s\n' "$chain" ;;
+                *) snapshots label "$chain" containerd.io/gc.root= >/dev/null 2>&1 && rm -f "$mark" ;;
+            esac
         done
         count=0 last=
         for chain in "$@"; do
-            case $list in *"$chain "*) ;; *) break ;; esac
+            case $list in *" $chain "*) ;; *) break ;; esac
             count=$((count + 1)) last=$chain
         done
         if [ "$count" -gt 0 ] && [ "$count" -lt $# ]; then
@@ -94,7 +103,7 @@ case $mode in
                 fail "snapshots are on another device than $root"
             fi
             # From here to its end, a killed delivery leaves what this names.
-            echo "$session" >"$marks/${chain#sha256:}" || exit 1
+            echo "$session" >"$marks/$chain" || exit 1
             if ! mv -T "$content" "$upper"; then snapshots rm "$key"; exit 1; fi
             if ! snapshots commit "$chain" "$key"; then
                 # Somebody else made the same meanwhile.
@@ -106,7 +115,7 @@ case $mode in
     free)
         for chain in "$@"; do
             # What is not there was not made. What cannot be changed now is changed by the next delivery.
-            snapshots label "$chain" containerd.io/gc.root= >/dev/null 2>&1 && rm -f "$marks/${chain#sha256:}"
+            snapshots label "$chain" containerd.io/gc.root= >/dev/null 2>&1 && rm -f "$marks/$chain"
         done
         ;;
 esac
