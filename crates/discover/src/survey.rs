@@ -203,9 +203,10 @@ impl Worker<'_> {
         }
     }
 
-    /// Moment and seed of templates.
+    /// Moment and seed of templates. No hash of a password is kept, so the cheapest one does (bcrypt has no cost below 4).
     fn run(&self) -> RunOptions<'static> {
-        RunOptions { now: (self.options.now, 0), seed: self.options.seed, ..RunOptions::default() }
+        let (now, seed) = ((self.options.now, 0), self.options.seed);
+        RunOptions { now, seed, password_cost: Some(4), ..RunOptions::default() }
     }
 }
 

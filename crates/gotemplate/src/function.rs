@@ -66,6 +66,8 @@ pub trait Run {
     fn now(&self) -> (i64, u32);
     /// The next bytes of the seeded stream.
     fn random(&mut self, bytes: &mut [u8]);
+    /// The cost of hashed passwords.
+    fn password_cost(&self) -> u32;
     /// What a cluster has: API version, kind, namespace and name, as `lookup` asks. `None` if there is no cluster to ask.
     fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault>;
     /// What a function kept under this key in an earlier call, be it of another template.

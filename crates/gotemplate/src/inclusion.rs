@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::evaluator::{Evaluated, Evaluator, Seen};
 use crate::function::{Fault, Run};
 use crate::quote;
-use crate::run::{Cause, Diagnostic};
+use crate::run::{Cause, Diagnostic, GO_PASSWORD_COST};
 use crate::text::Text;
 use crate::value::Value;
 
@@ -79,6 +79,10 @@ impl Run for Evaluator<'_> {
 
     fn random(&mut self, bytes: &mut [u8]) {
         self.random.fill(bytes);
+    }
+
+    fn password_cost(&self) -> u32 {
+        self.options.password_cost.unwrap_or(GO_PASSWORD_COST)
     }
 
     fn lookup(&mut self, names: &[Text; 4]) -> Result<Option<Value>, Fault> {

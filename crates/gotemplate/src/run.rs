@@ -16,9 +16,14 @@ pub struct RunOptions<'a> {
     pub limits: Limits,
     /// Go on where Helm stops: `required` and `fail` give an empty text, as does a template that is missing, and each is recorded.
     pub tolerant: bool,
+    /// The cost of hashed passwords, from 4 to 31, where it shall not be Go's: a hash that nobody uses need not resist anybody.
+    pub password_cost: Option<u32>,
     /// The answers to `lookup`; without it there is nothing in the cluster.
     pub lookup: Option<&'a Lookup<'a>>,
 }
+
+/// `bcrypt.DefaultCost` of Go.
+pub(crate) const GO_PASSWORD_COST: u32 = 10;
 
 /// Answers API version, kind, namespace and name with what a cluster has.
 pub type Lookup<'a> = dyn Fn(&[Text; 4]) -> Result<Option<Value>, Fault> + 'a;

@@ -167,3 +167,13 @@ fn unknown_functions_are_all_named() {
     let text = "{{ foo }} foo {{ bar (upper baz) | foo }} {{/* qux */}}{{ .foo }}{{ \"x\" }}";
     assert_eq!(templates.unknown_functions(text), ["foo", "bar", "baz"]);
 }
+
+#[test]
+fn a_hash_that_nobody_uses_may_cost_less() {
+    let text = |password_cost| {
+        let options = RunOptions { password_cost, ..RunOptions::default() };
+        run(r#"{{ htpasswd "user" "secret" }}"#, &options).unwrap()
+    };
+    assert!(text(None).starts_with("user:$2a$10$"));
+    assert!(text(Some(4)).starts_with("user:$2a$04$"));
+}

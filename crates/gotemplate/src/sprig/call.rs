@@ -29,6 +29,10 @@ impl Run for Probe {
         (1_709_210_096, 789_000_000)
     }
 
+    fn password_cost(&self) -> u32 {
+        crate::run::GO_PASSWORD_COST
+    }
+
     fn random(&mut self, bytes: &mut [u8]) {
         for byte in bytes {
             self.next = self.next.wrapping_mul(5).wrapping_add(41);

@@ -46,7 +46,7 @@ fn hash_password(args: &mut Arguments<'_>, password: &Text) -> Result<String, Fa
     args.run.charge(HASH_BYTES)?;
     let mut salt = [0; 16];
     args.run.random(&mut salt);
-    Ok(match bcrypt::hash_with_salt(password.as_bytes(), COST, salt) {
+    Ok(match bcrypt::hash_with_salt(password.as_bytes(), args.run.password_cost(), salt) {
         Ok(hash) => hash.format_for_version(bcrypt::Version::TwoA),
         Err(error) => format!("failed to encrypt string with bcrypt: {error}"),
     })
@@ -61,8 +61,6 @@ fn htpasswd(args: &mut Arguments<'_>) -> Result<Value, Fault> {
     Ok(Text::from([user.as_bytes(), b":", hash.as_bytes()].concat()).into())
 }
 
-/// `bcrypt.DefaultCost`.
-const COST: u32 = 10;
 /// A hash takes some 50 ms; it is charged like a large text, so that hostile templates come to an end.
 const HASH_BYTES: usize = 1 << 20;
 
