@@ -5,10 +5,11 @@ use crate::index::{Entry, title};
 use crate::pack::Packing;
 use crate::signature::is_signed;
 use crate::{Definition, Error, Packages, Result, Selector, Version, Wish, checksum};
-use larder_core::{Algorithm, Digest, Event, Tier};
+use larder_core::{Algorithm, Digest, Event, Hasher, Tier};
 use larder_remote::Client;
 use larder_store::{PackagePart, Timestamp};
 use serde::Serialize;
+use std::io::Read as _;
 use std::path::PathBuf;
 
 /// What is to be in the store.
@@ -97,7 +98,10 @@ impl Packages {
         // Whoever had it until now may have made it.
         let exact = Wish { name: wish.name.clone(), selector: Selector::Version(subject.version.clone()) };
         let added = match self.found(&exact, architecture)? {
-            Some(entry) => self.at_hand(entry, order),
+            Some(entry) => {
+                brings_the_same(&entry, order).await?;
+                self.at_hand(entry, order)
+            }
             None => self.make(client, order, &subject).await,
         };
         // A lock file that stays is harmless.
@@ -445,6 +449,34 @@ fn is_program(path: &std::path::Path) -> bool {
     let mut magic = [0; 4];
     let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut magic));
     read.is_ok_and(|count| magic[..count].starts_with(b"\x7fELF") || magic[..count].starts_with(b"#!"))
+}
+
+/// A file that the user brings for a package that is here must be the one that it was made of.
+async fn brings_the_same(entry: &Entry, order: &Order) -> Result<()> {
+    let Some(Origin::File(path)) = order.from.clone() else { return Ok(()) };
+    let (what, upstream) = (entry.title(), entry.upstream);
+    blocking(move || {
+        let mut file = std::fs::File::open(&path).map_err(Error::file("open", &path))?;
+        let (mut hasher, mut buffer) = (Hasher::new(upstream.algorithm()), vec![0; 256 << 10]);
+        loop {
+            match file.read(&mut buffer).map_err(Error::file("read", &path))? {
+                0 => break,
+                count => hasher.update(&buffer[..count]),
+            }
+        }
+        let found = hasher.finish();
+        match found == upstream {
+            true => Ok(()),
+            false => Err(Error::Contradiction {
+                what,
+                one_says: "the store".into(),
+                one: Box::new(upstream),
+                other_says: path.display().to_string(),
+                other: Box::new(found),
+            }),
+        }
+    })
+    .await
 }
 
 /// Runs something that blocks where it may.

@@ -1,6 +1,6 @@
 //! The index: many at once, broken files, pins, clean-up.
 
-use crate::world::{World, order, program};
+use crate::world::{World, from_file, order, program};
 use larder_core::{Classify as _, Digest, Kind};
 use larder_packages::{CleanPolicy, Error, Wish};
 use larder_testkit::{Fault, Rule};
@@ -170,4 +170,19 @@ fn a_checksum_on_the_command_line_is_compared_with_what_is_there() {
         world.add_with("kubectl@1.33.4", |order| order.checksum = Some(Digest::of(b"x"))).unwrap_err();
     assert!(matches!(error, Error::Contradiction { .. }), "{error}");
     assert_eq!(order("kubectl@1.33.4").wish, wish("kubectl@v1.33.4"));
+}
+
+#[test]
+fn a_file_for_what_is_here_has_to_be_the_same() {
+    let world = World::plain();
+    let content = program(1, 1000);
+    world.publish_kubectl("1.33.4", &content);
+    let added = world.add("kubectl@1.33.4").unwrap();
+    let (same, other) = (world.path("same"), world.path("other"));
+    std::fs::write(&same, &content).unwrap();
+    std::fs::write(&other, program(2, 1000)).unwrap();
+    assert!(world.add_with("kubectl@1.33.4", from_file(&same)).unwrap().up_to_date);
+    let error = world.add_with("kubectl@1.33.4", from_file(&other)).unwrap_err();
+    assert!(matches!(error, Error::Contradiction { .. }), "{error}");
+    assert_eq!(world.packages().list().unwrap()[0].digest, added.entry.digest);
 }

@@ -243,7 +243,8 @@ impl Node {
         tool("ip")?.args(["link", "set", &self.slot.wire(), state]).run().map(drop)
     }
 
-    fn wait_until_ready(&mut self) -> Result<()> {
+    /// Waits until its daemons answer, as after one of them was killed.
+    pub fn wait_until_ready(&mut self) -> Result<()> {
         let start = Instant::now();
         while !self.is_ready()? {
             let running = self.boot.as_mut().map(Running::is_running).transpose()?;

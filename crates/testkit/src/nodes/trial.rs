@@ -218,6 +218,8 @@ impl Trial {
         for link in &self.links {
             link.cut_at_each(&[]);
         }
+        // A delivery that had ended before does not wait for the engine; who looks at what it left has to.
+        self.fleet[at].wait_until_ready()?;
         self.tally.cuts += self.links.iter().map(Link::cuts).sum::<u64>() - cuts;
         outcome
     }
