@@ -3,6 +3,7 @@
 //! The protocol, TLS and the files are the `kube` client's. Ours are the bounds around it ([`gate`]), and who runs the programs that
 //! give credentials ([`plugin`]).
 
+mod file;
 mod gate;
 mod kind;
 mod kubeconfig;

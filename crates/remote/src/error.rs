@@ -240,6 +240,9 @@ pub enum Error {
     /// A proxy that cannot be used.
     #[error("the configured proxy cannot be used")]
     Proxy(#[source] reqwest::Error),
+    /// A proxy that clusters cannot be reached through. What it is may be a secret.
+    #[error("the configured proxy is no address")]
+    ApiProxy,
     /// A credential file that cannot be understood.
     #[error("invalid credential file {}: {reason}", path.display())]
     CredentialFile {

@@ -1,12 +1,12 @@
 //! Files that say how clusters are reached (client-go, tools/clientcmd).
 
+use super::file;
 use super::plugin::Plugin;
 use kube::config::{AuthInfo, Cluster, ExecAuthCluster, KubeconfigError};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use secrecy::ExposeSecret as _;
-use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One kubeconfig out of several files: the first one to name something decides what it is.
 #[derive(Debug, Clone)]
@@ -32,6 +32,9 @@ pub enum Fault {
     /// A file that is no kubeconfig. Where, and nothing of what is there: it may be a secret.
     #[error("{} is no kubeconfig{place}", path.display())]
     Malformed { path: PathBuf, place: String },
+    /// More than a kubeconfig, a certificate, a key or a token can have.
+    #[error("{} has more than {} MiB", path.display(), limit >> 20)]
+    TooLarge { path: PathBuf, limit: u64 },
     /// What belongs to it is not there, or does not go together.
     #[error("{0}")]
     Kubeconfig(KubeconfigError),
@@ -64,27 +67,17 @@ impl Kubeconfig {
     /// Reads files; paths in each are seen from its directory. What is not there is passed over as long as one of them is.
     ///
     /// # Errors
-    /// A file that cannot be read or is no kubeconfig; the first one where none is there.
+    /// A file that cannot be read, is no kubeconfig or has more than 8 MiB; the first one where none is there.
     pub fn read(files: &[PathBuf]) -> Result<Self, Fault> {
         let (mut merged, mut absent): (Option<kube::config::Kubeconfig>, Option<Fault>) = (None, None);
         for path in files {
-            let read = match kube::config::Kubeconfig::read_from(path) {
+            let read = match file::kubeconfig(path) {
                 Ok(read) => read,
-                Err(KubeconfigError::ReadConfig(source, path)) => {
-                    let is_absent = source.kind() == ErrorKind::NotFound;
-                    let fault = Fault::Read { path, source };
-                    match is_absent {
-                        true => absent = absent.or(Some(fault)),
-                        false => return Err(fault),
-                    }
+                Err(fault) if file::is_absent(&fault) => {
+                    absent = absent.or(Some(fault));
                     continue;
                 }
-                Err(KubeconfigError::Parse(error)) => {
-                    let place =
-                        error.location().map(|at| format!(": line {}, column {}", at.line(), at.column()));
-                    return Err(Fault::Malformed { path: path.clone(), place: place.unwrap_or_default() });
-                }
-                Err(error) => return Err(Fault::Kubeconfig(error)),
+                Err(fault) => return Err(fault),
             };
             merged = Some(match merged {
                 Some(merged) => merged.merge(read).map_err(Fault::Kubeconfig)?,
@@ -109,14 +102,18 @@ impl Kubeconfig {
         let name = context.or(current).ok_or_else(|| Fault::NoContext { known: names(&contexts) })?;
         let context = find("context", name, &contexts)?;
         let clusters = named(&self.0.clusters, |entry| (&entry.name, entry.cluster.as_ref()));
-        let cluster = find("cluster", &context.cluster, &clusters)?;
+        let mut cluster = find("cluster", &context.cluster, &clusters)?.clone();
+        if let Some(authority) = file::base64(&mut cluster.certificate_authority)? {
+            // What stands in the kubeconfig itself wins.
+            cluster.certificate_authority_data.get_or_insert(authority);
+        }
         let server = cluster.server.clone().unwrap_or_default();
         let uri =
             server.parse().ok().filter(|uri: &http::Uri| uri.host().is_some() && uri.scheme().is_some());
         let mut config =
             kube::Config::new(uri.ok_or_else(|| Fault::Server { cluster: context.cluster.clone(), server })?);
         let unusable = |field| Fault::Cluster { cluster: context.cluster.clone(), field };
-        config.root_cert = authorities(cluster, unusable)?;
+        config.root_cert = authorities(&cluster, unusable)?;
         config.accept_invalid_certs = cluster.insecure_skip_tls_verify.unwrap_or_default();
         config.tls_server_name = cluster.tls_server_name.clone().filter(|name| !name.is_empty());
         if let Some(proxy) = cluster.proxy_url.as_deref().filter(|proxy| !proxy.is_empty()) {
@@ -124,7 +121,7 @@ impl Kubeconfig {
         }
         if let Some(user) = context.user.as_deref().filter(|user| !user.is_empty()) {
             let users = named(&self.0.auth_infos, |entry| (&entry.name, entry.auth_info.as_ref()));
-            config.auth_info = credentials(user, find("user", user, &users)?.clone(), cluster, run)?;
+            config.auth_info = credentials(user, find("user", user, &users)?.clone(), &cluster, run)?;
         }
         Ok(ApiAccess { context: name.to_owned(), config })
     }
@@ -176,9 +173,7 @@ fn credentials(
     user.username = user.username.filter(|username| !username.is_empty());
     if let Some(path) = user.token_file.take().filter(|path| !path.is_empty()) {
         // As client-go has it, the file wins; and files end with a line.
-        let token =
-            std::fs::read_to_string(&path).map_err(|source| Fault::Read { path: path.into(), source })?;
-        user.token = Some(token.trim().into());
+        user.token = Some(file::text(Path::new(&path))?.trim().into());
     }
     let has =
         |data: bool, path: &Option<String>| data || path.as_deref().is_some_and(|path| !path.is_empty());
@@ -189,6 +184,12 @@ fn credentials(
         (true, false) => return Err(half("client-certificate", "client-key")),
         (false, true) => return Err(half("client-key", "client-certificate")),
         _ => {}
+    }
+    if let Some(certificate) = file::base64(&mut user.client_certificate)? {
+        user.client_certificate_data.get_or_insert(certificate);
+    }
+    if let Some(key) = file::base64(&mut user.client_key)? {
+        user.client_key_data.get_or_insert(key.into());
     }
     if user.username.is_some() && user.password.is_none() {
         user.password = Some(String::new().into());
@@ -364,6 +365,40 @@ users:
         assert_eq!(turned.access(None, &run).expect("it is whole").host(), "two.test");
         let absent = files.read(&["absent", "absent too"]).expect_err("none is there");
         assert!(matches!(&absent, Fault::Read { path, .. } if path.ends_with("absent")), "{absent}");
+    }
+
+    #[test]
+    fn files_are_read_up_to_a_limit() {
+        for (name, config) in [
+            ("/dev/zero", ""),
+            (
+                "ca",
+                "clusters: [{name: c, cluster: {server: 'https://x.test', certificate-authority: /dev/zero}}]",
+            ),
+            ("cert", "users: [{name: u, user: {client-certificate: /dev/zero, client-key: k}}]"),
+            ("key", "users: [{name: u, user: {client-certificate: k, client-key: /dev/zero}}]"),
+            ("token", "users: [{name: u, user: {tokenFile: /dev/zero}}]"),
+        ] {
+            let rest = "{current-context: a, contexts: [{name: a, context: {cluster: c, user: u}}], \
+                        clusters: [{name: c, cluster: {server: 'https://x.test'}}], users: [{name: u, user: {}}]}";
+            let files = Files::new(&[(name.trim_start_matches('/'), config), ("rest", rest), ("k", "")]);
+            let read = files.read(&[name, "rest"]).and_then(|file| file.access(None, &run));
+            let said = read.expect_err("it does not end").to_string();
+            assert_eq!(said, "/dev/zero has more than 8 MiB");
+        }
+    }
+
+    #[test]
+    fn files_of_other_editors_are_read_and_half_a_character_is_no_text() {
+        let wide: Vec<u8> = FILE.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let files = Files::new(&[("marked", &format!("\u{feff}{FILE}"))]);
+        files.read(&["marked"]).and_then(|file| file.access(None, &run)).expect("it has a mark");
+        let path = files.0.path().join("wide");
+        std::fs::write(&path, [&[0xff, 0xfe], wide.as_slice()].concat()).expect("a file");
+        files.read(&["wide"]).and_then(|file| file.access(None, &run)).expect("it is UTF-16");
+        std::fs::write(&path, [&[0xff, 0xfe], &wide[1..]].concat()).expect("a file");
+        let said = files.read(&["wide"]).expect_err("it ends in the middle").to_string();
+        assert!(said.ends_with("is no kubeconfig: it is no text"), "{said}");
     }
 
     #[test]

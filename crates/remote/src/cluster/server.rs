@@ -3,10 +3,12 @@
 use super::gate::{GateLayer, TooLong};
 use super::{ApiAccess, ApiKind, ApiKinds};
 use crate::transport::is_about_tls;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Proxy, Result};
 use bytes::Bytes;
 use http::header::USER_AGENT;
-use http::{HeaderValue, Request};
+use http::uri::Scheme;
+use http::{HeaderValue, Request, Uri};
+use hyper_util::client::proxy::matcher::Matcher;
 use k8s_openapi::apimachinery::pkg::version::Info;
 use kube::Client;
 use kube::client::ClientBuilder;
@@ -14,7 +16,9 @@ use kube::client::retry::RetryPolicy;
 use kube::core::Status;
 use kube::core::params::ListParams;
 use serde::de::DeserializeOwned;
+use std::borrow::Cow;
 use std::fmt;
+use std::net::IpAddr;
 use tower::buffer::BufferLayer;
 use tower::retry::RetryLayer;
 
@@ -45,6 +49,10 @@ impl ApiServer {
         options.reset_reader_on_write = true;
         // The retries are outside of the gate, which bounds what a server may ask for.
         options.default_retry = false;
+        if options.proxy_url.is_none() {
+            options.proxy_url =
+                config.proxy.as_ref().and_then(|proxy| way_out(proxy, &options.cluster_url)).transpose()?;
+        }
         if let Ok(agent) = HeaderValue::from_str(&config.user_agent) {
             options.headers.push((USER_AGENT, agent));
         }
@@ -162,6 +170,19 @@ impl fmt::Debug for ApiServer {
     }
 }
 
+/// The proxy of the environment for a server, as kubectl has it: none for this machine itself, where clusters for trying out are.
+fn way_out(proxy: &Proxy, server: &Uri) -> Option<Result<Uri>> {
+    let host = server.host()?.trim_matches(['[', ']']);
+    let is_here = host.parse().map_or(host == "localhost", |address: IpAddr| address.is_loopback());
+    let secure = server.scheme() == Some(&Scheme::HTTPS);
+    let url = if secure { &proxy.https } else { &proxy.http }.as_ref()?.reveal();
+    // The rule for exceptions is the one that registries are asked by.
+    let matcher = Matcher::builder().all("http://proxy.invalid").no(proxy.exceptions.as_str()).build();
+    let is_meant = !is_here && matcher.intercept(server).is_some();
+    let url = if url.contains("://") { Cow::from(url) } else { format!("http://{url}").into() };
+    is_meant.then(|| url.parse().map_err(|_| Error::ApiProxy))
+}
+
 /// A document of a known type.
 pub(super) fn read<T: DeserializeOwned>(path: &str, bytes: &[u8]) -> Result<T> {
     serde_json::from_slice(bytes).map_err(|source| Error::ApiAnswer { what: path.to_owned(), source })
@@ -177,5 +198,56 @@ fn cause(error: kube::Error) -> Box<dyn std::error::Error + Send + Sync> {
     match error {
         kube::Error::Service(source) => source,
         other => Box::new(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use larder_core::Secret;
+
+    fn used(server: &'static str, exceptions: &str) -> Option<String> {
+        let proxy = Proxy {
+            http: Some(Secret::new("http://plain.test:3128".to_owned())),
+            https: Some(Secret::new("bob:canary@secure.test".to_owned())),
+            exceptions: exceptions.to_owned(),
+        };
+        let used = way_out(&proxy, &Uri::from_static(server))?;
+        Some(used.expect("it is an address").to_string())
+    }
+
+    #[test]
+    fn a_cluster_is_reached_through_the_proxy_for_its_scheme() {
+        assert_eq!(
+            used("https://kube.test:6443/base", "").as_deref(),
+            Some("http://bob:canary@secure.test/")
+        );
+        assert_eq!(used("http://kube.test", "").as_deref(), Some("http://plain.test:3128/"));
+    }
+
+    #[test]
+    fn exceptions_and_this_machine_are_reached_directly() {
+        for (server, exceptions) in [
+            ("https://kube.test:6443", "other.test, .kube.test,kube.test"),
+            ("https://api.kube.test", "kube.test"),
+            ("https://10.1.2.3:6443", "10.0.0.0/8"),
+            ("https://kube.test", "*"),
+            ("https://localhost:6443", ""),
+            ("https://127.0.0.1:6443", ""),
+            ("https://[::1]:6443", ""),
+        ] {
+            assert_eq!(used(server, exceptions), None, "{server}, {exceptions}");
+        }
+        assert!(used("https://kube.test", "ube.test,api.kube.test,10.0.0.0/8").is_some());
+    }
+
+    #[test]
+    fn a_proxy_that_is_no_address_is_an_error_that_keeps_its_secret() {
+        let https = Some(Secret::new("http://bob:canary @".to_owned()));
+        let proxy = Proxy { http: None, https, exceptions: String::new() };
+        let used = way_out(&proxy, &Uri::from_static("https://kube.test")).expect("one is set");
+        let error = used.expect_err("it is no address");
+        assert!(!format!("{error:?} {error}").contains("canary"));
+        assert!(way_out(&proxy, &Uri::from_static("http://kube.test")).is_none());
     }
 }

@@ -39,6 +39,7 @@ impl Classify for Error {
             | Self::Hosts { .. }
             | Self::Certificate { .. }
             | Self::Proxy(_)
+            | Self::ApiProxy
             | Self::ApiSetup { .. }
             | Self::ApiAnswer { .. }
             | Self::CredentialFile { .. } => Kind::Invalid,
