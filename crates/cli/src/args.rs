@@ -6,7 +6,9 @@ use crate::commands::{
     unmount, unpack, values_images, verify,
 };
 use crate::exit;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use std::convert::Infallible;
 use std::path::PathBuf;
 
 /// Pulls container images fast into a store that cannot be corrupted, and runs from it.
@@ -104,7 +106,7 @@ pub(crate) struct Global {
 }
 
 /// How results are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, ValueEnum)]
 pub(crate) enum Format {
     #[default]
     #[value(alias = "table")]
@@ -119,6 +121,24 @@ pub(crate) enum Format {
     /// A lock file.
     #[value(hide = true)]
     Lock,
+    /// No format, but the file that `lock -o FILE` writes.
+    #[value(skip)]
+    File(PathBuf),
+}
+
+impl Format {
+    /// What `discover` prints.
+    pub(crate) fn of_discover() -> impl TypedValueParser<Value = Self> {
+        let known = ["table", "json", "yaml", "images", "lock"].map(PossibleValue::from);
+        let known = known.into_iter().chain([PossibleValue::new("text").hide(true)]);
+        PossibleValuesParser::new(known)
+            .map(|word| Self::from_str(&word, false).expect("each of them is a value"))
+    }
+
+    /// What `lock` prints, or the file it writes: whatever is no format.
+    pub(crate) fn or_file(word: &str) -> Result<Self, Infallible> {
+        Ok(<Self as ValueEnum>::from_str(word, false).unwrap_or_else(|_| Self::File(word.into())))
+    }
 }
 
 /// How images are mounted: by an EROFS index over the inflated layers, or by extracted directories under overlayfs.

@@ -41,8 +41,11 @@ pub(crate) mod verify;
 
 /// Runs one verb.
 pub(crate) fn run(command: Command, invocation: &Invocation) -> Result<Exit> {
-    let is_own = matches!(invocation.global.output, Format::Text | Format::Json);
-    if !is_own && !matches!(command, Command::Discover(_)) {
+    let is_own = match (&invocation.global.output, &command) {
+        (Format::Text | Format::Json, _) | (Format::File(_), Command::Lock(_)) => true,
+        (_, command) => matches!(command, Command::Discover(_)),
+    };
+    if !is_own {
         return Err(Usage::new("this verb prints text or json").hint("--output json").into());
     }
     match command {

@@ -131,7 +131,7 @@ impl Invocation {
 
     /// Prints what was done; with `--quiet` only as JSON.
     pub(crate) fn done(&self, document: &impl Serialize, text: impl FnOnce() -> String) -> Result<()> {
-        match (self.global.output, self.global.quiet) {
+        match (&self.global.output, self.global.quiet) {
             (Format::Json, _) | (_, false) => self.answer(document, text),
             (_, true) => Ok(()),
         }

@@ -58,7 +58,7 @@ pub struct LockDifference {
     pub new: Vec<Reference>,
     /// Only in the older one.
     pub gone: Vec<Reference>,
-    /// In both, with another digest.
+    /// In both, with another digest, or with another manifest for a platform of both.
     pub moved: Vec<Moved>,
 }
 
@@ -88,17 +88,19 @@ impl Lock {
             std::io::ErrorKind::NotFound => Error::NoLock { path: path.to_owned() },
             _ => Error::File { action: "cannot read", path: path.to_owned(), source },
         };
-        let mut text = String::new();
+        let mut bytes = Vec::new();
         let opened = std::fs::File::open(path).map_err(file)?;
-        let length = opened.take(LIMIT + 1).read_to_string(&mut text).map_err(file)?;
+        let length = opened.take(LIMIT + 1).read_to_end(&mut bytes).map_err(file)?;
         if length as u64 > LIMIT {
             return Err(wrong(format!("it is larger than {} MiB", LIMIT >> 20)));
         }
-        let lock: Self = serde_saphyr::from_str(&text).map_err(|error| wrong(error.to_string()))?;
-        if lock.version != VERSION {
-            return Err(wrong(format!("it has version {}; this larder knows {VERSION}", lock.version)));
+        let text = String::from_utf8(bytes).map_err(|_| wrong("it is no text".into()))?;
+        // What another version has besides is not to be understood.
+        let Versioned { version } = serde_saphyr::from_str(&text).map_err(|error| wrong(told(&error)))?;
+        if version != VERSION {
+            return Err(wrong(format!("it has version {version}; this larder knows {VERSION}")));
         }
-        Ok(lock)
+        serde_saphyr::from_str(&text).map_err(|error| wrong(told(&error)))
     }
 
     /// The content of the file. The same lock gives the same bytes.
@@ -146,12 +148,7 @@ impl Lock {
         for (name, locked) in &now {
             match before.get(name) {
                 None => difference.new.push(locked.image.clone()),
-                Some(old) if old.digest != locked.digest => difference.moved.push(Moved {
-                    image: locked.image.clone(),
-                    from: old.digest,
-                    to: locked.digest,
-                }),
-                Some(_) => {}
+                Some(old) => difference.moved.extend(locked.moved_from(old)),
             }
         }
         difference.gone = before
@@ -161,6 +158,38 @@ impl Lock {
             .collect();
         difference
     }
+}
+
+impl Locked {
+    /// What is pulled for it, whatever its name stands for by then.
+    pub(crate) fn by_digest(&self) -> Reference {
+        self.image.with_digest(self.digest)
+    }
+
+    /// How it differs from what it was.
+    fn moved_from(&self, old: &Self) -> Option<Moved> {
+        let moved = |from: &Digest, to: &Digest| {
+            (from != to).then(|| Moved { image: self.image.clone(), from: *from, to: *to })
+        };
+        // An index that is the same has the same manifests, unless somebody has changed the file.
+        moved(&old.digest, &self.digest).or_else(|| {
+            let both =
+                self.manifests.iter().filter_map(|(platform, now)| Some((old.manifests.get(platform)?, now)));
+            both.into_iter().find_map(|(before, now)| moved(before, now))
+        })
+    }
+}
+
+/// What every version of the format has.
+#[derive(serde::Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+/// What is wrong and where, in one line.
+fn told(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    text.trim_start_matches("error: ").lines().next().unwrap_or_default().to_owned()
 }
 
 impl LockDifference {

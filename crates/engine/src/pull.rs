@@ -159,16 +159,29 @@ impl Engine {
     pub async fn pull_locked(&self, request: &PullRequest, lock: &Lock) -> PullReport {
         let mut request = request.clone();
         let own = request.references.len();
-        request.references.extend(lock.images.iter().map(|locked| locked.image.with_digest(locked.digest)));
+        request.references.extend(lock.images.iter().map(Locked::by_digest));
+        let passing = self.passing(&request.references, own, lock);
         let mut report = self.pull(&request).await;
-        for (outcome, locked) in report.images[own..].iter_mut().zip(&lock.images) {
-            let by_digest = std::mem::replace(&mut outcome.reference, locked.image.clone());
+        let (_, outcomes) = report.images.split_at_mut(own);
+        for (outcome, locked) in outcomes.iter_mut().zip(&lock.images) {
+            outcome.reference = locked.image.clone();
             if outcome.failure.is_none()
                 && !request.dry_run
-                && let Err(error) = self.name_as_locked(&by_digest, locked)
+                && let Err(error) = self.name_as_locked(locked)
             {
                 outcome.pulled = None;
                 outcome.failure = Some(Failure::from(&error));
+            }
+        }
+        if !request.dry_run {
+            for (outcome, locked) in outcomes.iter_mut().zip(&lock.images) {
+                let name = locked.by_digest();
+                if passing.contains(&name)
+                    && let Err(source) = self.store().remove_name(&name)
+                {
+                    let error = Error::Store { action: format!("cannot remove the name {name}"), source };
+                    outcome.failure = Some(Failure::from(&error));
+                }
             }
         }
         if let Err(error) = self.finish_pull() {
@@ -178,16 +191,26 @@ impl Engine {
         report
     }
 
-    /// Moves a name with a digest to the one that the lock file has.
-    fn name_as_locked(&self, by_digest: &Reference, locked: &Locked) -> Result<()> {
-        let failed = |source| Error::Store { action: format!("cannot name {}", locked.image), source };
-        if *by_digest == locked.image {
+    /// The names by digest that a pull of a lock file gives for a while: not those that somebody asked for, or had before.
+    fn passing(&self, references: &[Reference], own: usize, lock: &Lock) -> HashSet<Reference> {
+        let asked: HashSet<&Reference> =
+            references[..own].iter().chain(lock.images.iter().map(|locked| &locked.image)).collect();
+        let is_passing = |name: &&Reference| {
+            !asked.contains(name) && self.store().name(name).is_ok_and(|before| before.is_none())
+        };
+        references[own..].iter().filter(is_passing).cloned().collect()
+    }
+
+    /// Gives what was pulled by its digest the name that the lock file has. Several names may stand for one digest.
+    fn name_as_locked(&self, locked: &Locked) -> Result<()> {
+        let by_digest = locked.by_digest();
+        if by_digest == locked.image {
             return Ok(());
         }
-        let name = self.store().name(by_digest).map_err(failed)?;
+        let failed = |source| Error::Store { action: format!("cannot name {}", locked.image), source };
+        let name = self.store().name(&by_digest).map_err(failed)?;
         let name = name.ok_or(Error::NoBlob { digest: locked.digest })?;
-        self.name(&locked.image, &name.descriptor)?;
-        self.store().remove_name(by_digest).map(drop).map_err(failed)
+        self.name(&locked.image, &name.descriptor)
     }
 
     async fn pull_all(&self, request: &PullRequest) -> PullReport {

@@ -218,7 +218,7 @@ fn show(args: &ShowArgs, invocation: &Invocation) -> Result<Exit> {
     }
     let mut lines = invocation.engine()?.audit_lines(since)?;
     let mut output = BufWriter::new(std::io::stdout().lock());
-    let format = invocation.global.output;
+    let format = &invocation.global.output;
     loop {
         for line in &mut lines {
             let line = line?;

@@ -37,6 +37,10 @@ pub(crate) struct Args {
     #[arg(long)]
     strict: bool,
 
+    /// How the list is printed, see below
+    #[arg(short, long, value_name = "FORMAT", default_value = "table", value_parser = Format::of_discover())]
+    output: Format,
+
     #[command(flatten)]
     reading: Reading,
 }
@@ -108,9 +112,9 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     if args.why.is_none() {
         discovery.images.retain(|asked| asked.confidence >= confidence);
     }
-    match invocation.global.output {
+    match args.output {
         Format::Text if args.why.is_some() => invocation::print(proofs(&discovery).as_bytes())?,
-        Format::Text => invocation::print(table(&discovery).as_bytes())?,
+        Format::Text | Format::File(_) => invocation::print(table(&discovery).as_bytes())?,
         Format::Images => {
             let list: String = discovery.images.iter().map(|asked| format!("{}\n", asked.image)).collect();
             invocation::print(list.as_bytes())?;

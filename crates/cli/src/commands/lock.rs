@@ -27,9 +27,13 @@ pub(crate) struct Args {
     #[arg(value_name = "SOURCE")]
     sources: Vec<String>,
 
-    /// The lock file; - is standard output
-    #[arg(long = "file", value_name = "FILE", default_value = "larder.lock")]
-    file: PathBuf,
+    /// The lock file; - is standard output [default: larder.lock]
+    #[arg(long = "file", value_name = "FILE")]
+    file: Option<PathBuf>,
+
+    /// The lock file, as with --file; or json, for one JSON document on standard output
+    #[arg(short, long, value_name = "FILE|FORMAT", default_value = "text", hide_default_value = true, value_parser = Format::or_file)]
+    output: Format,
 
     /// Is the lock file still right? Says what is new, gone, moved, or not to be had any more
     #[arg(long, conflicts_with = "diff")]
@@ -58,7 +62,7 @@ pub(crate) struct Args {
 const EXAMPLES: &str = "\
 Examples:
   larder lock ./manifests ./charts/web -f production.yaml
-  larder lock ./manifests --platform linux/amd64,linux/arm64 --file cluster.lock
+  larder lock ./manifests --platform linux/amd64,linux/arm64 -o cluster.lock
   larder lock --check
   larder lock --diff last-month.lock
   larder pull --lock larder.lock";
@@ -70,12 +74,25 @@ JSON:
    \"failures\": [[IMAGE, {\"message\", \"kind\", \"hints\": []}]]}
   with --check and --diff: {\"new\": [], \"gone\": [], \"moved\": [{\"image\", \"from\", \"to\"}]}";
 
+impl Args {
+    fn file(&self) -> Result<&Path> {
+        match (&self.file, &self.output) {
+            (Some(_), Format::File(_)) => {
+                Err(Usage::new("--file and --output both name a lock file; one of them is enough").into())
+            }
+            (Some(file), _) | (None, Format::File(file)) => Ok(file),
+            (None, _) => Ok(Path::new("larder.lock")),
+        }
+    }
+}
+
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    let file = args.file()?;
     if args.check {
-        return check(args, invocation);
+        return check(args, file, invocation);
     }
     if let (Some(old), true) = (&args.diff, args.sources.is_empty()) {
-        return show(&Lock::read(&args.file)?.difference(&Lock::read(old)?), true, invocation);
+        return show(&Lock::read(file)?.difference(&Lock::read(old)?), true, invocation);
     }
     if args.sources.is_empty() {
         return Err(Usage::new("there is nothing to pin")
@@ -88,11 +105,11 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         discover::discover(&args.sources, &args.reading.rendering, &options, args.strict, invocation)?;
     let confidence = args.confidence.unwrap_or(Confidence::Likely);
     let old = args.diff.as_deref().map(Lock::read).transpose()?;
-    let words = recipe::seen_from(&args.file, words(&args.sources, &args.reading, confidence))?;
+    let words = recipe::seen_from(file, words(&args.sources, &args.reading, confidence))?;
     let report = resolve(&discovery, confidence.into(), args.platforms.clone(), words, invocation)?;
     if let Some(old) = old {
         let mut difference = report.lock.difference(&old);
-        let is_whole = discovery.complete && report.failures.is_empty();
+        let is_whole = is_whole(&report, &discovery);
         // What cannot be read or had may still be asked for.
         difference.gone.retain(|_| is_whole);
         let exit = complain(&report, invocation);
@@ -100,17 +117,17 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         let shown = show(&difference, is_whole, invocation)?;
         return Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done));
     }
-    if args.file == Path::new("-") && invocation.global.output == Format::Text {
-        invocation::print(report.lock.to_yaml().as_bytes())?;
+    if file == Path::new("-") && invocation.global.output != Format::Json {
+        show_whole(&report, &discovery, invocation)?;
     } else {
-        if report.failures.is_empty() && discovery.complete {
-            write(&args.file, &report.lock)?;
+        if file != Path::new("-") && is_whole(&report, &discovery) {
+            write(file, &report.lock)?;
         }
         invocation.done(&report, || {
             let images = count(report.lock.images.len(), "image");
-            match report.failures.is_empty() && discovery.complete {
-                true => format!("{images} pinned in {}\n", args.file.display()),
-                false => format!("{} not written: it would not be complete\n", args.file.display()),
+            match is_whole(&report, &discovery) {
+                true => format!("{images} pinned in {}\n", file.display()),
+                false => format!("{} not written: it would not be complete\n", file.display()),
             }
         })?;
     }
@@ -127,8 +144,23 @@ pub(crate) fn print(
     invocation: &Invocation,
 ) -> Result<Exit> {
     let report = resolve(discovery, confidence, Vec::new(), words, invocation)?;
-    invocation::print(report.lock.to_yaml().as_bytes())?;
+    show_whole(&report, discovery, invocation)?;
     Ok(complain(&report, invocation))
+}
+
+/// What is printed may end up in a file: then nothing is better than a part.
+fn show_whole(report: &LockReport, discovery: &Discovery, invocation: &Invocation) -> Result<()> {
+    match is_whole(report, discovery) {
+        true => invocation::print(report.lock.to_yaml().as_bytes()),
+        false => {
+            invocation.terminal.note("no lock file printed: it would not be complete");
+            Ok(())
+        }
+    }
+}
+
+fn is_whole(report: &LockReport, discovery: &Discovery) -> bool {
+    report.failures.is_empty() && discovery.complete
 }
 
 /// The command line that reads these sources, word by word.
@@ -210,8 +242,8 @@ fn write(path: &Path, lock: &Lock) -> Result<()> {
     written().with_context(|| format!("cannot write {}", path.display()))
 }
 
-fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
-    let lock = Lock::read(&args.file)?;
+fn check(args: &Args, file: &Path, invocation: &Invocation) -> Result<Exit> {
+    let lock = Lock::read(file)?;
     let given = words(&[], &args.reading, Confidence::Likely);
     if args.sources.is_empty() && !given.is_empty() {
         return Err(Usage::new(format!(
@@ -222,7 +254,7 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
         .into());
     }
     let again = match args.sources.is_empty() {
-        true => Again::parse(&recipe::seen_from_here(&args.file, &lock.sources), &args.file)?,
+        true => Again::parse(&recipe::seen_from_here(file, &lock.sources), file)?,
         false => Again { sources: args.sources.clone(), reading: args.reading.clone(), confidence: None },
     };
     let options = again.reading.survey_options()?;
@@ -235,7 +267,7 @@ fn check(args: &Args, invocation: &Invocation) -> Result<Exit> {
     // What cannot be had is still asked for.
     let failed = |image: &larder_core::Reference| report.failures.iter().any(|(failed, _)| failed == image);
     difference.gone.retain(|image| discovery.complete && !failed(image));
-    let is_whole = discovery.complete && report.failures.is_empty();
+    let is_whole = is_whole(&report, &discovery);
     let shown = show(&difference, is_whole, invocation)?;
     let exit = complain(&report, invocation);
     let told = discover::told(&discovery, invocation);

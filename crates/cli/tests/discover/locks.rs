@@ -39,6 +39,61 @@ fn what_was_locked_is_pulled_though_the_tag_has_moved() {
 }
 
 #[test]
+fn several_names_of_one_image_are_all_pulled() {
+    let (registry, home, web, _) = world();
+    web.push(&registry, "shop/web", Some("latest"));
+    web.push(&registry, "shop/web", Some("1.0"));
+    let name = |tag: &str| registry.reference(&format!("shop/web{tag}")).to_string();
+    let names = [name(":1"), name(":1.0"), name(":latest"), name(&format!("@{}", web.digest()))];
+    let listed =
+        || -> Vec<String> { home.run(["list", "-q"]).ends(0).stdout.lines().map(str::to_owned).collect() };
+    home.write("three.yaml", pod(&[&names[0], &names[1], &names[2]])).unwrap();
+    home.run(["lock", "three.yaml", "-o", "three.lock"]).ends(0);
+    home.run(["pull", "--lock", "three.lock"]).ends(0);
+    assert_eq!(listed(), names[..3]);
+    // A name by digest that is asked for, or was there before, stays.
+    home.write("four.yaml", pod(&[&names[0], &names[1], &names[2], &names[3]])).unwrap();
+    home.run(["lock", "four.yaml", "-o", "four.lock"]).ends(0);
+    home.run(["pull", "--lock", "four.lock"]).ends(0);
+    assert_eq!(listed().len(), 4);
+    home.run(["pull", "--lock", "three.lock"]).ends(0);
+    assert_eq!(listed().len(), 4);
+    home.run(["ready", "--lock", "four.lock"]).ends(0);
+}
+
+#[test]
+fn a_lock_file_that_would_not_be_whole_is_nowhere() {
+    let (registry, home, ..) = world();
+    let absent = registry.reference("shop/absent:1").to_string();
+    home.write("shop.yaml", pod(&[&registry.reference("shop/web:1").to_string(), &absent])).unwrap();
+    let printing: [&[&str]; 3] =
+        [&["discover", "-o", "lock"], &["lock", "--file", "-"], &["lock", "-o", "-"]];
+    for arguments in printing {
+        let outcome = home.run([arguments, &["shop.yaml"]].concat()).ends(3);
+        assert_eq!(outcome.stdout, "", "{arguments:?}");
+        assert!(outcome.stderr.contains("would not be complete"), "{}", outcome.stderr);
+    }
+    home.run(["lock", "shop.yaml", "--file", "-", "-o", "json"]).ends(3).json().unwrap();
+    home.run(["lock", "shop.yaml", "-o", "new.lock"]).ends(3);
+    home.run(["lock", "shop.yaml", "-o", "new.lock", "--file", "new.lock"]).ends(2);
+    assert!(!home.path().join("new.lock").exists() && !home.path().join("-").exists());
+}
+
+#[test]
+fn a_manifest_that_somebody_wrote_into_the_lock_file_is_noticed() {
+    let (registry, home, web, db) = world();
+    home.write("shop.yaml", pod(&[&registry.reference("shop/web:1").to_string()])).unwrap();
+    home.run(["lock", "shop.yaml"]).ends(0);
+    let text = std::fs::read_to_string(home.path().join("larder.lock")).unwrap();
+    let (head, tail) = text.split_once("manifests:").unwrap();
+    let tail = tail.replace(&web.digest().to_string(), &db.digest().to_string());
+    home.write("larder.lock", format!("{head}manifests:{tail}")).unwrap();
+    let moved = home.run(["lock", "--check", "-o", "json"]).ends(7).json().unwrap();
+    assert_eq!(moved["moved"][0]["from"], db.digest().to_string());
+    assert_eq!(moved["moved"][0]["to"], web.digest().to_string());
+}
+
+#[test]
 fn a_registry_is_looked_through_to_the_last_layer() {
     let (registry, home, web, _) = world();
     let name = registry.reference("shop/web:1").to_string();
@@ -90,8 +145,18 @@ fn a_damaged_lock_file_says_what_is_wrong_with_it() {
     home.write("larder.lock", "version: 9\nplatforms: []\nsources: []\nimages: []\n").unwrap();
     let outcome = home.run(["pull", "--lock", "larder.lock"]).ends(8);
     assert!(outcome.stderr.contains("version 9"), "{}", outcome.stderr);
-    home.write("larder.lock", "version: 1\nimages: [{image: 'a:1', digest: nonsense}]\n").unwrap();
-    home.run(["ready", "--lock", "larder.lock"]).ends(8);
+    home.write("larder.lock", "version: 2\nrobots: [r2d2]\n").unwrap();
+    let later = home.run(["pull", "--lock", "larder.lock"]).ends(8);
+    assert!(later.stderr.contains("version 2; this larder knows 1"), "{}", later.stderr);
+    home.write("larder.lock", b"version: \xff\n").unwrap();
+    home.run(["pull", "--lock", "larder.lock"]).ends(8);
+    home.write(
+        "larder.lock",
+        "version: 1\nplatforms: []\nsources: []\nimages: [{image: 'a:1', digest: nonsense}]\n",
+    )
+    .unwrap();
+    let wrong = home.run(["ready", "--lock", "larder.lock"]).ends(8);
+    assert!(wrong.stderr.contains("line 4, column "), "{}", wrong.stderr);
     let absent = home.run(["pull", "--lock", "absent.lock"]).ends(3);
     assert!(absent.stderr.contains("larder lock SOURCE"), "{}", absent.stderr);
 }
