@@ -3,12 +3,14 @@
 use crate::invocation::Invocation;
 use crate::problem::Usage;
 use anyhow::{Context as _, Result};
-use larder_engine::discovery::chart::{self, Capabilities, Chart, KubeVersion, Overrides};
+use larder_core::Classify as _;
+use larder_engine::discovery::chart::{self, Capabilities, Chart, KubeVersion, Overrides, ValuesFile};
 use larder_engine::discovery::manifest::Rules;
 use larder_engine::{
     Input, RemoteSource, Source, Survey, SurveyOptions, TemplateRun, Trouble, survey, wanted_by,
 };
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -65,7 +67,7 @@ pub(crate) struct Rendering {
     seed: u64,
 
     /// The moment that templates see, in seconds since 1970
-    #[arg(long, value_name = "SECONDS", default_value_t = MOMENT)]
+    #[arg(long, value_name = "SECONDS", default_value_t = MOMENT, allow_negative_numbers = true)]
     now: i64,
 }
 
@@ -100,17 +102,30 @@ struct BuildArguments {
 const MOMENT: i64 = 1_577_836_800;
 /// More on standard input is a mistake.
 const LIMIT: u64 = 256 << 20;
+/// More in a file of rules is a mistake.
+const RULES: u64 = 16 << 20;
+
+/// Something on the command line that cannot be understood.
+fn mistake(error: &dyn std::error::Error) -> anyhow::Error {
+    Usage::new(larder_core::report(error)).into()
+}
 
 impl Rendering {
-    /// What is rendered with.
-    pub(crate) fn overrides(&self) -> Overrides {
-        Overrides {
-            files: self.values.clone(),
+    /// What is rendered with: read and looked through before anything is done, and whether or not there is a chart.
+    pub(crate) fn overrides(&self) -> Result<Overrides> {
+        let files = self.values.iter().cloned().map(ValuesFile::read).collect::<Result<_, _>>();
+        let overrides = Overrides {
+            files: files.map_err(larder_engine::Error::from)?,
             json: self.set_json.clone(),
             typed: self.set.clone(),
             texts: self.set_string.clone(),
             from_files: self.set_file.clone(),
             literals: self.set_literal.clone(),
+        };
+        match overrides.values() {
+            Ok(_) => Ok(overrides),
+            Err(error @ larder_engine::discovery::Error::Set { .. }) => Err(mistake(&error)),
+            Err(error) => Err(larder_engine::Error::from(error).into()),
         }
     }
 
@@ -134,7 +149,7 @@ impl Rendering {
     pub(crate) fn capabilities(&self) -> Result<Capabilities> {
         let mut capabilities = Capabilities::default();
         if let Some(version) = &self.kube_version {
-            capabilities.kube_version = KubeVersion::parse(version).map_err(larder_engine::Error::from)?;
+            capabilities.kube_version = KubeVersion::parse(version).map_err(|error| mistake(&error))?;
         }
         capabilities.api_versions.extend(self.api_versions.iter().cloned());
         Ok(capabilities)
@@ -143,14 +158,19 @@ impl Rendering {
     pub(crate) fn survey_options(&self, own: &OwnRules) -> Result<SurveyOptions> {
         let mut rules = Rules::built_in();
         for path in own.rules.iter().rev() {
-            let text = std::fs::read_to_string(path)
-                .with_context(|| format!("cannot read the rules in {}", path.display()))?;
+            let mut text = String::new();
+            let read = File::open(path).and_then(|file| file.take(RULES + 1).read_to_string(&mut text));
+            let length = read.with_context(|| format!("cannot read the rules in {}", path.display()))?;
+            if length as u64 > RULES {
+                let wrong = format!("the rules in {} are larger than {} MiB", path.display(), RULES >> 20);
+                return Err(Usage::new(wrong).into());
+            }
             let parsed = Rules::parse(&text)
                 .map_err(|error| Usage::new(format!("the rules in {} are wrong: {error}", path.display())))?;
             rules = parsed.before(rules);
         }
         Ok(SurveyOptions {
-            overrides: self.overrides(),
+            overrides: self.overrides()?,
             namespace: self.namespace.clone(),
             capabilities: self.capabilities()?,
             now: self.now,
@@ -166,11 +186,28 @@ impl Rendering {
         let is_name =
             !word.starts_with(['.', '/', '-']) && !word.contains("://") && !word.starts_with("kubeconfig:");
         if let Some(url) = self.repo.as_ref().filter(|_| is_name && !Path::new(word).exists()) {
+            if !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+                let wrong = Usage::new(format!("--repo {url} is no address of a chart repository"));
+                let registry = url.strip_prefix("oci://").map(|registry| registry.trim_end_matches('/'));
+                let hint = match registry {
+                    Some(registry) => {
+                        format!("a chart in a registry is named whole: oci://{registry}/{word}")
+                    }
+                    None => "it begins with https://".to_owned(),
+                };
+                return Err(wrong.hint(hint).into());
+            }
             let version = self.chart_version.clone();
             let chart = word.to_owned();
             return Ok(Source::Remote(RemoteSource::Repository { url: url.clone(), chart, version }));
         }
-        let mut source: Source = word.parse()?;
+        let mut source: Source = match word.parse() {
+            Err(error @ larder_engine::Error::Source { .. }) => {
+                let usage = Usage::new(error.to_string());
+                return Err(error.hints().into_iter().fold(usage, Usage::hint).into());
+            }
+            parsed => parsed?,
+        };
         match (&mut source, &self.chart_version) {
             (_, None) => {}
             (Source::Remote(RemoteSource::Registry { is_pinned: false, version, .. }), Some(wanted)) => {

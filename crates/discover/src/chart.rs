@@ -40,7 +40,7 @@ pub use file::File;
 pub use limits::Limits;
 pub use metadata::{Dependency, ImportValue, Lock, Maintainer, Metadata};
 pub use outline::Part;
-pub use overrides::Overrides;
+pub use overrides::{Overrides, ValuesFile};
 pub use print::Print;
 pub use render::{RenderOptions, Rendered};
 pub use set::{MAX_INDEX, MAX_NESTING, SetError, SetKind, set};

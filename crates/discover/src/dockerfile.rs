@@ -11,15 +11,27 @@ pub fn is_dockerfile(path: &Path) -> bool {
     let base = ["dockerfile", "containerfile"];
     base.iter().any(|base| {
         name == *base
-            || name
-                .strip_prefix(base)
-                .is_some_and(|rest| rest.starts_with(['.', '-', '_']) && !rest.ends_with(".dockerignore"))
+            || name.strip_prefix(base).is_some_and(|rest| {
+                rest.starts_with(['.', '-', '_']) && !OTHERS.iter().any(|end| rest.ends_with(end))
+            })
             || name.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))
     })
 }
 
+/// Whether a file begins as a Dockerfile does and nothing else that is read here: with `FROM` or `ARG` behind comments.
+pub fn begins(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    let mut lines = bytes.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#")).unwrap_or_default();
+    let (name, rest) = first.split_at(first.iter().position(u8::is_ascii_whitespace).unwrap_or(first.len()));
+    let is_known = [b"FROM".as_slice(), b"ARG"].iter().any(|known| name.eq_ignore_ascii_case(known));
+    // `from : x` is YAML.
+    is_known && !rest.is_empty() && !rest.trim_ascii_start().starts_with(b":")
+}
+
 /// Reads a Dockerfile: `FROM`, `COPY --from`, `RUN --mount=from` and the line `# syntax=`. Arguments have the values given in
-/// `arguments`, else their defaults; an image with one that has none is a problem. Stages and `scratch` are no images.
+/// `arguments`, else their defaults; an image with one that has none is a problem, and so is what BuildKit would not take for an
+/// instruction. Stages and `scratch` are no images.
 pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Scan {
     let mut build = Build {
         source: source.into(),
@@ -38,8 +50,34 @@ pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Sc
             build.problem(instruction.line, &instruction.name, Reason::HereDocument { end });
         }
     }
+    if build.before_from {
+        build.problem(1, "", Reason::NoBase);
+    }
     build.scan
 }
+
+/// What a Dockerfile's name may also end with when the file is none.
+const OTHERS: [&str; 2] = [".dockerignore", ".md"];
+
+/// Instructions that ask for no image.
+const PLAIN: [&str; 13] = [
+    "ARG",
+    "CMD",
+    "ENTRYPOINT",
+    "ENV",
+    "EXPOSE",
+    "HEALTHCHECK",
+    "LABEL",
+    "MAINTAINER",
+    "SHELL",
+    "STOPSIGNAL",
+    "USER",
+    "VOLUME",
+    "WORKDIR",
+];
+
+/// Longest word that is shown.
+const WORD: usize = 40;
 
 /// What is known at a line.
 struct Build<'a> {
@@ -105,14 +143,24 @@ impl Build<'_> {
                     }
                 }
             }
-            // What an image made from this one would do.
+            // What an image made from this one would do; that cannot be one of these.
             "ONBUILD" => {
                 let (name, text) = split(&instruction.text);
                 let text = text.to_owned();
-                self.instruction(&Instruction { line: instruction.line, name, text, open: None });
+                match name.as_str() {
+                    "ONBUILD" | "FROM" | "MAINTAINER" => {
+                        self.unknown(instruction.line, &format!("ONBUILD {name}"));
+                    }
+                    _ => self.instruction(&Instruction { line: instruction.line, name, text, open: None }),
+                }
             }
-            _ => {}
+            name if PLAIN.contains(&name) => {}
+            name => self.unknown(instruction.line, name),
         }
+    }
+
+    fn unknown(&mut self, line: u32, name: &str) {
+        self.problem(line, "", Reason::Instruction { name: name.chars().take(WORD).collect() });
     }
 
     fn argument(&mut self, text: &str) {
@@ -381,6 +429,37 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_built_is_a_problem() {
+        let problems = |text: &str| -> Vec<Reason> {
+            scan("Dockerfile", text, &HashMap::new())
+                .problems
+                .into_iter()
+                .map(|problem| problem.reason)
+                .collect()
+        };
+        let unknown = |name: &str| Reason::Instruction { name: name.to_owned() };
+        assert_eq!(problems(""), [Reason::NoBase]);
+        assert_eq!(problems("# only words\nARG A=1\nENV b=c\n"), [Reason::NoBase]);
+        assert_eq!(problems("FRMO a:1\nFROM a:1\nuser 0\n"), [unknown("FRMO")]);
+        assert_eq!(problems("FROM a:1\nONBUILD FROM b:1\nONBUILD"), [unknown("ONBUILD FROM"), unknown("")]);
+        let chain = format!("FROM a:1\n{}RUN x\n", "ONBUILD ".repeat(100_000));
+        assert_eq!(problems(&chain), [unknown("ONBUILD ONBUILD")]);
+        assert_eq!(problems(&format!("FROM a:1\n{}", "X".repeat(1_000))), [unknown(&"X".repeat(WORD))]);
+    }
+
+    #[test]
+    fn files_are_known_by_their_beginnings() {
+        for text in ["FROM a:1", "# x\n\n  from a\n", "\u{feff}# syntax=x\nARG A\nFROM $A", "ARG\tX"] {
+            assert!(begins(text.as_bytes()), "{text}");
+        }
+        for text in
+            ["", "FROM", "from: a", "from : a", "FROMAGE a", "arguments: a", "kind: Pod\nFROM a", "# FROM a"]
+        {
+            assert!(!begins(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
     fn an_escaped_variable_is_none() {
         let text = "ARG V=1\nFROM a:\\$V\nFROM b:$V\n";
         assert_eq!(images(text, &[("V", "2")]), (vec![(3, "b:2".to_owned())], 1));
@@ -393,7 +472,9 @@ mod tests {
         for name in ["Dockerfile", "a/Containerfile", "Dockerfile.web", "web.dockerfile", "dockerfile-dev"] {
             assert!(is_dockerfile(Path::new(name)), "{name}");
         }
-        for name in ["Dockerfile.dockerignore", "dockerfiles", "mydockerfile", "docker-compose.yaml"] {
+        for name in
+            ["Dockerfile.dockerignore", "Dockerfile.md", "dockerfiles", "mydockerfile", "docker-compose.yaml"]
+        {
             assert!(!is_dockerfile(Path::new(name)), "{name}");
         }
     }

@@ -18,7 +18,7 @@ mod walk;
 
 pub use elsewhere::Elsewhere;
 pub use find::{Confidence, Find, ObjectName, Place};
-pub use problem::{Problem, Reason};
+pub use problem::{Misplaced, Problem, Reason};
 pub use rules::{RuleError, RuleFault, Rules};
 pub use scanner::{Limits, Scan, Scanner};
 pub use values::{AppVersions, ValuesOptions};

@@ -17,7 +17,7 @@ use crate::dockerfile;
 use crate::manifest::{Find, Rules, Scan, Scanner};
 use larder_gotemplate::{Map, RunOptions};
 use std::collections::{HashMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use unit::{Thing, Unit};
@@ -178,17 +178,22 @@ impl Worker<'_> {
     fn read(&self, unit: &Unit<'_>) -> Reading {
         let limits = crate::chart::Limits::default();
         let survey = match &unit.thing {
+            Thing::Text { name, bytes } if dockerfile::begins(bytes) => self.dockerfile(name, bytes).into(),
             Thing::Text { name, bytes } => self.scanner.scan(name, bytes).into(),
             Thing::Manifest(path) => match unit::read(path) {
+                Ok(bytes) if dockerfile::begins(&bytes) => {
+                    self.dockerfile(&path.display().to_string(), &bytes).into()
+                }
                 Ok(bytes) => self.cluster(path, &bytes).unwrap_or_else(|| {
                     let scan = self.scanner.scan(&path.display().to_string(), &bytes);
                     scan.into()
                 }),
                 Err(trouble) => trouble.into(),
             },
-            Thing::Dockerfile(path) => self.file(path, |name, bytes| {
-                dockerfile::scan(name, &String::from_utf8_lossy(bytes), &self.options.build_arguments)
-            }),
+            Thing::Dockerfile(path) => match unit::read(path) {
+                Ok(bytes) => self.dockerfile(&path.display().to_string(), &bytes).into(),
+                Err(trouble) => trouble.into(),
+            },
             Thing::Chart(path) => self.chart(&path.display().to_string(), Chart::load(path, &limits)),
             Thing::Archive { name, bytes } => self.chart(name, Chart::load_archive(name, bytes, &limits)),
             Thing::Kustomization(path) => return self.kustomization(path),
@@ -196,11 +201,8 @@ impl Worker<'_> {
         survey.into()
     }
 
-    fn file(&self, path: &Path, scan: impl FnOnce(&str, &[u8]) -> Scan) -> Survey {
-        match unit::read(path) {
-            Ok(bytes) => scan(&path.display().to_string(), &bytes).into(),
-            Err(trouble) => trouble.into(),
-        }
+    fn dockerfile(&self, name: &str, bytes: &[u8]) -> Scan {
+        dockerfile::scan(name, &String::from_utf8_lossy(bytes), &self.options.build_arguments)
     }
 
     /// Moment and seed of templates. No hash of a password is kept, so the cheapest one does (bcrypt has no cost below 4).

@@ -35,7 +35,11 @@ impl Case {
     }
 
     fn options(&self) -> Result<RenderOptions<'static>, larder_discover::Error> {
-        let values = Overrides { files: self.values.clone(), ..Overrides::default() }.values()?;
+        let values = Overrides {
+            files: self.values.iter().cloned().map(Into::into).collect(),
+            ..Overrides::default()
+        }
+        .values()?;
         Ok(options(values))
     }
 

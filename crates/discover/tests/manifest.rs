@@ -2,7 +2,7 @@
 
 use larder_discover::cluster::Kubeadm;
 use larder_discover::manifest::{
-    AppVersions, Confidence, Limits, Reason, RuleFault, Rules, Scan, Scanner, ValuesOptions,
+    AppVersions, Confidence, Limits, Misplaced, Reason, RuleFault, Rules, Scan, Scanner, ValuesOptions,
 };
 use larder_gotemplate::yaml;
 use proptest::prelude::*;
@@ -286,6 +286,37 @@ fn embedded_documents_keep_their_lines() {
         [(7, "b/c:2", "data.a > image"), (10, "e/f:3", "data.d > image"), (11, "h/i:4", "data.g > image")]
     );
     assert!(scan.finds.iter().all(|find| find.confidence == Confidence::Likely));
+}
+
+#[test]
+fn what_is_no_manifest_is_a_problem_and_not_an_empty_one() {
+    let reason = |text: &str| -> Vec<Reason> {
+        scan(text).problems.into_iter().map(|problem| problem.reason).collect()
+    };
+    assert_eq!(reason("# only a comment\n---\n~\n--- {}\n"), []);
+    assert_eq!(reason("FROM alpine:3\nRUN x\n"), [Reason::NoObject]);
+    assert_eq!(reason("---\n17\n"), [Reason::NoObject]);
+    // Without quotes this is a map in a map to YAML.
+    assert_eq!(
+        reason("kind: Pod\nspec: {containers: [{image: {{ .Values.image }} }]}\n"),
+        [Reason::Template]
+    );
+    assert!(matches!(reason("? [a, b]\n: c\n")[..], [Reason::Document(_)]));
+    let config = "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    image: {{ x }}\n    other: y/z:1\n";
+    assert_eq!(reason(config), [], "what is embedded is a template of somebody else");
+    for (text, what) in [
+        (
+            "apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\nresources: [a]\n",
+            Misplaced::Kustomization,
+        ),
+        ("apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\n", Misplaced::Kustomization),
+        (
+            "apiVersion: v1\nkind: Pod\n---\napiVersion: larder.dev/v1alpha1\nkind: Clutser\n",
+            Misplaced::Cluster,
+        ),
+    ] {
+        assert_eq!(reason(text), [Reason::Misplaced { what }], "{text}");
+    }
 }
 
 #[test]

@@ -67,6 +67,9 @@ impl FromStr for Source {
             return Ok(Self::Standard);
         }
         if let Some(name) = text.strip_prefix("oci://") {
+            if !name.contains('/') {
+                return refuse("a chart in a registry is oci://REGISTRY/REPOSITORY[:VERSION]".into());
+            }
             let last = name.rsplit('/').next().unwrap_or_default();
             let is_pinned = last.contains([':', '@']);
             // Versions have build metadata, tags have no plus (Helm writes an underscore).

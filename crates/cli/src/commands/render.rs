@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::invocation::Invocation;
+use crate::problem::Usage;
 use crate::sources::{self, Rendering};
 use anyhow::Result;
 use larder_engine::discovery::chart::{Print, RenderOptions, Severity};
@@ -77,12 +78,13 @@ struct Shown {
 }
 
 pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
+    check_name(&args.name)?;
     let chart = sources::chart(&args.chart, &args.rendering, invocation)?;
     let options = RenderOptions {
         release: args.name.clone(),
         namespace: args.rendering.namespace().to_owned(),
         upgrade: args.is_upgrade,
-        values: args.rendering.overrides().values().map_err(larder_engine::Error::from)?,
+        values: args.rendering.overrides()?.values().map_err(larder_engine::Error::from)?,
         capabilities: args.rendering.capabilities()?,
         skip_schema: args.skip_schema_validation,
         run: args.rendering.run_options(),
@@ -114,4 +116,39 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         args.rendering.now()
     ));
     Ok(Exit::Done)
+}
+
+/// Helm's rule for names of releases (pkg/chartutil/validate_name.go).
+fn check_name(name: &str) -> Result<()> {
+    let ends = |part: &str| {
+        let edge =
+            |byte: Option<u8>| byte.is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        let known = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        edge(part.bytes().next()) && edge(part.bytes().last()) && part.bytes().all(known)
+    };
+    if name.len() <= LONGEST_NAME && name.split('.').all(ends) {
+        return Ok(());
+    }
+    let wrong = format!("{name:?} cannot be the name of a release");
+    let rule =
+        format!("at most {LONGEST_NAME} small letters, digits, - and ., a letter or a digit at each end");
+    Err(Usage::new(wrong).hint(rule).into())
+}
+
+/// Helm's own: room for what charts put behind it in names of 63 characters.
+const LONGEST_NAME: usize = 53;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_that_helm_takes() {
+        for name in ["web", "a", "0-1.b", &"a".repeat(53)] {
+            assert!(check_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "Web", "a b", "-a", "a-", "a..b", ".a", "a_b", &"a".repeat(54)] {
+            assert!(check_name(name).is_err(), "{name}");
+        }
+    }
 }

@@ -160,6 +160,65 @@ fn standard_input_rules_of_ones_own_and_arguments_of_dockerfiles() {
 }
 
 #[test]
+fn a_file_is_what_it_is_whatever_it_is_called() {
+    let home = Home::new().unwrap();
+    directory(&home);
+    let dockerfile = "# by hand\nFROM alpine:3\n";
+    home.write("build", dockerfile).unwrap();
+    let images = |args: &[&str]| home.run([args, &["-o", "images"]].concat()).ends(0).stdout;
+    assert_eq!(images(&["discover", "build"]), "docker.io/library/alpine:3\n");
+    assert_eq!(images(&["discover", "all/chart/Chart.yaml"]), "ghcr.io/o/app:2\n");
+    let said = |text: &str| home.larder(["discover", "-", "-o", "images"]).input(text).run();
+    assert_eq!(said(dockerfile).ends(0).stdout, "docker.io/library/alpine:3\n");
+    // What is nothing that can be read is not an empty list.
+    for (text, word) in [
+        ("just words\n", "no object"),
+        (
+            "apiVersion: larder.dev/v1alpha1\nkind: Cluster\nspec: {controlPlane: false}\n",
+            "larder discover FILE",
+        ),
+        ("apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n", "kustomization.yaml"),
+    ] {
+        let refused = said(text).ends(8);
+        assert!(refused.stderr.contains(word), "{}", refused.stderr);
+    }
+    let cluster = "apiVersion: larder.dev/v1alpha1\nkind: Cluster\nspec: {controlPlane: false}\n";
+    home.write("cluster.yaml", cluster).unwrap();
+    assert_eq!(images(&["discover", "cluster.yaml"]), "");
+    home.write("cluster.yaml", format!("{cluster}---\n{}", pod(&["a:1"]))).unwrap();
+    let more = home.run(["discover", "cluster.yaml"]).ends(8);
+    assert!(more.stderr.contains("nothing else is read"), "{}", more.stderr);
+}
+
+#[test]
+fn mistakes_on_the_command_line_are_found_before_anything_is_read() {
+    let home = Home::new().unwrap();
+    directory(&home);
+    let wrong: [&[&str]; 8] = [
+        &["--set", "a"],
+        &["--set-json", "a={"],
+        &["--set-file", "a=absent"],
+        &["--kube-version", "new"],
+        &["--repo", "oci://r.test/charts"],
+        &["--repo", "ftp://r.test"],
+        &["-o", "text/plain"],
+        &["oci://r.test"],
+    ];
+    for arguments in wrong {
+        // A chart or not: `chart` is looked up in --repo.
+        let outcome = home.run([&["discover", "all", "chart"], arguments].concat()).ends(2);
+        assert_eq!(outcome.stdout, "", "{arguments:?}");
+    }
+    let absent = home.run(["discover", "all/pod.yaml", "-f", "absent.yaml"]).ends(3);
+    assert!(absent.stderr.contains("absent.yaml"), "{}", absent.stderr);
+    home.run(["discover", "all/pod.yaml", "--values", "/dev/zero"]).ends(6);
+    home.run(["discover", "all/pod.yaml", "--rules", "/dev/zero"]).ends(2);
+    home.run(["render", "Web", "all/chart"]).ends(2);
+    let known = home.run(["discover", "all", "-o", "words"]).ends(2);
+    assert!(known.stderr.contains("table, json, yaml, images, lock"), "{}", known.stderr);
+}
+
+#[test]
 fn links_are_followed_once_and_a_directory_with_nothing_in_it_is_an_error() {
     let home = Home::new().unwrap();
     home.write("manifests/pod.yaml", pod(&["nginx:1"])).unwrap();

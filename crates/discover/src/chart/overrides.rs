@@ -4,15 +4,18 @@ use super::set::{SetError, SetKind, from_json, set};
 use super::values::{deep_copy, merged, read_values};
 use crate::error::{Error, Result};
 use larder_gotemplate::{Map, Value};
-use std::fs;
-use std::path::PathBuf;
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{ErrorKind, Read as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The values a user gives. Whatever the order on the command line, files come first, then `--set-json`, `--set`,
 /// `--set-string`, `--set-file` and `--set-literal`; later ones win.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Overrides {
     /// `-f`, `--values`.
-    pub files: Vec<PathBuf>,
+    pub files: Vec<ValuesFile>,
     /// `--set-json`: `KEY=JSON`, or one JSON object.
     pub json: Vec<String>,
     /// `--set`.
@@ -25,13 +28,60 @@ pub struct Overrides {
     pub literals: Vec<String>,
 }
 
+/// A file with values.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ValuesFile {
+    path: PathBuf,
+    /// What was read of it already.
+    bytes: Option<Arc<[u8]>>,
+}
+
+/// A longer file of values is a mistake.
+const LIMIT: u64 = 64 << 20;
+
+impl From<PathBuf> for ValuesFile {
+    /// The file will be read when its values are wanted.
+    fn from(path: PathBuf) -> Self {
+        Self { path, bytes: None }
+    }
+}
+
+impl ValuesFile {
+    /// Reads the file, once for all charts: a pipe can be read only once.
+    ///
+    /// # Errors
+    /// A file that is not there or cannot be read, or has more than 64 MiB.
+    pub fn read(path: PathBuf) -> Result<Self> {
+        let bytes = bounded(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        Ok(Self { path, bytes: Some(bytes.into()) })
+    }
+
+    fn bytes(&self) -> Result<Cow<'_, [u8]>> {
+        match &self.bytes {
+            Some(bytes) => Ok(Cow::Borrowed(bytes)),
+            None => bounded(&self.path)
+                .map(Cow::Owned)
+                .map_err(|source| Error::Read { path: self.path.clone(), source }),
+        }
+    }
+}
+
+fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 > LIMIT {
+        true => Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("more than {} MiB", LIMIT >> 20))),
+        false => Ok(bytes),
+    }
+}
+
 impl Overrides {
     /// All of them as one map. Reads the files.
     pub fn values(&self) -> Result<Map> {
         let mut values = Map::new();
-        for path in &self.files {
-            let bytes = fs::read(path).map_err(|source| Error::Read { path: path.clone(), source })?;
-            values = merged(&values, &read_values(&path.display().to_string(), &bytes)?);
+        for file in &self.files {
+            let place = file.path.display().to_string();
+            values = merged(&values, &read_values(&place, &file.bytes()?)?);
         }
         // `--set` changes maps in place, and those of files may be shared by several keys of theirs.
         values = deep_copy(&values);
@@ -49,7 +99,7 @@ impl Overrides {
             }
         }
         let read = |path: &str| {
-            let bytes = fs::read(path)
+            let bytes = bounded(Path::new(path))
                 .map_err(|error| SetError::File { path: path.into(), reason: error.to_string() })?;
             Ok(Value::text(bytes))
         };

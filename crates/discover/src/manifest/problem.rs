@@ -42,6 +42,13 @@ pub enum Reason {
         /// What is wrong with it.
         reason: String,
     },
+    /// Not an object, as manifests are, but a text or a number: perhaps no manifest at all.
+    NoObject,
+    /// An object that is read elsewhere than among manifests.
+    Misplaced {
+        /// What it is.
+        what: Misplaced,
+    },
     /// A container without an image, where Kubernetes wants one.
     NoImage,
     /// An object makes the cluster ask for something that is not written in it and was not looked into.
@@ -54,6 +61,13 @@ pub enum Reason {
         /// Why.
         reason: String,
     },
+    /// A Dockerfile without `FROM`.
+    NoBase,
+    /// What Dockerfiles do not have, beginning with this word.
+    Instruction {
+        /// The word.
+        name: String,
+    },
     /// A here-document in a Dockerfile that does not end.
     HereDocument {
         /// The line that would end it.
@@ -64,6 +78,27 @@ pub enum Reason {
         /// The limit.
         limit: usize,
     },
+}
+
+/// Something that is read only from a place of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Misplaced {
+    /// What `kustomization.yaml` has.
+    Kustomization,
+    /// A description of a cluster, or what has its API group.
+    Cluster,
+}
+
+impl Misplaced {
+    /// Where it is read.
+    pub fn hint(self) -> &'static str {
+        match self {
+            Self::Kustomization => "call the file kustomization.yaml, and name its directory",
+            Self::Cluster => {
+                "name a file that begins with it and has nothing else in it: `larder discover FILE`"
+            }
+        }
+    }
 }
 
 impl Reason {
@@ -86,9 +121,18 @@ impl fmt::Display for Reason {
             Self::Argument { text } => write!(f, "the image {text:?} has an argument without a value in it"),
             Self::RunTime { text } => write!(f, "the image {text:?} is put together at run time"),
             Self::Reference { text, reason } => write!(f, "{text:?} is not an image: {reason}"),
+            Self::NoObject => f.write_str("no object: it is a text, a number or the like, and no manifest"),
+            Self::Misplaced { what: Misplaced::Kustomization } => {
+                f.write_str("a kustomization among manifests is not built")
+            }
+            Self::Misplaced { what: Misplaced::Cluster } => {
+                f.write_str("larder.dev has descriptions of clusters only (kind Cluster), and they are not read among manifests")
+            }
             Self::NoImage => f.write_str("a container without an image"),
             Self::Elsewhere { what } => write!(f, "{what} is asked for here, and was not looked into"),
             Self::ControlPlane { reason } => f.write_str(reason),
+            Self::NoBase => f.write_str("there is no FROM in it"),
+            Self::Instruction { name } => write!(f, "Dockerfiles have no instruction {name:?}"),
             Self::HereDocument { end } => {
                 write!(f, "a here-document without its end {end:?}: the rest is not read")
             }

@@ -1,7 +1,7 @@
 //! Reads a source and applies the rules to its documents.
 
 use super::walk::{Origin, Walk};
-use super::{Confidence, Find, ObjectName, Place, Problem, Reason, Rules};
+use super::{Confidence, Find, Misplaced, ObjectName, Place, Problem, Reason, Rules};
 use larder_gotemplate::yaml::{self, Node};
 use std::sync::Arc;
 
@@ -82,6 +82,17 @@ impl Scanner {
     }
 
     fn document(&self, source: &Arc<str>, node: &Node, scan: &mut Scan) {
+        let reason = match object_of(node) {
+            _ if node.as_scalar().is_some() && !node.is_null() => Some(Reason::NoObject),
+            Some(object) => misplaced(&object).map(|what| Reason::Misplaced { what }),
+            None => None,
+        };
+        if let Some(reason) = reason {
+            let place =
+                Place { source: source.clone(), line: node.line, column: node.column, ..Place::default() };
+            scan.problems.push(Problem { place, reason });
+            return;
+        }
         Walk::new(self, source.clone(), Origin::File, Confidence::Certain, scan).document(node);
     }
 }
@@ -95,6 +106,14 @@ impl Scan {
     pub fn extend(&mut self, other: Self) {
         self.finds.extend(other.finds);
         self.problems.extend(other.problems);
+    }
+}
+
+fn misplaced(object: &ObjectName) -> Option<Misplaced> {
+    match (object.group(), object.kind.as_str()) {
+        ("kustomize.config.k8s.io", "Kustomization" | "Component") => Some(Misplaced::Kustomization),
+        ("larder.dev", _) => Some(Misplaced::Cluster),
+        _ => None,
     }
 }
 

@@ -9,7 +9,7 @@ use super::values::Versions;
 use super::{Confidence, Find, ObjectName, Place, Problem, Reason};
 use super::{elsewhere, embedded};
 use larder_core::Reference;
-use larder_gotemplate::yaml::{Node, NodeKind};
+use larder_gotemplate::yaml::{self, Node, NodeKind};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -163,6 +163,14 @@ impl<'w, 'a> Walk<'w, 'a> {
         }
         for (key, value) in entries {
             let Some(key) = key.as_scalar() else {
+                // The API server does not take it. `{{ .Values.image }}` without quotes is a map in a map to YAML.
+                if self.depth == 0 {
+                    let reason = match key.kind {
+                        NodeKind::Map(_) => Reason::Template,
+                        _ => Reason::Document(yaml::Error::Key { line: key.line }),
+                    };
+                    self.problem(key, reason);
+                }
                 continue;
             };
             if used.contains(&key.text.as_str()) {

@@ -60,7 +60,7 @@ impl Worker<'_> {
                 lower(&mut scan.finds);
             }
             // What is no YAML is among the diagnostics already.
-            let told = |problem: &&Problem| !matches!(problem.reason, Reason::Document(_));
+            let told = |problem: &&Problem| !matches!(problem.reason, Reason::Document(_) | Reason::NoObject);
             survey.finds.extend(scan.finds);
             survey.troubles.extend(scan.problems.iter().filter(told).map(Trouble::from));
         }

@@ -20,6 +20,12 @@ impl Worker<'_> {
         let cluster = Description::read(&name, &node, &Kubeadm::built_in(), &Catalog::built_in());
         let mut result = Survey { finds: cluster.finds, sources: 1, ..Survey::default() };
         let place = |line: u32| format!("{name}:{line}");
+        if has_more(bytes) {
+            let message = "behind a description of a cluster nothing else is read";
+            result
+                .troubles
+                .push(Trouble::error(name.as_str(), message).hint("put it into a file of its own"));
+        }
         for problem in &cluster.problems {
             result.troubles.push(Trouble::error(place(problem.line), problem.fault.to_string()));
         }
@@ -50,7 +56,7 @@ impl Worker<'_> {
     /// The options of the survey, with what the description says of one thing over them.
     fn options_for(&self, wanted: &Wanted, directory: &Path, version: Option<&str>) -> SurveyOptions {
         let mut options = SurveyOptions { threads: 1, is_within_cluster: true, ..self.options.clone() };
-        let files = wanted.values.iter().map(|file| directory.join(file));
+        let files = wanted.values.iter().map(|file| directory.join(file).into());
         // What the user says on the command line wins, as it is said later.
         options.overrides.files.splice(0..0, files);
         options.overrides.json.splice(0..0, wanted.inline.clone());
@@ -90,6 +96,13 @@ fn description(bytes: &[u8]) -> Option<Node> {
     }
     let node = yaml::documents(bytes, &yaml::Limits::default()).next()?.ok()?;
     is_description(&node).then_some(node)
+}
+
+/// Whether other documents follow the first one.
+fn has_more(bytes: &[u8]) -> bool {
+    yaml::documents(bytes, &yaml::Limits::default())
+        .skip(1)
+        .any(|next| !next.is_ok_and(|node| node.is_null()))
 }
 
 /// Says that something was not fetched, and how it can be.

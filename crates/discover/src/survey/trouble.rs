@@ -94,14 +94,20 @@ impl From<&Problem> for Trouble {
             Reason::ControlPlane { .. } => {
                 Self::error(at, message).hint("`kubeadm config images list --config FILE` lists them")
             }
-            Reason::HereDocument { .. } => Self::error(at, message),
-            Reason::Document(_) | Reason::Reference { .. } | Reason::TooMany { .. } => {
-                Self::error(at, message)
-            }
+            Reason::NoObject => Self::error(at, message).hint(UNKNOWN),
+            Reason::Misplaced { what } => Self::error(at, message).hint(what.hint()),
+            Reason::Document(_)
+            | Reason::Reference { .. }
+            | Reason::HereDocument { .. }
+            | Reason::NoBase
+            | Reason::Instruction { .. }
+            | Reason::TooMany { .. } => Self::error(at, message),
         }
     }
 }
 
+const UNKNOWN: &str =
+    "a Dockerfile is known by its name, and by FROM or ARG at its beginning; a packaged chart by .tgz";
 const UNRENDERED: &str = "a template of a chart: name the directory with Chart.yaml, so that it is rendered";
 
 impl From<&Diagnostic> for Trouble {

@@ -84,14 +84,21 @@ pub(super) fn of<'a>(input: &'a Input, units: &mut Vec<Unit<'a>>, troubles: &mut
             } else if dockerfile::is_dockerfile(path) {
                 units.push(named(Thing::Dockerfile(path.clone())));
             } else if kustomize::is_kustomization_file(path) {
-                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-                units.push(named(Thing::Kustomization(directory.unwrap_or(Path::new(".")).to_owned())));
+                units.push(named(Thing::Kustomization(beside(path))));
+            } else if path.file_name().is_some_and(|name| name == "Chart.yaml") {
+                units.push(named(Thing::Chart(beside(path))));
             } else {
                 // The file was named: whatever it is called, it is to be read.
                 units.push(named(Thing::Manifest(path.clone())));
             }
         }
     }
+}
+
+/// The directory of a file.
+fn beside(path: &Path) -> PathBuf {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    directory.unwrap_or(Path::new(".")).to_owned()
 }
 
 fn named(thing: Thing<'_>) -> Unit<'_> {
