@@ -106,7 +106,12 @@ impl Exit {
 
     /// What many things end with, of which those of these kinds failed.
     pub(crate) fn of_all(kinds: impl IntoIterator<Item = Kind>) -> Self {
-        let ends: Vec<Self> = kinds.into_iter().map(Self::of).collect();
+        Self::most_telling(kinds.into_iter().map(Self::of))
+    }
+
+    /// What several parts of a run end with together.
+    pub(crate) fn most_telling(ends: impl IntoIterator<Item = Self>) -> Self {
+        let ends: Vec<Self> = ends.into_iter().collect();
         MOST_TELLING.into_iter().find(|exit| ends.contains(exit)).unwrap_or(Self::Done)
     }
 }
@@ -159,5 +164,7 @@ mod tests {
         assert_eq!(Exit::of_all([Kind::Unavailable, Kind::NotFound]), Exit::NotFound);
         assert_eq!(Exit::of_all([Kind::NotFound, Kind::Denied, Kind::Unavailable]), Exit::Denied);
         assert_eq!(Exit::of_all([]), Exit::Done);
+        let ends = [Exit::Done, Exit::of(Kind::Unavailable), Exit::of(Kind::Invalid)];
+        assert_eq!(Exit::most_telling(ends), Exit::of(Kind::Invalid));
     }
 }

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Charts")]
 pub(crate) struct Rendering {
-    /// Values from a file; may be given several times, later ones win
+    /// Values from a file, - for standard input; may be given several times, later ones win
     #[arg(short = 'f', long = "values", value_name = "FILE", value_delimiter = ',')]
     values: Vec<PathBuf>,
 
@@ -113,9 +113,12 @@ fn mistake(error: &dyn std::error::Error) -> anyhow::Error {
 impl Rendering {
     /// What is rendered with: read and looked through before anything is done, and whether or not there is a chart.
     pub(crate) fn overrides(&self) -> Result<Overrides> {
-        let files = self.values.iter().cloned().map(ValuesFile::read).collect::<Result<_, _>>();
+        let file = |path: &PathBuf| match path == Path::new("-") {
+            true => Ok(ValuesFile::given("standard input".into(), read_standard_input()?)),
+            false => Ok(ValuesFile::read(path.clone()).map_err(larder_engine::Error::from)?),
+        };
         let overrides = Overrides {
-            files: files.map_err(larder_engine::Error::from)?,
+            files: self.values.iter().map(file).collect::<Result<_>>()?,
             json: self.set_json.clone(),
             typed: self.set.clone(),
             texts: self.set_string.clone(),
@@ -183,6 +186,9 @@ impl Rendering {
 
     /// What the words of a user name.
     pub(crate) fn source(&self, word: &str) -> Result<Source> {
+        if word == "-" && self.reads_standard_input() {
+            return Err(Usage::new("standard input cannot be both a source and values").into());
+        }
         let is_name =
             !word.starts_with(['.', '/', '-']) && !word.contains("://") && !word.starts_with("kubeconfig:");
         if let Some(url) = self.repo.as_ref().filter(|_| is_name && !Path::new(word).exists()) {
@@ -222,6 +228,10 @@ impl Rendering {
             }
         }
         Ok(source)
+    }
+
+    fn reads_standard_input(&self) -> bool {
+        self.values.iter().any(|path| path == Path::new("-"))
     }
 
     /// The arguments again, for a file that says how it was made.
@@ -378,10 +388,14 @@ pub(crate) fn survey_all(
 }
 
 fn standard_input() -> Result<Input> {
+    Ok(Input::Text { name: "standard input".into(), bytes: read_standard_input()? })
+}
+
+fn read_standard_input() -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().take(LIMIT + 1).read_to_end(&mut bytes).context("cannot read standard input")?;
     if bytes.len() as u64 > LIMIT {
         return Err(Usage::new(format!("standard input is larger than {} MiB", LIMIT >> 20)).into());
     }
-    Ok(Input::Text { name: "standard input".into(), bytes })
+    Ok(bytes)
 }

@@ -44,6 +44,10 @@ pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Sc
     };
     build.escape = build.directives(text);
     for instruction in Instructions::new(text, build.escape) {
+        if build.scan.finds.len() + build.scan.problems.len() >= LIMIT {
+            build.problem(instruction.line, "", Reason::TooMany { limit: LIMIT });
+            break;
+        }
         build.instruction(&instruction);
         if let Some(end) = instruction.open {
             // BuildKit refuses it.
@@ -75,6 +79,9 @@ const PLAIN: [&str; 13] = [
     "VOLUME",
     "WORKDIR",
 ];
+
+/// Finds and problems of a file; what has more is none.
+const LIMIT: usize = 1_000;
 
 /// Longest word that is shown.
 const WORD: usize = 40;
@@ -444,6 +451,8 @@ mod tests {
         assert_eq!(problems("FROM a:1\nONBUILD FROM b:1\nONBUILD"), [unknown("ONBUILD FROM"), unknown("")]);
         let chain = format!("FROM a:1\n{}RUN x\n", "ONBUILD ".repeat(100_000));
         assert_eq!(problems(&chain), [unknown("ONBUILD ONBUILD")]);
+        let odd = problems(&"X\n".repeat(100_000));
+        assert_eq!((odd.len(), &odd[LIMIT]), (LIMIT + 2, &Reason::TooMany { limit: LIMIT }));
         assert_eq!(problems(&format!("FROM a:1\n{}", "X".repeat(1_000))), [unknown(&"X".repeat(WORD))]);
     }
 

@@ -194,7 +194,13 @@ impl Worker<'_> {
                 Ok(bytes) => self.dockerfile(&path.display().to_string(), &bytes).into(),
                 Err(trouble) => trouble.into(),
             },
-            Thing::Chart(path) => self.chart(&path.display().to_string(), Chart::load(path, &limits)),
+            Thing::Chart(path) => match Chart::load(path, &limits) {
+                // It gives nothing by itself, and charts that use it have it in charts/.
+                Ok(chart) if chart.metadata().is_library() && !unit.is_named => {
+                    Survey { sources: 1, ..Survey::default() }
+                }
+                chart => self.chart(&path.display().to_string(), chart),
+            },
             Thing::Archive { name, bytes } => self.chart(name, Chart::load_archive(name, bytes, &limits)),
             Thing::Kustomization(path) => return self.kustomization(path),
         };

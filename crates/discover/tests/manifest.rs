@@ -301,6 +301,7 @@ fn what_is_no_manifest_is_a_problem_and_not_an_empty_one() {
         reason("kind: Pod\nspec: {containers: [{image: {{ .Values.image }} }]}\n"),
         [Reason::Template]
     );
+    assert_eq!(reason("metadata: {name: {{ a }} }\nspec: {x: {{ b }} }\n"), [Reason::Template], "said once");
     assert!(matches!(reason("? [a, b]\n: c\n")[..], [Reason::Document(_)]));
     let config = "apiVersion: v1\nkind: ConfigMap\ndata:\n  a: |\n    image: {{ x }}\n    other: y/z:1\n";
     assert_eq!(reason(config), [], "what is embedded is a template of somebody else");

@@ -69,7 +69,7 @@ pub use larder_store::{
     AuditTrimmed, Timestamp,
 };
 pub use list::Row;
-pub use lock::{Lock, LockDifference, LockReport, Locked, Moved};
+pub use lock::{HEADER as LOCK_HEADER, Lock, LockDifference, LockReport, Locked, Moved};
 pub use mirror::{MirrorReport, MirroredNode};
 pub use mount::{MountRequest, Mounted, PullPolicy, UnpackRequest, Unpacked};
 pub use package::{PackageOrder, PackageOutcome, PackageReport, PackageRow};

@@ -304,7 +304,8 @@ mod words {
     }
 }
 
-const HEADER: &str =
+/// The first line of a lock file.
+pub const HEADER: &str =
     "# Written by `larder lock`: which images are asked for, by whom, and what their names stood for.";
 
 #[cfg(test)]

@@ -124,7 +124,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         Format::Lock => {
             let words = lock::words(&args.sources, &args.reading, args.confidence);
             let exit = lock::print(&discovery, confidence, words, invocation)?;
-            return Ok(if exit == Exit::Done { told(&discovery, invocation) } else { exit });
+            return Ok(Exit::most_telling([exit, told(&discovery, invocation)]));
         }
     }
     let exit = told(&discovery, invocation);

@@ -115,7 +115,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         let exit = complain(&report, invocation);
         let told = discover::told(&discovery, invocation);
         let shown = show(&difference, is_whole, invocation)?;
-        return Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done));
+        return Ok(Exit::most_telling([exit, told, shown]));
     }
     if file == Path::new("-") && invocation.global.output != Format::Json {
         show_whole(&report, &discovery, invocation)?;
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
     }
     let exit = complain(&report, invocation);
     let told = discover::told(&discovery, invocation);
-    Ok(if exit == Exit::Done { told } else { exit })
+    Ok(Exit::most_telling([exit, told]))
 }
 
 /// Pins a discovery and prints the lock file.
@@ -271,7 +271,7 @@ fn check(args: &Args, file: &Path, invocation: &Invocation) -> Result<Exit> {
     let shown = show(&difference, is_whole, invocation)?;
     let exit = complain(&report, invocation);
     let told = discover::told(&discovery, invocation);
-    Ok([exit, told, shown].into_iter().find(|exit| *exit != Exit::Done).unwrap_or(Exit::Done))
+    Ok(Exit::most_telling([exit, told, shown]))
 }
 
 /// How the sources of a lock file are read again.
@@ -287,7 +287,7 @@ struct Again {
 
 impl Again {
     fn parse(words: &[String], file: &Path) -> Result<Self> {
-        if words.iter().any(|word| word == "-") {
+        if words.iter().any(|word| word == "-" || word == "--values=-") {
             return Err(Usage::new(format!("{} was made from standard input", file.display()))
                 .hint("name the sources: larder lock --check SOURCE…")
                 .into());

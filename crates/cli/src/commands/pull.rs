@@ -162,7 +162,13 @@ fn parse_list(text: &str, name: &str) -> Result<Vec<Reference>> {
         let line = comment.map_or(line, |(i, _)| &line[..i]).trim();
         if !line.is_empty() {
             let parsed = line.parse::<Reference>();
-            references.push(parsed.map_err(|error| Usage::new(format!("{name}, line {}: {error}", at + 1)))?);
+            references.push(parsed.map_err(|error| {
+                let wrong = Usage::new(format!("{name}, line {}: {error}", at + 1));
+                match text.starts_with(larder_engine::LOCK_HEADER) {
+                    true => wrong.hint(format!("it is a lock file: --lock {name}")),
+                    false => wrong,
+                }
+            })?);
         }
     }
     Ok(references)

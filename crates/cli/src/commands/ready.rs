@@ -114,5 +114,5 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         number => format!("not ready: {whole} of {} there, {number} missing\n", count(all, "image")),
     };
     invocation.done(&Answer { ready, images }, || verdict)?;
-    Ok(if exit == Exit::Done { told } else { exit })
+    Ok(Exit::most_telling([exit, told]))
 }

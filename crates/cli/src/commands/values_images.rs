@@ -100,9 +100,7 @@ pub(crate) fn run(args: &Args, invocation: &Invocation) -> Result<Exit> {
         invocation.terminal.complain(&problem);
     }
     invocation.terminal.note(&format!("{} moved to {place}", count(answer.moved.len(), "image")));
-    Ok(match (answer.fixed.is_empty(), found.troubles.first()) {
-        (_, Some(trouble)) => Exit::of(trouble.kind),
-        (false, None) => Exit::Unsupported,
-        (true, None) => Exit::Done,
-    })
+    let fixed = answer.fixed.iter().map(|_| Exit::Unsupported);
+    let unread = found.troubles.iter().map(|trouble| Exit::of(trouble.kind));
+    Ok(Exit::most_telling(fixed.chain(unread)))
 }

@@ -129,6 +129,9 @@ fn a_rendering_is_what_helm_prints() {
     let expected = "---\n# Source: app/templates/pod.yaml\napiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - {name: c0, image: 'shop.test/app:3'}\n";
     assert_eq!(outcome.stdout, expected);
     assert!(outcome.stderr.contains("seed 0"), "{}", outcome.stderr);
+    let piped = home.larder(["render", "web", "app", "-f", "-"]).input("image: {tag: '3'}").run().ends(0);
+    assert_eq!(piped.stdout, expected);
+    home.larder(["discover", "-", "-f", "-"]).input("image: {tag: '3'}").run().ends(2);
     home.run(["render", "web", "app", "--show-only", "templates/absent.yaml"]).ends(3);
     home.run(["render", "web", "absent"]).ends(3);
 }

@@ -102,6 +102,10 @@ fn what_cannot_be_read_is_an_error_and_the_rest_is_listed_all_the_same() {
     // Templates are no manifests.
     let template = home.run(["discover", "all/chart/templates"]).ends(8);
     assert!(template.stderr.contains("Chart.yaml"), "{}", template.stderr);
+    // A library gives nothing by itself; only who names it asks for it.
+    home.write("all/lib/Chart.yaml", "apiVersion: v2\nname: lib\nversion: 1.0.0\ntype: library\n").unwrap();
+    assert!(!home.run(["discover", "all"]).ends(8).stderr.contains("library"));
+    assert!(home.run(["discover", "all/lib"]).ends(8).stderr.contains("library"));
     // A chart that stops Helm says where.
     home.write("all/chart/templates/no.yaml", "{{ required \"name the owner\" .Values.owner }}").unwrap();
     let required = home.run(["discover", "all/chart", "-o", "images"]).ends(8);

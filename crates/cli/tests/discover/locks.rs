@@ -51,6 +51,8 @@ fn several_names_of_one_image_are_all_pulled() {
     home.run(["lock", "three.yaml", "-o", "three.lock"]).ends(0);
     home.run(["pull", "--lock", "three.lock"]).ends(0);
     assert_eq!(listed(), names[..3]);
+    let mistaken = home.run(["pull", "--from-file", "three.lock"]).ends(2);
+    assert!(mistaken.stderr.contains("--lock three.lock"), "{}", mistaken.stderr);
     // A name by digest that is asked for, or was there before, stays.
     home.write("four.yaml", pod(&[&names[0], &names[1], &names[2], &names[3]])).unwrap();
     home.run(["lock", "four.yaml", "-o", "four.lock"]).ends(0);

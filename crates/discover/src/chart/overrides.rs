@@ -56,6 +56,11 @@ impl ValuesFile {
         Ok(Self { path, bytes: Some(bytes.into()) })
     }
 
+    /// What was read already; `name` is what errors call it.
+    pub fn given(name: PathBuf, bytes: Vec<u8>) -> Self {
+        Self { path: name, bytes: Some(bytes.into()) }
+    }
+
     fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match &self.bytes {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),

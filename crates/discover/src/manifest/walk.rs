@@ -34,6 +34,8 @@ pub(super) struct Walk<'w, 'a> {
     pub(super) depth: usize,
     pub(super) versions: Option<&'w Versions<'w>>,
     found: Vec<usize>,
+    /// A key that cannot be one was told.
+    has_odd_key: bool,
     /// Maps around this one that have what images in them may inherit.
     outer: Vec<&'a Node>,
 }
@@ -93,6 +95,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             depth: 0,
             versions: None,
             found: Vec::new(),
+            has_odd_key: false,
             outer: Vec::new(),
         }
     }
@@ -164,7 +167,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         for (key, value) in entries {
             let Some(key) = key.as_scalar() else {
                 // The API server does not take it. `{{ .Values.image }}` without quotes is a map in a map to YAML.
-                if self.depth == 0 {
+                if self.depth == 0 && !std::mem::replace(&mut self.has_odd_key, true) {
                     let reason = match key.kind {
                         NodeKind::Map(_) => Reason::Template,
                         _ => Reason::Document(yaml::Error::Key { line: key.line }),
