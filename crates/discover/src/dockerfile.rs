@@ -12,7 +12,7 @@ pub fn is_dockerfile(path: &Path) -> bool {
     base.iter().any(|base| {
         name == *base
             || name.strip_prefix(base).is_some_and(|rest| {
-                rest.starts_with(['.', '-', '_']) && !OTHERS.iter().any(|end| rest.ends_with(end))
+                rest.starts_with(['.', '-', '_']) && !OTHERS.split(' ').any(|end| rest.ends_with(end))
             })
             || name.strip_suffix(base).is_some_and(|rest| rest.ends_with('.'))
     })
@@ -39,6 +39,7 @@ pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Sc
         variables: HashMap::new(),
         stages: HashSet::new(),
         before_from: true,
+        has_unknown: false,
         escape: '\\',
         scan: Scan::default(),
     };
@@ -54,31 +55,18 @@ pub fn scan(source: &str, text: &str, arguments: &HashMap<String, String>) -> Sc
             build.problem(instruction.line, &instruction.name, Reason::HereDocument { end });
         }
     }
-    if build.before_from {
+    if build.before_from && !build.has_unknown {
         build.problem(1, "", Reason::NoBase);
     }
     build.scan
 }
 
 /// What a Dockerfile's name may also end with when the file is none.
-const OTHERS: [&str; 2] = [".dockerignore", ".md"];
+const OTHERS: &str = ".dockerignore .go .html .java .js .json .md .py .rb .rs .sh .ts .yaml .yml";
 
 /// Instructions that ask for no image.
-const PLAIN: [&str; 13] = [
-    "ARG",
-    "CMD",
-    "ENTRYPOINT",
-    "ENV",
-    "EXPOSE",
-    "HEALTHCHECK",
-    "LABEL",
-    "MAINTAINER",
-    "SHELL",
-    "STOPSIGNAL",
-    "USER",
-    "VOLUME",
-    "WORKDIR",
-];
+const PLAIN: &str =
+    "ARG CMD ENTRYPOINT ENV EXPOSE HEALTHCHECK LABEL MAINTAINER SHELL STOPSIGNAL USER VOLUME WORKDIR";
 
 /// Finds and problems of a file; what has more is none.
 const LIMIT: usize = 1_000;
@@ -94,6 +82,8 @@ struct Build<'a> {
     variables: HashMap<String, String>,
     stages: HashSet<String>,
     before_from: bool,
+    /// Something that is no instruction was told; in a file that is something else, there is one in every line.
+    has_unknown: bool,
     escape: char,
     scan: Scan,
 }
@@ -161,12 +151,15 @@ impl Build<'_> {
                     _ => self.instruction(&Instruction { line: instruction.line, name, text, open: None }),
                 }
             }
-            name if PLAIN.contains(&name) => {}
+            name if PLAIN.split(' ').any(|known| known == name) => {}
             name => self.unknown(instruction.line, name),
         }
     }
 
     fn unknown(&mut self, line: u32, name: &str) {
+        if std::mem::replace(&mut self.has_unknown, true) {
+            return;
+        }
         self.problem(line, "", Reason::Instruction { name: name.chars().take(WORD).collect() });
     }
 
@@ -448,11 +441,13 @@ mod tests {
         assert_eq!(problems(""), [Reason::NoBase]);
         assert_eq!(problems("# only words\nARG A=1\nENV b=c\n"), [Reason::NoBase]);
         assert_eq!(problems("FRMO a:1\nFROM a:1\nuser 0\n"), [unknown("FRMO")]);
-        assert_eq!(problems("FROM a:1\nONBUILD FROM b:1\nONBUILD"), [unknown("ONBUILD FROM"), unknown("")]);
+        assert_eq!(problems("FROM a:1\nONBUILD FROM b:1\nONBUILD"), [unknown("ONBUILD FROM")]);
+        assert_eq!(problems("{{ if x }}\nFROM a:1\n{{ end }}\n"), [unknown("{{")]);
+        assert_eq!(problems("package main\n\nimport x\n"), [unknown("PACKAGE")]);
         let chain = format!("FROM a:1\n{}RUN x\n", "ONBUILD ".repeat(100_000));
         assert_eq!(problems(&chain), [unknown("ONBUILD ONBUILD")]);
-        let odd = problems(&"X\n".repeat(100_000));
-        assert_eq!((odd.len(), &odd[LIMIT]), (LIMIT + 2, &Reason::TooMany { limit: LIMIT }));
+        let odd = problems(&"FROM X\n".repeat(100_000));
+        assert_eq!((odd.len(), &odd[LIMIT]), (LIMIT + 1, &Reason::TooMany { limit: LIMIT }));
         assert_eq!(problems(&format!("FROM a:1\n{}", "X".repeat(1_000))), [unknown(&"X".repeat(WORD))]);
     }
 
@@ -481,9 +476,14 @@ mod tests {
         for name in ["Dockerfile", "a/Containerfile", "Dockerfile.web", "web.dockerfile", "dockerfile-dev"] {
             assert!(is_dockerfile(Path::new(name)), "{name}");
         }
-        for name in
-            ["Dockerfile.dockerignore", "Dockerfile.md", "dockerfiles", "mydockerfile", "docker-compose.yaml"]
-        {
+        for name in [
+            "Dockerfile.dockerignore",
+            "Dockerfile.md",
+            "dockerfile_test.go",
+            "dockerfiles",
+            "mydockerfile",
+            "docker-compose.yaml",
+        ] {
             assert!(!is_dockerfile(Path::new(name)), "{name}");
         }
     }

@@ -230,6 +230,17 @@ fn the_control_plane_of_kubeadm_follows_from_its_version() {
         assert!(matches!(unknown.problems[0].reason, Reason::ControlPlane { .. }), "{unknown:?}");
         assert!(larder_discover::Trouble::from(&unknown.problems[0]).is_error());
     }
+    // kind's nodes have theirs in them.
+    let patch = |version: &str| {
+        let patch = format!(
+            "    kind: ClusterConfiguration\n    apiVersion: kubeadm.k8s.io/v1beta3\n{version}    apiServer: {{}}\n"
+        );
+        scan(&format!(
+            "kind: Cluster\napiVersion: kind.x-k8s.io/v1alpha4\nnodes:\n- role: control-plane\n  kubeadmConfigPatches:\n  - |\n{patch}"
+        ))
+    };
+    assert_eq!(patch("").problems, []);
+    assert_eq!(patch("    kubernetesVersion: v1.99.0\n").problems.len(), 1);
 }
 
 #[test]

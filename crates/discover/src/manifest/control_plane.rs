@@ -86,7 +86,10 @@ pub(super) fn look<'a>(walk: &mut Walk<'_, 'a>, configuration: &'a Node) {
         }
         walk.path.truncate(length);
     }
-    if let Some(reason) = problem {
+    // kind's nodes have their images in them; what changes their configuration says nothing of the version.
+    let is_patch = walk.prefix.contains("kubeadmConfigPatches");
+    let is_told = configuration.get(VERSION[0]).is_some() || !is_patch;
+    if let Some(reason) = problem.filter(|_| is_told) {
         let node = configuration.get(VERSION[0]).unwrap_or(configuration);
         walk.problem(node, Reason::ControlPlane { reason });
     }
