@@ -46,6 +46,7 @@ pub use render::{RenderOptions, Rendered};
 pub use set::{MAX_INDEX, MAX_NESTING, SetError, SetKind, set};
 pub use values::{deep_copy, merged, path_value, read_values, table};
 
+use crate::content;
 use crate::error::{Error, Result};
 use fields::Fields;
 use larder_gotemplate::{Map, Text, yaml};
@@ -74,7 +75,7 @@ impl Chart {
         let files = if fs::metadata(path).map_err(fails)?.is_dir() {
             directory::read(path, limits)?
         } else {
-            archive::read(&place, &fs::read(path).map_err(fails)?, limits)?
+            archive::read(&place, &content::read(path, limits.bytes).map_err(fails)?, limits)?
         };
         Self::from_files(&place, files, limits)
     }

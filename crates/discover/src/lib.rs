@@ -2,6 +2,7 @@
 
 pub mod chart;
 pub mod cluster;
+mod content;
 pub mod dockerfile;
 mod error;
 mod json;

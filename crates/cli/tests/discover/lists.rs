@@ -122,6 +122,13 @@ fn what_is_neither_file_nor_directory_is_not_waited_for() {
     let outcome = home.run(["discover", "all", "-o", "images"]).ends(8);
     assert_eq!(outcome.stdout, "docker.io/library/nginx:1\n");
     assert!(outcome.stderr.contains("all/x.yaml: neither a file nor a directory"), "{}", outcome.stderr);
+    home.write("app/Chart.yaml", "apiVersion: v2\nname: app\nversion: 1.0.0\n").unwrap();
+    std::os::unix::fs::symlink("/dev/zero", home.path().join("app/.helmignore")).unwrap();
+    let endless = home.run(["discover", "app"]).ends(6);
+    assert!(endless.stderr.contains("app/.helmignore: neither a file"), "{}", endless.stderr);
+    std::os::unix::fs::symlink("/dev/zero", home.path().join("packed.tgz")).unwrap();
+    let endless = home.run(["discover", "packed.tgz"]).ends(6);
+    assert!(endless.stderr.contains("packed.tgz: more than 256 MiB"), "{}", endless.stderr);
 }
 
 #[test]

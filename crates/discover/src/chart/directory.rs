@@ -3,6 +3,7 @@
 use super::file::File;
 use super::ignore::Ignore;
 use super::limits::Limits;
+use crate::content;
 use crate::error::{Error, Result};
 use std::fs;
 use std::io::ErrorKind;
@@ -14,7 +15,7 @@ pub(crate) fn read(directory: &Path, limits: &Limits) -> Result<Vec<File>> {
     let root =
         fs::canonicalize(directory).map_err(|source| Error::Read { path: directory.into(), source })?;
     let rules = directory.join(IGNORE);
-    let ignore = match fs::read(&rules) {
+    let ignore = match content::read_regular(&rules, limits.file_bytes) {
         Ok(text) => {
             Ignore::parse(&text).map_err(|(rule, reason)| Error::Ignore { path: rules, rule, reason })?
         }

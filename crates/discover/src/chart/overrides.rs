@@ -2,11 +2,10 @@
 
 use super::set::{SetError, SetKind, from_json, set};
 use super::values::{deep_copy, merged, read_values};
+use crate::content;
 use crate::error::{Error, Result};
 use larder_gotemplate::{Map, Value};
 use std::borrow::Cow;
-use std::fs::File;
-use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -52,7 +51,8 @@ impl ValuesFile {
     /// # Errors
     /// A file that is not there or cannot be read, or has more than 64 MiB.
     pub fn read(path: PathBuf) -> Result<Self> {
-        let bytes = bounded(&path).map_err(|source| Error::Read { path: path.clone(), source })?;
+        let bytes =
+            content::read(&path, LIMIT).map_err(|source| Error::Read { path: path.clone(), source })?;
         Ok(Self { path, bytes: Some(bytes.into()) })
     }
 
@@ -64,19 +64,10 @@ impl ValuesFile {
     fn bytes(&self) -> Result<Cow<'_, [u8]>> {
         match &self.bytes {
             Some(bytes) => Ok(Cow::Borrowed(bytes)),
-            None => bounded(&self.path)
+            None => content::read(&self.path, LIMIT)
                 .map(Cow::Owned)
                 .map_err(|source| Error::Read { path: self.path.clone(), source }),
         }
-    }
-}
-
-fn bounded(path: &Path) -> std::io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(LIMIT + 1).read_to_end(&mut bytes)?;
-    match bytes.len() as u64 > LIMIT {
-        true => Err(std::io::Error::new(ErrorKind::FileTooLarge, format!("more than {} MiB", LIMIT >> 20))),
-        false => Ok(bytes),
     }
 }
 
@@ -104,7 +95,7 @@ impl Overrides {
             }
         }
         let read = |path: &str| {
-            let bytes = bounded(Path::new(path))
+            let bytes = content::read(Path::new(path), LIMIT)
                 .map_err(|error| SetError::File { path: path.into(), reason: error.to_string() })?;
             Ok(Value::text(bytes))
         };

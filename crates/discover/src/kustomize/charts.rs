@@ -5,9 +5,10 @@ use super::edit;
 use super::fault::Fault;
 use super::item::Item;
 use super::merge::merge;
-use super::root::Root;
+use super::root::{FILE_BYTES, Root};
 use super::sources::Role;
 use crate::chart::{Chart, KubeVersion, RenderOptions, Severity};
+use crate::content;
 use larder_gotemplate::Map;
 use larder_gotemplate::yaml::{self, Node};
 use std::path::Path;
@@ -114,9 +115,10 @@ fn values(builder: &Builder<'_>, root: &Root, entry: &Node, directory: &str) -> 
     let file = edit::text_of(entry, "valuesFile").or(edit::text_of(entry, "values"));
     let base = match file.filter(|file| !file.is_empty()) {
         Some(file) => Some(read(root, file)?),
-        None if default.is_file() => {
-            Some(parse(&default, &std::fs::read(&default).map_err(|error| unread(&default, &error))?)?)
-        }
+        None if default.is_file() => Some(parse(
+            &default,
+            &content::read_regular(&default, FILE_BYTES).map_err(|error| unread(&default, &error))?,
+        )?),
         None => None,
     };
     let inline = entry.get("valuesInline").filter(|inline| !edit::is_empty(inline)).cloned();

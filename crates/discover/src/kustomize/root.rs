@@ -152,4 +152,5 @@ pub(super) fn is_kustomization_name(name: &std::ffi::OsStr) -> bool {
 const NAMES: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
 /// Kustomizations within each other.
 const MOST: usize = 64;
-const FILE_BYTES: u64 = 64 << 20;
+/// Bytes of a file.
+pub(super) const FILE_BYTES: u64 = 64 << 20;

@@ -1,5 +1,6 @@
 //! What a description of a cluster asks for.
 
+use super::unit;
 use super::{Input, Survey, SurveyOptions, Trouble, Worker, survey};
 use crate::chart::KubeVersion;
 use crate::cluster::{Catalog, Description, Kubeadm, Wanted, WantedSource, is_description};
@@ -78,11 +79,9 @@ pub fn wanted_by(inputs: &[Input]) -> Vec<WantedSource> {
     let mut all = Vec::new();
     for input in inputs {
         let Input::Path(path) = input else { continue };
-        let Some(node) =
-            path.is_file().then(|| std::fs::read(path).ok()).flatten().and_then(|bytes| description(&bytes))
-        else {
-            continue;
-        };
+        // What cannot be read is told when it is surveyed.
+        let bytes = Some(path).filter(|path| unit::is_plain(path)).and_then(|path| unit::read(path).ok());
+        let Some(node) = bytes.and_then(|bytes| description(&bytes)) else { continue };
         let cluster = Description::read("", &node, &Kubeadm::built_in(), &Catalog::built_in());
         let sources = cluster.wanted.into_iter().map(|wanted| wanted.source);
         all.extend(sources.filter(|source| !matches!(source, WantedSource::Path(_))));

@@ -193,6 +193,11 @@ fn is_archive(path: &Path) -> bool {
     name.ends_with(".tgz") || name.ends_with(".tar.gz")
 }
 
+/// Whether a path leads to a file that is no archive.
+pub(super) fn is_plain(path: &Path) -> bool {
+    !is_archive(path) && fs::metadata(path).is_ok_and(|metadata| metadata.is_file())
+}
+
 /// The bytes of a file of reasonable size.
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, Trouble> {
     let place = || path.display().to_string();
