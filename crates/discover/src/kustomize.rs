@@ -4,6 +4,7 @@
 //! and so is everything else that kustomize would stop at; the rest is built all the same. Objects keep their places: the line of
 //! every node in them leads through [`Sources`] to the file it is from, or to the line of the kustomization that set it.
 
+mod budget;
 mod build;
 mod charts;
 mod edit;

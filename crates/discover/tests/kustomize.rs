@@ -185,3 +185,56 @@ fn more_objects_than_the_limit_are_a_problem() {
     let build = build(&fixture("names/base"), &options);
     assert!(build.problems.iter().any(|problem| matches!(problem.fault, Fault::Limit { limit: 2, .. })));
 }
+
+#[test]
+fn what_doubles_with_every_step_comes_to_an_end() {
+    let build_of = |files: &[(&str, &str)]| {
+        let directory = tempfile::tempdir().expect("a directory");
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("it is in the directory")).expect("a directory");
+            std::fs::write(path, text).expect("a file");
+        }
+        build(directory.path(), &Options::default())
+    };
+    let is_limit = |build: &Build| {
+        let reasons: Vec<String> = build.problems.iter().map(|problem| problem.fault.to_string()).collect();
+        assert!(
+            reasons.iter().any(|reason| reason.contains("bytes that are read and copied")),
+            "{reasons:?}"
+        );
+    };
+    let object = |text: &str| {
+        format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\ndata: {{x: {{k: '{text}'}}}}\n")
+    };
+    let large = object(&"x".repeat(1 << 20));
+    let copies: String =
+        (0..40).map(|at| format!("    - {{op: copy, from: /data, path: /data/c{at}}}\n")).collect();
+    let patch =
+        format!("resources: [cm.yaml]\npatches:\n- target: {{kind: ConfigMap}}\n  patch: |-\n{copies}");
+    is_limit(&build_of(&[("cm.yaml", &large), ("kustomization.yaml", &patch)]));
+    let twice = "- source: {kind: ConfigMap, name: a, fieldPath: data.x.k}\n  targets:\n  - select: {kind: ConfigMap}\n    fieldPaths: [data.x.k]\n    options: {delimiter: ':', index: 1}\n";
+    let replacements = format!("resources: [cm.yaml]\nreplacements:\n{}", twice.repeat(40));
+    let parted = object(&format!("{}:y", "x".repeat(1 << 20)));
+    is_limit(&build_of(&[("cm.yaml", &parted), ("kustomization.yaml", &replacements)]));
+    let prefix = format!("resources: [all.yaml]\nnamePrefix: {}\n", "p".repeat(1 << 20));
+    let all: String = (0..300)
+        .map(|at| format!("---\n{}", object("x").replace("name: a", &format!("name: a{at}"))))
+        .collect();
+    is_limit(&build_of(&[("all.yaml", &all), ("kustomization.yaml", &prefix)]));
+    // Two that name two each.
+    let mut files: Vec<(String, String)> = Vec::new();
+    for at in 0..20 {
+        files.push((format!("d{at}/kustomization.yaml"), format!("resources: [../d{0}a, ../d{0}b]\n", at)));
+        for side in ["a", "b"] {
+            let inner = format!("nameSuffix: -{side}\nresources: [../d{}]\n", at + 1);
+            files.push((format!("d{at}{side}/kustomization.yaml"), inner));
+        }
+    }
+    files.push(("kustomization.yaml".into(), "resources: [d0]\n".into()));
+    files.push(("d20/kustomization.yaml".into(), "resources: [cm.yaml]\n".into()));
+    files.push(("d20/cm.yaml".into(), object("x")));
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    let many = build_of(&files);
+    assert!(many.problems.iter().any(|problem| problem.fault.to_string() == "more than 4096 kustomizations"));
+}

@@ -1,5 +1,6 @@
 //! `kustomize build` (kustomize, api/internal/target), as far as it decides which objects there are and what is in them.
 
+use super::budget::Budget;
 use super::edit;
 use super::fault::{Fault, Problem};
 use super::fields::Fields;
@@ -55,6 +56,8 @@ pub fn build(directory: &Path, options: &Options<'_>) -> Build {
         sources: Sources::default(),
         problems: Vec::new(),
         count: 0,
+        kustomizations: 0,
+        budget: Rc::new(Budget::new()),
         has_description: false,
     };
     let mut resources = Resources::default();
@@ -88,6 +91,9 @@ pub(super) struct Builder<'a> {
     problems: Vec<Problem>,
     /// Objects that were read.
     count: usize,
+    /// Kustomizations that were read: two that name two each, and so on, are very many.
+    kustomizations: usize,
+    budget: Rc<Budget>,
     /// Whether a kustomization has described kinds.
     has_description: bool,
 }
@@ -126,6 +132,10 @@ impl<'a> Builder<'a> {
         Rc::clone(&self.schema)
     }
 
+    pub(super) fn budget_of(&self) -> Rc<Budget> {
+        Rc::clone(&self.budget)
+    }
+
     /// Notes what could not be done.
     pub(super) fn problem(&mut self, line: u32, fault: Fault) {
         let problem = Problem { origin: self.sources.origin(line), fault };
@@ -147,6 +157,10 @@ impl<'a> Builder<'a> {
         inherited: Inherited<'_>,
     ) {
         let Inherited { wanted, namespace } = inherited;
+        if self.kustomizations >= KUSTOMIZATIONS {
+            return self.problem(0, Fault::Limit { limit: KUSTOMIZATIONS as u64, what: "kustomizations" });
+        }
+        self.kustomizations += 1;
         let Some((bytes, path)) = self.attempt(line, root.kustomization()) else { return };
         let shown = path.display().to_string();
         let offset = self.sources.add(&shown, Role::Kustomization, &bytes);
@@ -209,7 +223,8 @@ impl<'a> Builder<'a> {
             self.problem(line, fault);
         }
         let Resources { mut items, fields, variables } = resources;
-        for (line, fault) in variables::resolve(&mut items, &variables, &fields.variables) {
+        for (line, fault) in variables::resolve(&mut items, &variables, &fields.variables, &self.budget_of())
+        {
             self.problem(line, fault);
         }
         let is_local = |item: &Item| item.annotation(LOCAL).is_some_and(|value| value != "false");
@@ -219,8 +234,11 @@ impl<'a> Builder<'a> {
 
     /// The objects of a file; lists of objects are taken apart.
     pub(super) fn objects(&mut self, path: &str, role: Role, bytes: &[u8], first: u32) -> Vec<Item> {
-        let offset = self.sources.add_part(path, role, bytes, first);
         let mut items = Vec::new();
+        if self.attempt(0, self.budget.spend(bytes.len())).is_none() {
+            return items;
+        }
+        let offset = self.sources.add_part(path, role, bytes, first);
         for document in yaml::documents(bytes, &yaml::Limits::default()) {
             match document {
                 Ok(mut node) => {
@@ -268,6 +286,7 @@ impl<'a> Builder<'a> {
     /// The documents of a file that a kustomization names beside its resources.
     pub(super) fn side_documents(&mut self, root: &Root, path: &str) -> Result<Vec<Node>, Fault> {
         let bytes = root.load(path)?;
+        self.budget.spend(bytes.len())?;
         let offset = self.sources.add(&root.shown_path(path).display().to_string(), Role::Patch, &bytes);
         read_documents(&bytes, offset)
     }
@@ -332,6 +351,9 @@ fn tidied(mut item: Item) -> Node {
     }
     item.node
 }
+
+/// Kustomizations in all, each counted as often as it is named.
+const KUSTOMIZATIONS: usize = 4_096;
 
 /// Objects with it are for the build only.
 const LOCAL: &str = "config.kubernetes.io/local-config";

@@ -1,5 +1,6 @@
 //! JSON patches (RFC 6902) on nodes, as the library behind kustomize takes them: indexes may be negative.
 
+use super::budget::Budget;
 use super::edit;
 use larder_gotemplate::yaml::{self, Node, NodeKind};
 
@@ -7,14 +8,17 @@ use larder_gotemplate::yaml::{self, Node, NodeKind};
 ///
 /// # Errors
 /// What is wrong, with the number of the operation.
-pub(super) fn apply(target: &mut Node, operations: &[Node]) -> Result<(), String> {
+pub(super) fn apply(target: &mut Node, operations: &[Node], budget: &Budget) -> Result<(), String> {
     for (number, operation) in operations.iter().enumerate() {
-        apply_one(target, operation).map_err(|reason| format!("operation {}: {reason}", number + 1))?;
+        apply_one(target, operation, budget)
+            .map_err(|reason| format!("operation {}: {reason}", number + 1))?;
     }
     Ok(())
 }
 
-fn apply_one(target: &mut Node, operation: &Node) -> Result<(), String> {
+fn apply_one(target: &mut Node, operation: &Node, budget: &Budget) -> Result<(), String> {
+    let spend = |node: &Node| budget.spend_on(node, 1).map_err(|fault| fault.to_string());
+    spend(operation)?;
     let word = |key: &str| edit::text_of(operation, key);
     let path = pointer(word("path").ok_or("there is no path")?)?;
     let from = || pointer(word("from").ok_or("there is no from")?);
@@ -33,7 +37,9 @@ fn apply_one(target: &mut Node, operation: &Node) -> Result<(), String> {
         }
         "copy" => {
             let from = from()?;
-            let mut value = find_mut(target, &from).ok_or_else(|| missing(&from))?.clone();
+            let there = find_mut(target, &from).ok_or_else(|| missing(&from))?;
+            spend(there)?;
+            let mut value = there.clone();
             edit::claim(&mut value, operation.line);
             add(target, &path, value)
         }
@@ -125,7 +131,7 @@ mod tests {
 
     fn patched(target: &str, patch: &str) -> Result<String, String> {
         let mut target = read(target);
-        apply(&mut target, read(patch).as_list().expect("a list"))?;
+        apply(&mut target, read(patch).as_list().expect("a list"), &Budget::new())?;
         let value = yaml::to_value(&target).expect("a value");
         Ok(yaml::emit(&value).expect("it can be written"))
     }

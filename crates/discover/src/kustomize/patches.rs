@@ -1,5 +1,6 @@
 //! `patches`, `patchesStrategicMerge` and `patchesJson6902`.
 
+use super::budget::Budget;
 use super::edit;
 use super::fault::Fault;
 use super::item::Item;
@@ -20,7 +21,7 @@ pub(super) struct Patch {
 
 impl Patch {
     /// Applies it. Objects that it deletes are gone afterwards.
-    pub(super) fn apply(&self, items: &mut Vec<Item>, schema: &Schema) -> Result<(), Fault> {
+    pub(super) fn apply(&self, items: &mut Vec<Item>, schema: &Schema, budget: &Budget) -> Result<(), Fault> {
         let is_operations = self.documents.first().is_some_and(|node| node.as_list().is_some());
         match (&self.target, self.documents.as_slice()) {
             (_, []) => Ok(()),
@@ -28,7 +29,7 @@ impl Patch {
                 for item in items.iter_mut().filter(|item| target.selects(item, schema)) {
                     item.remember_name(schema);
                     let operations = operations.as_list().unwrap_or_default();
-                    json_patch::apply(&mut item.node, operations)
+                    json_patch::apply(&mut item.node, operations, budget)
                         .map_err(|reason| Fault::Patch { object: item.id(schema).to_string(), reason })?;
                 }
                 Ok(())
@@ -39,6 +40,7 @@ impl Patch {
             (Some(target), [patch]) => {
                 let chosen: Vec<usize> =
                     (0..items.len()).filter(|at| target.selects(&items[*at], schema)).collect();
+                budget.spend_on(patch, chosen.len())?;
                 self.lay(items, &chosen, patch, schema)
             }
             (Some(_), _) => {

@@ -58,7 +58,11 @@ pub(super) fn transform(
     let or = |standard: &[Field]| if own.is_empty() { standard.to_vec() } else { own.clone() };
     let word = |key: &str| edit::text_of(node, key).unwrap_or_default();
     let misfit = |reason| Fault::Patch { object: format!("what {} is for", item.name()), reason };
-    let schema = builder.schema_of();
+    let (schema, budget) = (builder.schema_of(), builder.budget_of());
+    // Patches and replacements are counted where they are made.
+    if !item.kind_name().starts_with("Patch") && item.kind_name() != "ReplacementTransformer" {
+        budget.spend_on(node, items.len())?;
+    }
     match item.kind_name() {
         "PrefixTransformer" => {
             let fields = or(&standard.name_prefix);
@@ -105,13 +109,13 @@ pub(super) fn transform(
             Some(entry) => metadata::set_replicas(items, &schema, entry, &own),
             None => Ok(()),
         },
-        "PatchTransformer" => builder.patch(root, node)?.apply(items, &schema),
+        "PatchTransformer" => builder.patch(root, node)?.apply(items, &schema, &budget),
         "PatchJson6902Transformer" => {
             let mut entry = node.clone();
             if let Some(operations) = edit::remove(&mut entry, "jsonOp") {
                 edit::set(&mut entry, "patch", operations);
             }
-            builder.patch(root, &entry)?.apply(items, &schema)
+            builder.patch(root, &entry)?.apply(items, &schema, &budget)
         }
         "PatchStrategicMergeTransformer" => {
             let mut documents = Vec::new();
@@ -122,12 +126,12 @@ pub(super) fn transform(
                 documents.extend(builder.inline(text)?);
             }
             let patch = Patch { documents, target: None, allow_name_change: false, allow_kind_change: false };
-            patch.apply(items, &schema)
+            patch.apply(items, &schema, &budget)
         }
         "ReplacementTransformer" => {
             for entry in node.get("replacements").and_then(Node::as_list).unwrap_or_default() {
                 for replacement in builder.replacement(root, entry)? {
-                    replacements::apply(items, &schema, &replacement)?;
+                    replacements::apply(items, &schema, &replacement, &budget)?;
                 }
             }
             Ok(())

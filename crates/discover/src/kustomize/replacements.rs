@@ -1,5 +1,6 @@
 //! `replacements`: values copied from a field of one object to fields of others (kustomize, api/filters/replacement).
 
+use super::budget::Budget;
 use super::edit;
 use super::fault::Fault;
 use super::field_path::{self, follow, split};
@@ -9,7 +10,12 @@ use super::selector::Selector;
 use larder_gotemplate::yaml::{self, Node, NodeKind, Scalar, Style};
 
 /// Does one replacement.
-pub(super) fn apply(items: &mut [Item], schema: &Schema, replacement: &Node) -> Result<(), Fault> {
+pub(super) fn apply(
+    items: &mut [Item],
+    schema: &Schema,
+    replacement: &Node,
+    budget: &Budget,
+) -> Result<(), Fault> {
     let shape = |field: &str, wanted| Fault::Shape { field: field.into(), wanted };
     let targets =
         replacement.get("targets").and_then(Node::as_list).ok_or_else(|| shape("targets", "a list"))?;
@@ -23,7 +29,7 @@ pub(super) fn apply(items: &mut [Item], schema: &Schema, replacement: &Node) -> 
     // What it leaves behind says where it was put by whom.
     let mut value = value;
     edit::claim(&mut value, replacement.line);
-    targets.iter().try_for_each(|target| put(items, schema, target, &value))
+    targets.iter().try_for_each(|target| put(items, schema, target, &value, budget))
 }
 
 fn read_source(items: &mut [Item], schema: &Schema, source: &Node) -> Result<Node, Fault> {
@@ -63,7 +69,13 @@ fn read_source(items: &mut [Item], schema: &Schema, source: &Node) -> Result<Nod
     Ok(edit::text(part.ok_or_else(not_one)?, value.line))
 }
 
-fn put(items: &mut [Item], schema: &Schema, target: &Node, value: &Node) -> Result<(), Fault> {
+fn put(
+    items: &mut [Item],
+    schema: &Schema,
+    target: &Node,
+    value: &Node,
+    budget: &Budget,
+) -> Result<(), Fault> {
     let select = target.get("select");
     let select = select.ok_or(Fault::Shape { field: "select".into(), wanted: "there for a target" })?;
     let select = Selector::read(select)?;
@@ -90,7 +102,7 @@ fn put(items: &mut [Item], schema: &Schema, target: &Node, value: &Node) -> Resu
             let object = item.id(schema).to_string();
             let missing = || Fault::NoField { path: path.clone(), object: object.clone() };
             let steps = split(path);
-            if put_embedded(&mut item.node, &steps, create, value).is_some() {
+            if put_embedded(&mut item.node, &steps, create, value, budget).is_some() {
                 continue;
             }
             let made = create.then_some(value);
@@ -100,6 +112,9 @@ fn put(items: &mut [Item], schema: &Schema, target: &Node, value: &Node) -> Resu
             }
             for at in found {
                 if let Some(place) = follow(&mut item.node, &at) {
+                    // What is there is taken apart and put together again.
+                    budget.spend(edit::scalar_text(place).map_or(0, str::len))?;
+                    budget.spend_on(value, 1)?;
                     set(place, value, options).map_err(|()| missing())?;
                 }
             }
@@ -109,19 +124,27 @@ fn put(items: &mut [Item], schema: &Schema, target: &Node, value: &Node) -> Resu
 }
 
 /// Sets what a path leads to within a text that is itself YAML or JSON. `None` if it does not lead there.
-fn put_embedded(object: &mut Node, steps: &[String], create: bool, value: &Node) -> Option<()> {
+fn put_embedded(
+    object: &mut Node,
+    steps: &[String],
+    create: bool,
+    value: &Node,
+    budget: &Budget,
+) -> Option<()> {
     let made = create.then_some(value);
     for length in 1..steps.len() {
         let found = field_path::find(object, &steps[..length], None, 0).ok()?;
         let [at] = found.as_slice() else { continue };
         let place = follow(object, at)?;
         let Some(text) = place.as_scalar().map(|scalar| scalar.text.clone()) else { continue };
+        budget.spend(text.len()).ok()?;
         let mut inner = yaml::documents(text.as_bytes(), &yaml::Limits::default()).next()?.ok()?;
         let targets = field_path::find(&mut inner, &steps[length..], made, value.line).ok()?;
         if targets.is_empty() {
             return None;
         }
         for at in targets {
+            budget.spend_on(value, 1).ok()?;
             set(follow(&mut inner, &at)?, value, None).ok()?;
         }
         let inner = yaml::to_value(&inner).ok()?;

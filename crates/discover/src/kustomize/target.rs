@@ -88,13 +88,17 @@ impl Target<'_, '_> {
 
     fn generators(&mut self, into: &mut Resources) {
         let defaults = self.file.get("generatorOptions");
-        let schema = self.builder.schema_of();
+        let (schema, budget) = (self.builder.schema_of(), self.builder.budget_of());
         for (field, kind) in
             [("configMapGenerator", Generated::ConfigMap), ("secretGenerator", Generated::Secret)]
         {
             for entry in self.file.list(field) {
                 let root = self.root;
-                let made = generators::generate(kind, entry, defaults, &mut |path| root.load(path));
+                let made = generators::generate(kind, entry, defaults, &mut |path| {
+                    let bytes = root.load(path)?;
+                    budget.spend(bytes.len())?;
+                    Ok(bytes)
+                });
                 let done = made.and_then(|item| generators::absorb(&mut into.items, &schema, item));
                 self.builder.attempt(entry.line, done);
             }
@@ -171,10 +175,12 @@ impl Target<'_, '_> {
         self.patches(into);
         self.names(into);
         self.pairs(into);
-        let schema = self.builder.schema_of();
+        let (schema, budget) = (self.builder.schema_of(), self.builder.budget_of());
         for entry in self.file.list("patchesJson6902") {
-            let done =
-                self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            let done = self
+                .builder
+                .patch(self.root, entry)
+                .and_then(|patch| patch.apply(&mut into.items, &schema, &budget));
             self.builder.attempt(entry.line, done);
         }
         for entry in self.file.list("replicas") {
@@ -183,7 +189,8 @@ impl Target<'_, '_> {
         }
         for field in ["images", "imageTags"] {
             for entry in self.file.list(field) {
-                let done = ImageRule::read(entry).and_then(|rule| {
+                let done = budget.spend_on(entry, into.items.len()).and_then(|()| ImageRule::read(entry));
+                let done = done.and_then(|rule| {
                     let mut items = into.items.iter_mut();
                     items
                         .try_for_each(|item| rule.apply(item, &into.fields.images))
@@ -195,7 +202,7 @@ impl Target<'_, '_> {
         for entry in self.file.list("replacements") {
             let found = self.builder.replacement(self.root, entry);
             for replacement in self.builder.attempt(entry.line, found).unwrap_or_default() {
-                let done = replacements::apply(&mut into.items, &schema, &replacement);
+                let done = replacements::apply(&mut into.items, &schema, &replacement, &budget);
                 self.builder.attempt(replacement.line, done);
             }
         }
@@ -206,28 +213,32 @@ impl Target<'_, '_> {
     }
 
     fn patches(&mut self, into: &mut Resources) {
-        let schema = self.builder.schema_of();
+        let (schema, budget) = (self.builder.schema_of(), self.builder.budget_of());
         for entry in self.file.list("patchesStrategicMerge") {
             let done = self.builder.patch_documents(self.root, entry).and_then(|documents| {
                 let patch =
                     Patch { documents, target: None, allow_name_change: false, allow_kind_change: false };
-                patch.apply(&mut into.items, &schema)
+                patch.apply(&mut into.items, &schema, &budget)
             });
             self.builder.attempt(entry.line, done);
         }
         for entry in self.file.list("patches") {
-            let done =
-                self.builder.patch(self.root, entry).and_then(|patch| patch.apply(&mut into.items, &schema));
+            let done = self
+                .builder
+                .patch(self.root, entry)
+                .and_then(|patch| patch.apply(&mut into.items, &schema, &budget));
             self.builder.attempt(entry.line, done);
         }
     }
 
     fn names(&mut self, into: &mut Resources) {
-        let schema = self.builder.schema_of();
+        let (schema, budget) = (self.builder.schema_of(), self.builder.budget_of());
         let misfit = |reason| Fault::Patch { object: "an object".into(), reason };
         if let Some((namespace, line)) = self.file.text("namespace") {
             let rule = NamespaceRule { namespace, line, ..NamespaceRule::default() };
-            let done = rule.apply(&mut into.items, &schema, &into.fields.namespace).map_err(misfit);
+            let done = budget
+                .spend(namespace.len().saturating_mul(into.items.len()))
+                .and_then(|()| rule.apply(&mut into.items, &schema, &into.fields.namespace).map_err(misfit));
             self.builder.attempt(line, done);
         }
         for (field, affix) in [("namePrefix", Affix::Prefix), ("nameSuffix", Affix::Suffix)] {
@@ -236,18 +247,23 @@ impl Target<'_, '_> {
                 Affix::Suffix => &into.fields.name_suffix,
             };
             if let Some((text, line)) = self.file.text(field) {
-                let done = names::affix(&mut into.items, &schema, affix, text, fields, line).map_err(misfit);
+                let done = budget.spend(text.len().saturating_mul(into.items.len())).and_then(|()| {
+                    names::affix(&mut into.items, &schema, affix, text, fields, line).map_err(misfit)
+                });
                 self.builder.attempt(line, done);
             }
         }
     }
 
     fn pairs(&mut self, into: &mut Resources) {
+        let budget = self.builder.budget_of();
         let misfit = |reason| Fault::Patch { object: "an object".into(), reason };
         for entry in self.file.list("labels") {
             let fields = metadata::label_fields(entry, &into.fields);
             if let Some(pairs) = entry.get("pairs") {
-                let done = metadata::set_pairs(&mut into.items, pairs, &fields).map_err(misfit);
+                let done = budget
+                    .spend_on(pairs, into.items.len())
+                    .and_then(|()| metadata::set_pairs(&mut into.items, pairs, &fields).map_err(misfit));
                 self.builder.attempt(entry.line, done);
             }
         }
@@ -257,7 +273,9 @@ impl Target<'_, '_> {
                 "commonLabels" => &into.fields.common_labels,
                 _ => &into.fields.common_annotations,
             };
-            let done = metadata::set_pairs(&mut into.items, pairs, fields).map_err(misfit);
+            let done = budget
+                .spend_on(pairs, into.items.len())
+                .and_then(|()| metadata::set_pairs(&mut into.items, pairs, fields).map_err(misfit));
             self.builder.attempt(pairs.line, done);
         }
     }

@@ -1,5 +1,6 @@
 //! `vars`: `$(NAME)` in the fields of objects (kustomize, api/filters/refvar).
 
+use super::budget::Budget;
 use super::edit;
 use super::fault::Fault;
 use super::field::{Create, Field};
@@ -75,7 +76,12 @@ impl Variable {
 }
 
 /// Puts the values of all variables in.
-pub(super) fn resolve(items: &mut [Item], variables: &[Variable], fields: &[Field]) -> Vec<(u32, Fault)> {
+pub(super) fn resolve(
+    items: &mut [Item],
+    variables: &[Variable],
+    fields: &[Field],
+    budget: &Budget,
+) -> Vec<(u32, Fault)> {
     let mut faults = Vec::new();
     let mut values = HashMap::new();
     for variable in variables {
@@ -93,10 +99,15 @@ pub(super) fn resolve(items: &mut [Item], variables: &[Variable], fields: &[Fiel
     for item in items {
         for field in fields {
             let line = item.node.line;
+            let mut spent = None;
             let done = field.visit(&mut item.node, Create::Nothing, line, &mut |node| {
-                put(node, &values);
-                Ok(())
+                spent = put(node, &values, budget).err();
+                spent.as_ref().map_or(Ok(()), |fault| Err(fault.to_string()))
             });
+            if let Some(fault) = spent {
+                faults.push((line, fault));
+                return faults;
+            }
             // A field of that path with something else in it has no variables.
             drop(done);
         }
@@ -104,19 +115,22 @@ pub(super) fn resolve(items: &mut [Item], variables: &[Variable], fields: &[Fiel
     faults
 }
 
-fn put(node: &mut Node, values: &HashMap<String, Node>) {
+fn put(node: &mut Node, values: &HashMap<String, Node>, budget: &Budget) -> Result<(), Fault> {
     match &mut node.kind {
-        NodeKind::List(items) => items.iter_mut().for_each(|item| put_text(item, values)),
-        NodeKind::Map(entries) => entries.iter_mut().for_each(|(_, value)| put_text(value, values)),
-        NodeKind::Scalar(_) => put_text(node, values),
+        NodeKind::List(items) => items.iter_mut().try_for_each(|item| put_text(item, values, budget)),
+        NodeKind::Map(entries) => {
+            entries.iter_mut().try_for_each(|(_, value)| put_text(value, values, budget))
+        }
+        NodeKind::Scalar(_) => put_text(node, values, budget),
     }
 }
 
-fn put_text(node: &mut Node, values: &HashMap<String, Node>) {
-    let Some(text) = node.as_text().filter(|text| text.contains('$')) else { return };
+fn put_text(node: &mut Node, values: &HashMap<String, Node>, budget: &Budget) -> Result<(), Fault> {
+    let Some(text) = node.as_text().filter(|text| text.contains('$')) else { return Ok(()) };
     if let Some(value) = text.strip_prefix("$(").and_then(|rest| values.get(rest.strip_suffix(')')?)) {
+        budget.spend_on(value, 1)?;
         *node = value.clone();
-        return;
+        return Ok(());
     }
     let (mut new, mut line) = (String::new(), node.line);
     let mut rest = text;
@@ -129,7 +143,9 @@ fn put_text(node: &mut Node, values: &HashMap<String, Node>) {
         } else if let Some((name, after)) = rest.strip_prefix('(').and_then(|name| name.split_once(')')) {
             match values.get(name) {
                 Some(value) => {
-                    new.push_str(&yaml::to_text(value).unwrap_or_default());
+                    let value_text = yaml::to_text(value).unwrap_or_default();
+                    budget.spend(value_text.len())?;
+                    new.push_str(&value_text);
                     line = value.line;
                 }
                 None => new.push_str(&format!("$({name})")),
@@ -145,4 +161,5 @@ fn put_text(node: &mut Node, values: &HashMap<String, Node>) {
         scalar.style = Style::DoubleQuoted;
         node.line = line;
     }
+    Ok(())
 }
