@@ -198,6 +198,14 @@ fn a_document_of_one_line_is_read() {
 }
 
 #[test]
+fn a_very_long_line_takes_as_long_as_many_short_ones() {
+    // Were the line looked through for each item, this would not end.
+    let items: Vec<String> = (0..400_000).map(|at| format!("'{at} x'")).collect();
+    let scan = scan(&format!("items: [{}, {{image: 'a/b:1'}}]\n", items.join(",")));
+    assert_eq!((texts(&scan), scan.problems.len()), (vec!["a/b:1"], 0));
+}
+
+#[test]
 fn the_control_plane_of_kubeadm_follows_from_its_version() {
     let configuration = |rest: &str| {
         scan(&format!("apiVersion: kubeadm.k8s.io/v1beta4\nkind: ClusterConfiguration\n{rest}\n"))

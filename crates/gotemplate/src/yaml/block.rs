@@ -189,7 +189,7 @@ impl<'t> Reader<'t, '_, '_> {
             [b'|' | b'>', ..] => self.block_scalar(line, parent),
             [quote @ (b'"' | b'\''), ..] => self.quoted(line, parent, *quote),
             [b'[' | b'{', ..] => {
-                let end = inline::flow(line, 0, depth, self.document)?;
+                let end = inline::flow(line, depth, self.document)?;
                 if !inline::is_end(&line.text[end..]) {
                     return None;
                 }

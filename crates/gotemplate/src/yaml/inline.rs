@@ -145,9 +145,15 @@ pub(super) fn unquoted(text: &str, quote: u8) -> Option<Cow<'_, str>> {
     Some(plain.into())
 }
 
-/// A flow collection, or what stands in one. Gives its end.
-pub(super) fn flow(line: Line<'_>, at: usize, depth: usize, document: &mut Document<'_>) -> Option<usize> {
-    if depth > FLOW_DEPTH || !line.text.is_ascii() {
+/// A flow collection that a line begins with. Gives its end.
+pub(super) fn flow(line: Line<'_>, depth: usize, document: &mut Document<'_>) -> Option<usize> {
+    // Looked at once: what stands in the collection can be as much as there is in a file.
+    line.text.is_ascii().then(|| flow_item(line, 0, depth, document)).flatten()
+}
+
+/// A flow collection, or what stands in one.
+fn flow_item(line: Line<'_>, at: usize, depth: usize, document: &mut Document<'_>) -> Option<usize> {
+    if depth > FLOW_DEPTH {
         return None;
     }
     let bytes = line.text.as_bytes();
@@ -172,7 +178,7 @@ pub(super) fn flow(line: Line<'_>, at: usize, depth: usize, document: &mut Docum
             }
             at = blanks(at + 1);
         }
-        at = blanks(flow(line, at, depth + 1, document)?);
+        at = blanks(flow_item(line, at, depth + 1, document)?);
         match bytes.get(at)? {
             b',' => at = blanks(at + 1),
             byte if *byte == end => {}
