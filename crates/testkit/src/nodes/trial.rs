@@ -198,7 +198,8 @@ impl Trial {
             }
             Trouble::KillSessions => {
                 self.tally.node_kills += 1;
-                let pattern = *random.pick(&["sshd: root", "^ctr ", "larder-node"]);
+                // Not what keeps the daemons of a node: in its words is the directory of all nodes.
+                let pattern = *random.pick(&["sshd: root", "^ctr ", "/bin/larder-node-"]);
                 self.fleet[at].run(["pkill", "-KILL", "-f", pattern])?;
             }
             Trouble::FullDisk => {
