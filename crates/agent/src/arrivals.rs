@@ -37,7 +37,7 @@ enum Blob {
 
 impl Arrivals {
     /// These are read from now on. What is said about others is not kept.
-    pub(crate) fn expect(&self, digests: impl IntoIterator<Item = Digest>) {
+    pub(crate) fn watch(&self, digests: impl IntoIterator<Item = Digest>) {
         let blobs = digests.into_iter().map(|digest| (digest, Blob::Awaited)).collect();
         *self.lock() = State { blobs, is_closed: false };
         // Whoever waits for another one waits in vain.

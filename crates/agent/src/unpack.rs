@@ -63,7 +63,7 @@ impl Job {
             let directory = staging.layer(number)?;
             tasks.push(Task { layer: *layer, directory, place, outcome: Mutex::new(None) });
         }
-        arrivals.expect(order.layers.iter().map(|layer| layer.blob));
+        arrivals.watch(order.layers.iter().map(|layer| layer.blob));
         for layer in &order.layers {
             if let Ok((file, size)) = spool.read(&layer.blob) {
                 arrivals.is_whole(&layer.blob, file, size);
@@ -96,7 +96,7 @@ impl Job {
     pub(crate) fn cancel(&self) {
         self.work.is_cancelled.store(true, Ordering::Relaxed);
         if !self.is_given_up.swap(true, Ordering::Relaxed) {
-            self.arrivals.expect([]);
+            self.arrivals.watch([]);
         }
     }
 
@@ -112,7 +112,7 @@ impl Job {
             }
         }
         // The files of blobs: who gives them up wants them to go.
-        self.arrivals.expect([]);
+        self.arrivals.watch([]);
         let mut inherited = Vec::new();
         let mut failure = None;
         for task in &self.work.tasks {

@@ -312,22 +312,20 @@ impl Attempt<'_> {
         for lack in lacks.iter().filter(|lack| !lack.is_whole()) {
             let name = Containerd::incoming(lack.shipment.digest(), now, self.owner);
             let send: HashSet<Digest> = lack.digests.difference(&here).copied().collect();
-            let archive = Archive::layout(lack.shipment, &name, &facts.platform(), &send);
-            match self.options.method {
-                Some(Method::Archive) => {
-                    let (archive, rest) = archive.split();
+            let archive = || Archive::layout(lack.shipment, &name, &facts.platform(), &send);
+            match (self.options.method, &snapshots) {
+                (Some(Method::Archive), _) => {
+                    let (archive, rest) = archive().split();
                     let path = self.upload(&archive, lack.shipment.digest()).await?;
                     let imported = runtime.import_file(&path, &rest, is_new, &unpacking).await;
                     self.discard(&path).await?;
                     imported?;
                 }
-                _ => {
+                (_, Some(snapshots)) => {
                     let incoming = Incoming { shipment: lack.shipment, name: &name, send: &send };
-                    match &snapshots {
-                        Some(snapshots) => snapshots.import(&incoming, self.flow, is_new).await?,
-                        None => runtime.import(&archive, self.flow, is_new, &unpacking).await?,
-                    }
+                    snapshots.import(&incoming, self.flow, is_new).await?;
                 }
+                (_, None) => runtime.import(&archive(), self.flow, is_new, &unpacking).await?,
             }
             here.extend(send);
             incoming.push((lack.shipment, name));
